@@ -1,0 +1,64 @@
+#include "kernel/vm/timers.h"
+
+static void update_next(struct timer_queue *queue)
+{
+    queue->next = queue->head != NULL ? queue->head->deadline : TIMER_NEVER;
+}
+
+void timer_queue_init(struct timer_queue *queue)
+{
+    queue->head = NULL;
+    update_next(queue);
+}
+
+void timer_init(struct timer *timer, struct timer_queue *queue,
+                void (*fire)(void *owner, uint64_t now), void *owner)
+{
+    *timer = (struct timer){
+        .deadline = TIMER_NEVER,
+        .fire = fire,
+        .owner = owner,
+        .queue = queue,
+    };
+}
+
+void timer_cancel(struct timer *timer)
+{
+    if (timer->deadline == TIMER_NEVER)
+        return;
+    struct timer **link = &timer->queue->head;
+    while (*link != timer)
+        link = &(*link)->next;
+    *link = timer->next;
+    timer->deadline = TIMER_NEVER;
+    update_next(timer->queue);
+}
+
+void timer_arm(struct timer *timer, uint64_t deadline)
+{
+    timer_cancel(timer);
+    if (deadline == TIMER_NEVER)
+        return;
+    struct timer **link = &timer->queue->head;
+    while (*link != NULL && (*link)->deadline <= deadline)
+        link = &(*link)->next;
+    timer->deadline = deadline;
+    timer->next = *link;
+    *link = timer;
+    update_next(timer->queue);
+}
+
+void timers_run(struct timer_queue *queue, uint64_t now)
+{
+    /* What a firing timer arms goes behind the deadlines that were due before it, and each of these
+     * is taken once: the count bounds the work even where a timer arms itself in the past. */
+    unsigned due = 0;
+    for (struct timer *timer = queue->head; timer != NULL && timer->deadline <= now;
+         timer = timer->next)
+        due++;
+    while (due-- > 0 && queue->next <= now) {
+        struct timer *timer = queue->head;
+        timer_cancel(timer);
+        timer->fire(timer->owner, now);
+    }
+}
