@@ -20,21 +20,21 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
 
 $(BUILD)/host/%.o: %.c
 	@mkdir -p $(@D)
-	$(HOST_CC) $(HOST_FLAGS) -c -o $@ $<
+	@$(HOST_CC) $(HOST_FLAGS) -c -o $@ $<
 
 $(BUILD)/host/libpure.a: $(HOST_OBJECTS)
 	@rm -f $@
-	ar rcs $@ $^
+	@ar rcs $@ $^
 
 $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.o $(BUILD)/host/libpure.a
 	@mkdir -p $(@D)
-	$(HOST_CC) $(HOST_FLAGS) -o $@ $^
+	@$(HOST_CC) $(HOST_FLAGS) -o $@ $^
 
 .PRECIOUS: $(BUILD)/host/tests/unit/%.o
 
 .PHONY: unit unit-%
 unit: $(addprefix unit-,$(UNIT))
 unit-%: $(BUILD)/unit/%
-	$<
+	@$<
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

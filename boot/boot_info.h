@@ -35,8 +35,8 @@ struct boot_memory {
 };
 
 struct boot_file {
-    uint64_t base; /* physical, page aligned; the tail of the last page is zero */
-    uint64_t size; /* bytes */
+    uint64_t base;            /* physical, page aligned; the tail of the last page is zero */
+    uint64_t size;            /* bytes */
     char name[BOOT_NAME_MAX]; /* as the configuration spells it; file 0 is the configuration */
 };
 

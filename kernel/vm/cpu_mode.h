@@ -25,7 +25,17 @@ enum gpr {
 };
 
 /* Numbered as instructions encode them; the last two are not addressable by MOV Sreg. */
-enum segment_register { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
+enum segment_register {
+    SEG_ES,
+    SEG_CS,
+    SEG_SS,
+    SEG_DS,
+    SEG_FS,
+    SEG_GS,
+    SEG_LDTR,
+    SEG_TR,
+    SEG_COUNT
+};
 
 /* A segment register with its hidden part; access is in the format of SDM: Guest Register State
  * (type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16). */

@@ -23,7 +23,7 @@ static inline uint64_t clock_now(const struct clock *clock)
 struct timer_queue;
 
 struct timer {
-    uint64_t deadline; /* TIMER_NEVER: not armed */
+    uint64_t deadline;                       /* TIMER_NEVER: not armed */
     void (*fire)(void *owner, uint64_t now); /* may arm the timer again */
     void *owner;
     struct timer_queue *queue;
