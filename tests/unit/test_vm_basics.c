@@ -60,7 +60,8 @@ static void bus_fills_up(void)
     for (unsigned i = 0; i < BUS_RANGES_MAX; i++)
         CHECK_EQ(bus_add(&bus, BUS_MMIO, i * 16, 8, &record_ops, &a), STATUS_OK);
     CHECK_EQ(bus_add(&bus, BUS_MMIO, 1 << 20, 8, &record_ops, &a), ERR_NO_SPACE);
-    CHECK_EQ(bus_read(&bus, BUS_MMIO, UINT64_MAX - 2, 8), UINT64_MAX & ~0xffffff000000ull);
+    /* Past the top of the address space the bytes come from its bottom, where device a is. */
+    CHECK_EQ(bus_read(&bus, BUS_MMIO, UINT64_MAX - 2, 8), 0x8888888888ffffffull);
 }
 
 static unsigned fired;
@@ -125,7 +126,7 @@ static void guest_memory_has_borders(void)
     CHECK_EQ(guest_mem_write(&mem, GPA(0x1ffd), &value, 8), STATUS_OK);
     CHECK_EQ(guest_mem_read(&mem, GPA(0x1ffd), &back, 8), STATUS_OK);
     CHECK_EQ(back, value);
-    CHECK_EQ(high[0], 0x67);
+    CHECK_EQ(high[0], 0x89);
     CHECK_EQ(guest_mem_write(&mem, GPA(0x2ffc), &back, 8), ERR_RANGE);
     CHECK_EQ(high[0xffc], 0);
     CHECK_EQ(guest_mem_read(&mem, GPA(UINT64_MAX - 3), &back, 8), ERR_RANGE);
