@@ -3,9 +3,34 @@
 
 #include <stdarg.h>
 
+#include "kernel/core/status.h"
 #include "kernel/core/types.h"
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* Where lines go besides the ring. write() gets whole lines with their newline, is called with the
+ * log's lock held (a panic calls it without), must not log, and must end in bounded time. flush()
+ * waits, bounded too, until everything has left the machine; may be NULL. */
+struct log_sink {
+    void (*write)(void *context, const char *text, size_t length);
+    void (*flush)(void *context);
+    void *context;
+};
+
+#define LOG_SINKS_MAX 4
+#define LOG_RING_SIZE 65536u
+
+/* Adds a sink, which first gets what the ring holds; ignored when there are LOG_SINKS_MAX. */
+void log_add_sink(const struct log_sink *sink);
+/* Lines above this level are neither kept nor shown; LOG_INFO at the start. */
+void log_set_level(enum log_level level);
+/* "error", "warn", "info", "debug" of a configuration; ERR_INVALID: another word. */
+enum status MUST_CHECK log_level_parse(const char *word, enum log_level *level);
+void log_flush(void);
+/* Copies the newest whole lines that fit into text (NUL-terminated); returns their length. */
+size_t log_read(char *text, size_t size);
+/* From now on lines do not wait for the lock: whoever held it will not run again. */
+void log_break_lock(void);
 
 /* Writes one line; a newline is added. Safe in any context, interrupts and panics included; the
  * line is cut at 240 bytes. Never called per guest access: see log_guest. */

@@ -1,0 +1,53 @@
+/*
+ * A 16550 (or older) on the machine, at 115200n8. Nothing here waits without a bound: a UART that
+ * is absent, stuck or held by flow control costs at most UART_STUCK_US once, until it moves again.
+ *
+ * Locking: uart->lock guards transmission; the receive ring has one producer (uart_receive, under
+ * the lock) and one consumer.
+ */
+#pragma once
+
+#include "kernel/core/log.h"
+#include "kernel/core/spinlock.h"
+#include "kernel/core/status.h"
+#include "kernel/core/types.h"
+
+#define UART_COM1 0x3f8
+#define UART_COM2 0x2f8
+#define UART_RX_SIZE 4096u /* a power of two */
+#define UART_STUCK_US 20000
+
+struct uart {
+    uint16_t port;
+    uint8_t irq;        /* ISA interrupt: 4 for COM1 and COM3, 3 for COM2 and COM4, 0: unknown */
+    uint8_t fifo_depth; /* 16, or 1 */
+    bool stuck;         /* the transmitter did not empty in time: bytes are dropped until it does */
+    uint64_t dropped;   /* bytes, transmission */
+    uint64_t overruns;  /* bytes lost in reception, by the chip or by a full ring */
+    struct spinlock lock;
+    uint32_t rx_head, rx_tail; /* free-running */
+    uint8_t rx[UART_RX_SIZE];
+};
+
+/* Looks for a UART at port and programs it: 115200 baud, 8 data bits, no parity, FIFOs on, DTR, RTS
+ * and OUT2 on, interrupts off. ERR_NOT_FOUND: nothing there. */
+enum status MUST_CHECK uart_init(struct uart *uart, uint16_t port);
+
+/* Sends everything, waiting for the transmitter as needed. */
+void uart_write(struct uart *uart, const void *bytes, size_t count);
+/* Sends what the transmitter takes at once; returns how many bytes. Never waits. */
+size_t uart_write_some(struct uart *uart, const void *bytes, size_t count);
+/* Waits, bounded, until the last bit has left the chip. */
+void uart_drain(struct uart *uart);
+
+/* Moves what has arrived into the ring. From the interrupt's handler, or by polling. */
+void uart_receive(struct uart *uart);
+/* Takes up to count bytes out of the ring. One caller at a time. */
+size_t uart_read(struct uart *uart, void *bytes, size_t count);
+/* Whether uart_read would return something. */
+bool uart_has_input(const struct uart *uart);
+/* Turns the receive interrupt on; the caller routed it to uart_receive. */
+void uart_enable_receive_interrupt(struct uart *uart);
+
+/* A sink for log_add_sink. Its writer takes no lock in a panic. */
+struct log_sink uart_log_sink(struct uart *uart);

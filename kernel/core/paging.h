@@ -1,0 +1,66 @@
+/*
+ * The monitor's own address space, W^X throughout:
+ *
+ *     PAGING_PHYSMAP  all memory that is not firmware's and not the monitor's image, at a fixed
+ *                     distance; writable, never executable; ACPI tables read-only
+ *     PAGING_STACKS   per processor: stacks and tables, each below and above unmapped pages
+ *     PAGING_DEVICES  device registers, mapped on request
+ *     PAGING_IMAGE    the image, by section: text executable, constants read-only, data writable
+ *
+ * Nothing lies in the lower half, but for the trampoline page while processors start.
+ */
+#pragma once
+
+#include "boot/boot_info.h"
+#include "kernel/core/cpu.h"
+#include "kernel/core/page_table.h"
+#include "kernel/core/pages.h"
+
+#define PAGING_PHYSMAP 0xffff800000000000ull
+#define PAGING_PHYSMAP_SIZE (1ull << 46)
+#define PAGING_STACKS 0xffffc00000000000ull
+#define PAGING_DEVICES 0xffffe00000000000ull
+#define PAGING_IMAGE 0xffffffff80000000ull
+
+#define PAGING_STACK_SIZE 32768ul
+
+/* The monitor's mapping of memory that the owner table knows (not of devices and firmware's). */
+static inline void *phys_to_virt(hpa_t address)
+{
+    return (void *)(uintptr_t)(PAGING_PHYSMAP + address.v);
+}
+
+/* The way back, for an address in the physmap or in the image; anything else is an ASSERT. */
+hpa_t virt_to_phys(const void *address);
+
+/* Builds the tables from the memory map and loads them; pages already knows the memory. The boot
+ * program's identity mapping is gone afterwards. A failure is a panic: there is nobody else. */
+void paging_init(const struct boot_info *info, struct pages *pages);
+
+/* CR3 of every processor; below 4 GiB. */
+uint64_t paging_root(void);
+
+/* Fresh stacks and a tables page for one processor: the arguments of cpu_add. */
+enum status MUST_CHECK paging_map_cpu(uint32_t index, uint64_t stack[CPU_STACKS], void **tables);
+
+/* Maps size bytes from frame (any alignment) and returns where they are; flags are MAP_UC for
+ * registers, MAP_WC for a framebuffer, 0 for tables in memory that the physmap leaves out, and
+ * MAP_WRITE. For the life of the monitor. NULL: no room, or the address is the monitor's own memory
+ * and flags would allow a write. May be called on any processor. */
+void *paging_map_device(hpa_t address, uint64_t size, uint64_t flags);
+
+/* Read access to any physical memory that holds tables (ACPI): through the physmap where that has
+ * it, else by paging_map_device. */
+const void *paging_map_table(hpa_t address, uint64_t size);
+
+/* The trampoline page, identity mapped and executable, while other processors start. */
+enum status MUST_CHECK paging_map_trampoline(hpa_t page);
+void paging_unmap_trampoline(hpa_t page);
+
+/* Whether a read of [address, address + size) in the monitor's address space would succeed. */
+bool paging_is_mapped(uint64_t address, uint64_t size);
+
+/* Walks every table: no page is writable and executable, none maps the image's frames a second time
+ * or the firmware's memory as RAM, guards are unmapped, nothing is in the lower half. Logs the
+ * first violation; ERR_INVALID. */
+enum status MUST_CHECK paging_check(void);

@@ -1,0 +1,45 @@
+/*
+ * The machine that the monitor runs on, and the order in which it is taken over. The one instance
+ * is kernel_main's; everything below gets what it needs as an argument.
+ */
+#pragma once
+
+#include "boot/boot_info.h"
+#include "drivers/host/acpi.h"
+#include "drivers/host/framebuffer.h"
+#include "drivers/host/ioapic.h"
+#include "drivers/host/lapic.h"
+#include "drivers/host/power.h"
+#include "drivers/host/uart.h"
+#include "kernel/core/pages.h"
+#include "kernel/core/symbols.h"
+
+struct machine {
+    struct boot_info boot; /* a copy; the original is gone */
+    struct pages pages;
+    struct symbols symbols;
+    struct acpi acpi;
+    struct lapic lapic;
+    struct ioapic ioapic;
+    struct power power;
+    struct framebuffer framebuffer;
+    struct uart console; /* valid where has_console */
+    bool has_console;
+};
+
+/*
+ * Takes the machine over, in order: exception handling, page tables, log, console (at
+ * console_port; 0: none), ACPI, local APIC, time, I/O APIC; then calls run(machine) on a guarded
+ * stack, interrupts off. Does not return.
+ */
+NORETURN void machine_start(struct machine *machine, hpa_t boot_info, uint16_t console_port,
+                            void (*run)(struct machine *machine));
+
+/* Starts the other processors; afterwards what the boot program used is given back as free. */
+void machine_start_processors(struct machine *machine);
+
+/* Turns the console's receive interrupt on, routed to this processor. */
+void machine_enable_console_input(struct machine *machine);
+
+/* Logs how much memory there is of each kind. */
+void machine_report_memory(struct machine *machine);
