@@ -52,7 +52,8 @@ struct cpu {
     uint64_t host_tr_base;
     uint64_t xcr0;        /* every state component that this processor enables; 0: no XSAVE */
     struct cpu_work work; /* valid while work_ready */
-    bool work_ready;      /* set by smp_run, cleared when the work is done */
+    bool work_ready;      /* set by smp_run, cleared when the processor takes it */
+    bool busy;            /* from smp_run until the work has returned */
 } ALIGNED(64);
 
 /* The processor that executes this. Valid from cpu_enter on. */

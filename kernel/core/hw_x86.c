@@ -1,0 +1,281 @@
+/* The bodies of hw.h: the one C file with inline assembly. */
+#include "kernel/core/hw.h"
+
+#include "kernel/core/bits.h"
+#include "kernel/core/panic.h"
+#include "kernel/core/x86.h"
+
+void hw_cpuid(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs)
+{
+    __asm__ volatile("cpuid"
+                     : "=a"(regs->eax), "=b"(regs->ebx), "=c"(regs->ecx), "=d"(regs->edx)
+                     : "a"(leaf), "c"(subleaf));
+}
+
+uint64_t hw_rdmsr(uint32_t msr)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (uint64_t)high << 32 | low;
+}
+
+void hw_wrmsr(uint32_t msr, uint64_t value)
+{
+    __asm__ volatile("wrmsr" ::"c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
+}
+
+#define PORT_ACCESS(suffix, type)                                                                  \
+    type hw_in##suffix(uint16_t port)                                                              \
+    {                                                                                              \
+        type value;                                                                                \
+        __asm__ volatile("in" #suffix " %1, %0" : "=a"(value) : "Nd"(port) : "memory");            \
+        return value;                                                                              \
+    }                                                                                              \
+    void hw_out##suffix(uint16_t port, type value)                                                 \
+    {                                                                                              \
+        __asm__ volatile("out" #suffix " %0, %1" ::"a"(value), "Nd"(port) : "memory");             \
+    }
+
+PORT_ACCESS(b, uint8_t)
+PORT_ACCESS(w, uint16_t)
+PORT_ACCESS(l, uint32_t)
+
+#define REGISTER_READ(name)                                                                        \
+    uint64_t hw_read_##name(void)                                                                  \
+    {                                                                                              \
+        uint64_t value;                                                                            \
+        __asm__ volatile("mov %%" #name ", %0" : "=r"(value)::"memory");                           \
+        return value;                                                                              \
+    }
+
+#define REGISTER_WRITE(name)                                                                       \
+    void hw_write_##name(uint64_t value)                                                           \
+    {                                                                                              \
+        __asm__ volatile("mov %0, %%" #name ::"r"(value) : "memory");                              \
+    }
+
+REGISTER_READ(cr0)
+REGISTER_READ(cr2)
+REGISTER_READ(cr3)
+REGISTER_READ(cr4)
+REGISTER_READ(cr8)
+REGISTER_WRITE(cr0)
+REGISTER_WRITE(cr2)
+REGISTER_WRITE(cr3)
+REGISTER_WRITE(cr4)
+REGISTER_WRITE(cr8)
+
+uint64_t hw_xgetbv(uint32_t index)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(index));
+    return (uint64_t)high << 32 | low;
+}
+
+void hw_xsetbv(uint32_t index, uint64_t value)
+{
+    __asm__ volatile("xsetbv" ::"c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                     : "memory");
+}
+
+uint64_t hw_rdtsc(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (uint64_t)high << 32 | low;
+}
+
+uint64_t hw_rdtsc_ordered(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high)::"memory");
+    return (uint64_t)high << 32 | low;
+}
+
+void hw_cli(void)
+{
+    __asm__ volatile("cli" ::: "memory");
+}
+
+void hw_sti(void)
+{
+    __asm__ volatile("sti" ::: "memory");
+}
+
+void hw_hlt(void)
+{
+    __asm__ volatile("hlt" ::: "memory");
+}
+
+void hw_sti_hlt(void)
+{
+    __asm__ volatile("sti; hlt; cli" ::: "memory");
+}
+
+void hw_pause(void)
+{
+    __asm__ volatile("pause" ::: "memory");
+}
+
+uint64_t hw_read_rflags(void)
+{
+    uint64_t rflags;
+    __asm__ volatile("pushfq; popq %0" : "=r"(rflags)::"memory");
+    return rflags;
+}
+
+bool hw_irq_save(void)
+{
+    bool were_on = (hw_read_rflags() & RFLAGS_IF) != 0;
+    hw_cli();
+    return were_on;
+}
+
+void hw_irq_restore(bool were_on)
+{
+    if (were_on)
+        hw_sti();
+}
+
+void hw_lgdt(const struct descriptor_pointer *gdtr)
+{
+    __asm__ volatile("lgdt %0" ::"m"(*gdtr));
+}
+
+void hw_lidt(const struct descriptor_pointer *idtr)
+{
+    __asm__ volatile("lidt %0" ::"m"(*idtr));
+}
+
+void hw_sgdt(struct descriptor_pointer *gdtr)
+{
+    __asm__ volatile("sgdt %0" : "=m"(*gdtr));
+}
+
+void hw_sidt(struct descriptor_pointer *idtr)
+{
+    __asm__ volatile("sidt %0" : "=m"(*idtr));
+}
+
+void hw_lldt(uint16_t selector)
+{
+    __asm__ volatile("lldt %0" ::"r"(selector) : "memory");
+}
+
+void hw_ltr(uint16_t selector)
+{
+    __asm__ volatile("ltr %0" ::"r"(selector) : "memory");
+}
+
+uint16_t hw_str(void)
+{
+    uint16_t selector;
+    __asm__ volatile("str %0" : "=r"(selector));
+    return selector;
+}
+
+uint16_t hw_read_cs(void)
+{
+    uint16_t selector;
+    __asm__ volatile("mov %%cs, %0" : "=r"(selector));
+    return selector;
+}
+
+void hw_load_segments(uint16_t code, uint16_t data)
+{
+    __asm__ volatile("pushq %0\n\t"
+                     "leaq 1f(%%rip), %%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "lretq\n"
+                     "1:\tmovw %w1, %%ss\n\t"
+                     "xorl %%eax, %%eax\n\t"
+                     "movw %%ax, %%ds\n\t"
+                     "movw %%ax, %%es\n\t"
+                     "movw %%ax, %%fs\n\t"
+                     "movw %%ax, %%gs" ::"r"((uint64_t)code),
+                     "r"(data)
+                     : "rax", "memory");
+}
+
+void hw_invlpg(uint64_t linear)
+{
+    __asm__ volatile("invlpg (%0)" ::"r"(linear) : "memory");
+}
+
+void hw_wbinvd(void)
+{
+    __asm__ volatile("wbinvd" ::: "memory");
+}
+
+void hw_clts(void)
+{
+    __asm__ volatile("clts" ::: "memory");
+}
+
+#define DEBUG_REGISTERS(X) X(0) X(1) X(2) X(3) X(6) X(7)
+
+uint64_t hw_read_dr(unsigned number)
+{
+    uint64_t value = 0;
+    switch (number) {
+#define X(n)                                                                                       \
+    case n:                                                                                        \
+        __asm__ volatile("mov %%dr" #n ", %0" : "=r"(value));                                      \
+        break;
+        DEBUG_REGISTERS(X)
+#undef X
+    default:
+        ASSERT(!"such a debug register");
+    }
+    return value;
+}
+
+void hw_write_dr(unsigned number, uint64_t value)
+{
+    switch (number) {
+#define X(n)                                                                                       \
+    case n:                                                                                        \
+        __asm__ volatile("mov %0, %%dr" #n ::"r"(value) : "memory");                               \
+        break;
+        DEBUG_REGISTERS(X)
+#undef X
+    default:
+        ASSERT(!"such a debug register");
+    }
+}
+
+#define AREA_INSTRUCTION(name, instruction)                                                        \
+    void hw_##name(void *area, uint64_t mask)                                                      \
+    {                                                                                              \
+        __asm__ volatile(instruction " (%0)" ::"r"(area), "a"((uint32_t)mask),                     \
+                         "d"((uint32_t)(mask >> 32))                                               \
+                         : "memory");                                                              \
+    }
+#define AREA_CONST_INSTRUCTION(name, instruction)                                                  \
+    void hw_##name(const void *area, uint64_t mask)                                                \
+    {                                                                                              \
+        __asm__ volatile(instruction " (%0)" ::"r"(area), "a"((uint32_t)mask),                     \
+                         "d"((uint32_t)(mask >> 32))                                               \
+                         : "memory");                                                              \
+    }
+
+AREA_INSTRUCTION(xsave, "xsave64")
+AREA_INSTRUCTION(xsaves, "xsaves64")
+AREA_CONST_INSTRUCTION(xrstor, "xrstor64")
+AREA_CONST_INSTRUCTION(xrstors, "xrstors64")
+
+void hw_fxsave(void *area)
+{
+    __asm__ volatile("fxsave64 (%0)" ::"r"(area) : "memory");
+}
+
+void hw_fxrstor(const void *area)
+{
+    __asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
+}
+
+void hw_fninit(void)
+{
+    __asm__ volatile("fninit");
+}
