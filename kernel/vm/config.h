@@ -1,0 +1,118 @@
+/*
+ * The configuration: which guests there are and what they are made of. Used by the boot program
+ * (which files to load), by the monitor, and by the tool that writes a disk image.
+ *
+ * The file is plain text in lines: `[traprock]`, `[vm NAME]`, or `key = value`.
+ *
+ * - Sections and keys stand in any order; lines end in LF or CRLF; a UTF-8 byte order mark is
+ *   skipped; blanks around names and values do not count.
+ * - A comment begins with '#' at the start of a line or after a blank, and not between double
+ *   quotation marks.
+ * - Around a whole file name, quotation marks are taken off: `kernel = "my kernel"`. In `cmdline`
+ *   they stay, since they are the kernel's own: `cmdline = dyndbg="file a.c +p" quiet # comment`.
+ * - Numbers are decimal, or hexadecimal after 0x.
+ * - File names are relative to the configuration, in printable ASCII, with '/' between folders, and
+ *   stay below the configuration's folder, since the named files lie beside it in the image.
+ *
+ * | [traprock] | value                                   | default  |
+ * |------------|-----------------------------------------|----------|
+ * | console    | com1, com2, or an I/O port              | com1     |
+ * | loglevel   | error, warn, info, debug                | info     |
+ * | on-idle    | poweroff, reboot, wait                  | poweroff |
+ * | escape     | ctrl-a to ctrl-z, ctrl-] ctrl-\ ctrl-^ ctrl-_ | ctrl-a |
+ *
+ * | [vm NAME]  | value                                   | default  |
+ * |------------|-----------------------------------------|----------|
+ * | memory     | bytes, or with K, M, G; whole pages     | 256M     |
+ * | kernel     | FILE: a bzImage or an ELF with PVH entry | required |
+ * | initrd     | FILE                                    | none     |
+ * | cmdline    | the rest of the line                    | empty    |
+ * | disk       | FILE, FILE,ro or FILE,discard; up to 8 times | none |
+ * | on-reset   | reset, stop                             | reset    |
+ * | debug-exit | an I/O port                             | none     |
+ * | pin        | the number of a processor               | any      |
+ * | hvc        | com1, com2, an I/O port, or loop; up to 8 times | none |
+ *
+ * There is no persistent storage behind a disk, so a plain `disk = FILE` means FILE,discard: the
+ * guest may write, and what it wrote lives until power-off. Each `hvc` is the next port of the VM's
+ * virtio console: a serial port of the machine, or `loop`, which gives back what it is given. A
+ * serial port belongs to one user only: the console, or one hvc.
+ */
+#pragma once
+
+#include "kernel/core/log.h"
+#include "kernel/core/status.h"
+#include "kernel/core/types.h"
+
+#define CONFIG_VMS_MAX 16
+#define CONFIG_DISKS_MAX 8
+#define CONFIG_HVCS_MAX 8
+#define CONFIG_NAME_MAX 32      /* of a VM, with the NUL, as the next two */
+#define CONFIG_PATH_MAX 128     /* of a file */
+#define CONFIG_CMDLINE_MAX 4096 /* kernels have a lower limit of their own */
+#define CONFIG_FILES_MAX 63     /* distinct files; the configuration is one more */
+#define CONFIG_LINE_MAX 8192    /* bytes in a line, without its end */
+#define CONFIG_SIZE_MAX MIB(1)  /* bytes in a configuration */
+#define CONFIG_ERRORS_MAX 20    /* messages that are written; more are only counted */
+#define CONFIG_MEMORY_DEFAULT MIB(256)
+#define CONFIG_PIN_ANY UINT32_MAX
+
+enum config_on_idle { CONFIG_IDLE_POWEROFF, CONFIG_IDLE_REBOOT, CONFIG_IDLE_WAIT };
+enum config_on_reset { CONFIG_RESET_RESTART, CONFIG_RESET_STOP };
+
+struct config_disk {
+    char file[CONFIG_PATH_MAX];
+    bool read_only; /* else the guest may write, and what it wrote is discarded at power-off */
+};
+
+struct config_hvc {
+    bool loop;     /* gives back what it is given */
+    uint16_t port; /* else the first I/O port of a UART of the machine */
+};
+
+struct config_vm {
+    char name[CONFIG_NAME_MAX];
+    uint32_t line; /* of its section's header, for messages */
+    uint64_t memory;
+    char kernel[CONFIG_PATH_MAX];
+    char initrd[CONFIG_PATH_MAX]; /* empty: none */
+    char cmdline[CONFIG_CMDLINE_MAX];
+    struct config_disk disk[CONFIG_DISKS_MAX];
+    uint32_t disk_count;
+    struct config_hvc hvc[CONFIG_HVCS_MAX];
+    uint32_t hvc_count;
+    enum config_on_reset on_reset;
+    bool has_debug_exit;
+    uint16_t debug_exit; /* port */
+    uint32_t pin;        /* processor, or CONFIG_PIN_ANY */
+};
+
+/* About 100 KiB: keep it off stacks. */
+struct config {
+    uint16_t console; /* the first I/O port of a 16550 UART */
+    enum log_level loglevel;
+    enum config_on_idle on_idle;
+    uint8_t escape; /* the control character, 0x01 to 0x1f */
+    struct config_vm vm[CONFIG_VMS_MAX];
+    uint32_t vm_count;
+};
+
+/* Where messages go: whole lines `FILE:LINE: what is wrong, what is allowed\n`, NUL-terminated; a
+ * message that does not fit is left out whole. */
+struct config_errors {
+    char *text;
+    size_t size;    /* of text, at least 1 */
+    size_t used;    /* without the NUL */
+    unsigned count; /* of all errors, those without a message too */
+};
+
+/*
+ * Reads the configuration in text[0..size). file_name is only for messages. Reads to the end and
+ * reports every error. ERR_INVALID: errors->count is not 0, and config must not be used.
+ */
+enum status MUST_CHECK config_parse(struct config *config, const char *file_name, const char *text,
+                                    size_t size, struct config_errors *errors);
+
+/* The files that the configuration names, each once, in the order of the VMs: kernel, initrd,
+ * disks. NULL when index is past the last. */
+const char *config_file(const struct config *config, unsigned index);

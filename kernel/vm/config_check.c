@@ -1,0 +1,121 @@
+/* The configuration as a whole: the files that it names, and what no single line shows. */
+#include "kernel/core/mem.h"
+#include "kernel/vm/config_parser.h"
+#include "kernel/vm/platform.h"
+
+static bool uarts_overlap(uint16_t a, uint16_t b)
+{
+    return (a > b ? a - b : b - a) < PLATFORM_PORT_UART_SIZE;
+}
+
+static void check_uarts(const struct config_parser *parser)
+{
+    const struct config *config = parser->config;
+    uint16_t used[1 + CONFIG_VMS_MAX * CONFIG_HVCS_MAX];
+    unsigned count = 0;
+    used[count++] = config->console;
+    for (uint32_t v = 0; v < config->vm_count; v++) {
+        const struct config_vm *vm = &config->vm[v];
+        for (uint32_t h = 0; h < vm->hvc_count; h++) {
+            if (vm->hvc[h].loop)
+                continue;
+            for (unsigned i = 0; i < count; i++) {
+                if (!uarts_overlap(vm->hvc[h].port, used[i]))
+                    continue;
+                config_report(parser, vm->line,
+                              "[vm %s]: the serial port at 0x%x of its hvc belongs to %s already",
+                              vm->name, vm->hvc[h].port, i == 0 ? "the console" : "another hvc");
+                break;
+            }
+            used[count++] = vm->hvc[h].port;
+        }
+    }
+}
+
+static void check_vms(const struct config_parser *parser)
+{
+    const struct config *config = parser->config;
+    if (config->vm_count == 0 && parser->errors->count == 0)
+        config_report(parser, 0, "there is no guest; add a section [vm NAME] with 'kernel = FILE'");
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        const struct config_vm *vm = &config->vm[i];
+        if ((parser->has_kernel & 1u << i) == 0)
+            config_report(parser, vm->line, "[vm %s] has no kernel; add 'kernel = FILE'", vm->name);
+        for (uint32_t j = 0; j < i; j++)
+            if (vm->pin != CONFIG_PIN_ANY && config->vm[j].pin == vm->pin)
+                config_report(parser, vm->line,
+                              "[vm %s] is pinned to processor %u, as [vm %s]; each "
+                              "guest needs a processor of its own",
+                              vm->name, vm->pin, config->vm[j].name);
+    }
+}
+
+/* A slot is a place for a file's name: 2 + CONFIG_DISKS_MAX for each VM. */
+static unsigned slot_count(const struct config *config)
+{
+    return config->vm_count * (2 + CONFIG_DISKS_MAX);
+}
+
+static const char *file_slot(const struct config *config, unsigned slot)
+{
+    const struct config_vm *vm = &config->vm[slot / (2 + CONFIG_DISKS_MAX)];
+    unsigned i = slot % (2 + CONFIG_DISKS_MAX);
+    const char *name = i == 0 ? vm->kernel : i == 1 ? vm->initrd : vm->disk[i - 2].file;
+    return name[0] != '\0' ? name : NULL;
+}
+
+/* Whether a slot before this one has the same file. */
+static bool is_repeated(const struct config *config, unsigned slot)
+{
+    for (unsigned i = 0; i < slot; i++) {
+        const char *name = file_slot(config, i);
+        if (name != NULL && strcmp(name, file_slot(config, slot)) == 0)
+            return true;
+    }
+    return false;
+}
+
+const char *config_file(const struct config *config, unsigned index)
+{
+    for (unsigned slot = 0; slot < slot_count(config); slot++)
+        if (file_slot(config, slot) != NULL && !is_repeated(config, slot) && index-- == 0)
+            return file_slot(config, slot);
+    return NULL;
+}
+
+static void check_case(const struct config_parser *parser, unsigned slot)
+{
+    const char *name = file_slot(parser->config, slot);
+    for (unsigned i = 0; i < slot; i++) {
+        const char *other = file_slot(parser->config, i);
+        if (other == NULL || !config_same_but_case(name, other))
+            continue;
+        config_report(
+            parser, 0,
+            "the files %s and %s differ in case only, which the image's file system cannot "
+            "keep apart",
+            other, name);
+        return;
+    }
+}
+
+static void check_files(const struct config_parser *parser)
+{
+    unsigned count = 0;
+    for (unsigned slot = 0; slot < slot_count(parser->config); slot++) {
+        if (file_slot(parser->config, slot) == NULL || is_repeated(parser->config, slot))
+            continue;
+        if (count++ == CONFIG_FILES_MAX)
+            config_report(parser, 0, "too many files; 63 are allowed");
+        check_case(parser, slot);
+    }
+}
+
+void config_check(const struct config_parser *parser)
+{
+    check_vms(parser);
+    if (parser->errors->count != 0)
+        return;
+    check_uarts(parser);
+    check_files(parser);
+}

@@ -1,0 +1,213 @@
+/* The keys of the configuration: one row and one function each. */
+#include "kernel/core/fmt.h"
+#include "kernel/core/mem.h"
+#include "kernel/vm/config_parser.h"
+#include "kernel/vm/guest_map.h"
+
+static void parse_word(struct config_parser *parser, const char *const *words, const char *allowed,
+                       int *index)
+{
+    int found = config_word(parser->value, words);
+    if (found < 0)
+        config_report_value(parser, allowed);
+    else
+        *index = found;
+}
+
+static void parse_path(struct config_parser *parser, struct config_slice name, char *to)
+{
+    const char *fault = config_path(name, to, CONFIG_PATH_MAX);
+    if (fault != NULL)
+        config_report_value(parser, fault);
+}
+
+static void parse_console(struct config_parser *parser)
+{
+    if (config_uart(parser->value, &parser->config->console) != STATUS_OK)
+        config_report_value(parser, "allowed are com1, com2, or an I/O port from 1 to 0xfff8");
+}
+
+static void parse_loglevel(struct config_parser *parser)
+{
+    static const char *const words[] = {"error", "warn", "info", "debug", NULL};
+    STATIC_ASSERT(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3,
+                  "the words stand in the order of the levels");
+    int index = (int)parser->config->loglevel;
+    parse_word(parser, words, "allowed are error, warn, info, debug", &index);
+    parser->config->loglevel = (enum log_level)index;
+}
+
+static void parse_on_idle(struct config_parser *parser)
+{
+    static const char *const words[] = {"poweroff", "reboot", "wait", NULL};
+    int index = (int)parser->config->on_idle;
+    parse_word(parser, words, "allowed are poweroff, reboot, wait", &index);
+    parser->config->on_idle = (enum config_on_idle)index;
+}
+
+static void parse_escape(struct config_parser *parser)
+{
+    if (config_control_key(parser->value, &parser->config->escape) != STATUS_OK)
+        config_report_value(parser,
+                            "allowed are ctrl-a to ctrl-z, ctrl-], ctrl-\\, ctrl-^, ctrl-_");
+}
+
+static void parse_memory(struct config_parser *parser)
+{
+    uint64_t bytes = 0;
+    enum status status = config_size(parser->value, &bytes);
+    if (status == ERR_INVALID)
+        config_report_value(parser, "not a number of bytes; write for example 256M (K, M or G)");
+    else if (status != STATUS_OK || bytes < GUEST_MEMORY_MIN || bytes > GUEST_MEMORY_MAX)
+        config_report_value(parser, "allowed are 2M to 1024G");
+    else if (bytes % PAGE_SIZE != 0)
+        config_report_value(parser, "must be a multiple of 4K");
+    else
+        parser->vm->memory = bytes;
+}
+
+static void parse_kernel(struct config_parser *parser)
+{
+    parser->has_kernel |= 1u << (parser->vm - parser->config->vm);
+    parse_path(parser, parser->value, parser->vm->kernel);
+}
+
+static void parse_initrd(struct config_parser *parser)
+{
+    parse_path(parser, parser->value, parser->vm->initrd);
+}
+
+static void parse_cmdline(struct config_parser *parser)
+{
+    if (parser->value.length >= CONFIG_CMDLINE_MAX) {
+        config_report(parser, parser->line, "cmdline is %zu bytes long; 4095 are allowed",
+                      parser->value.length);
+        return;
+    }
+    memcpy(parser->vm->cmdline, parser->value.at, parser->value.length);
+}
+
+static void parse_disk(struct config_parser *parser)
+{
+    struct config_vm *vm = parser->vm;
+    if (vm->disk_count == CONFIG_DISKS_MAX) {
+        config_report_value(parser, "a VM may have 8 disks");
+        return;
+    }
+    struct config_disk *disk = &vm->disk[vm->disk_count++];
+    struct config_slice name = parser->value, option;
+    if (config_slice_split(&name, ',', &option)) {
+        disk->read_only = config_slice_is(option, "ro");
+        if (!disk->read_only && !config_slice_is(option, "discard")) {
+            config_report_value(parser,
+                                "after the comma, allowed are ro and discard (a file name with a "
+                                "comma goes between quotation marks)");
+            return;
+        }
+    }
+    parse_path(parser, name, disk->file);
+}
+
+static void parse_on_reset(struct config_parser *parser)
+{
+    static const char *const words[] = {"reset", "stop", NULL};
+    int index = (int)parser->vm->on_reset;
+    parse_word(parser, words, "allowed are reset, stop", &index);
+    parser->vm->on_reset = (enum config_on_reset)index;
+}
+
+static void parse_debug_exit(struct config_parser *parser)
+{
+    uint64_t port = 0;
+    /* The device has four ports. */
+    if (config_number(parser->value, &port) != STATUS_OK || port == 0 || port > 0xfffc) {
+        config_report_value(parser, "allowed is an I/O port from 1 to 0xfffc, for example 0xf4");
+        return;
+    }
+    parser->vm->has_debug_exit = true;
+    parser->vm->debug_exit = (uint16_t)port;
+}
+
+static void parse_pin(struct config_parser *parser)
+{
+    uint64_t processor = 0;
+    if (config_number(parser->value, &processor) != STATUS_OK || processor > 255)
+        config_report_value(parser, "allowed is the number of a processor, from 0 to 255");
+    else
+        parser->vm->pin = (uint32_t)processor;
+}
+
+static void parse_hvc(struct config_parser *parser)
+{
+    struct config_vm *vm = parser->vm;
+    if (vm->hvc_count == CONFIG_HVCS_MAX) {
+        config_report_value(parser, "a VM may have 8 ports of its virtio console");
+        return;
+    }
+    struct config_hvc *hvc = &vm->hvc[vm->hvc_count++];
+    hvc->loop = config_slice_is(parser->value, "loop");
+    if (!hvc->loop && config_uart(parser->value, &hvc->port) != STATUS_OK)
+        config_report_value(parser,
+                            "allowed are com1, com2, loop, or an I/O port from 1 to 0xfff8");
+}
+
+/* ---- Keys ---- */
+
+struct key {
+    const char *name;
+    bool repeatable;
+    void (*parse)(struct config_parser *parser); /* of parser->value */
+};
+
+static const struct key traprock_keys[] = {
+    {"console", false, parse_console},
+    {"loglevel", false, parse_loglevel},
+    {"on-idle", false, parse_on_idle},
+    {"escape", false, parse_escape},
+    {NULL, false, NULL},
+};
+
+static const struct key vm_keys[] = {
+    {"memory", false, parse_memory},
+    {"kernel", false, parse_kernel},
+    {"initrd", false, parse_initrd},
+    {"cmdline", false, parse_cmdline},
+    {"disk", true, parse_disk},
+    {"on-reset", false, parse_on_reset},
+    {"debug-exit", false, parse_debug_exit},
+    {"pin", false, parse_pin},
+    {"hvc", true, parse_hvc},
+    {NULL, false, NULL},
+};
+
+static void report_unknown_key(const struct config_parser *parser, const struct key *keys)
+{
+    char list[128];
+    size_t used = 0;
+    for (unsigned i = 0; keys[i].name != NULL; i++)
+        used += (size_t)fmt_format(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ",
+                                   keys[i].name);
+    bool cut = parser->key.length > CONFIG_ECHO_MAX;
+    config_report(parser, parser->line, "unknown key '%.*s%s'; allowed are %s",
+                  (int)(cut ? CONFIG_ECHO_MAX : parser->key.length), parser->key.at,
+                  cut ? "..." : "", list);
+}
+
+void config_parse_key(struct config_parser *parser)
+{
+    const struct key *keys = parser->section == SECTION_VM ? vm_keys : traprock_keys;
+    unsigned i = 0;
+    while (keys[i].name != NULL && !config_slice_is(parser->key, keys[i].name))
+        i++;
+    if (keys[i].name == NULL) {
+        report_unknown_key(parser, keys);
+        return;
+    }
+    if ((parser->seen & 1u << i) != 0 && !keys[i].repeatable) {
+        config_report(parser, parser->line, "%s is set a second time in this section",
+                      keys[i].name);
+        return;
+    }
+    parser->seen |= 1u << i;
+    keys[i].parse(parser);
+}
