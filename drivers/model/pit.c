@@ -1,0 +1,497 @@
+#include "drivers/model/pit.h"
+
+#include "drivers/model/byte_port.h"
+#include "kernel/vm/platform.h"
+
+/* Intel: 82C54, Control Word Format. */
+#define CONTROL_PORT 3
+#define SELECT_SHIFT 6
+#define SELECT_READ_BACK 3
+#define ACCESS_SHIFT 4
+#define ACCESS_LATCH 0
+#define ACCESS_LOW 1
+#define ACCESS_HIGH 2
+#define ACCESS_BOTH 3
+#define MODE_SHIFT 1
+#define CONTROL_BCD 0x01
+
+/* Read-Back Command: the latches are active low. */
+#define READ_BACK_NO_COUNT 0x20
+#define READ_BACK_NO_STATUS 0x10
+#define READ_BACK_CHANNEL(n) (0x02u << (n))
+
+#define STATUS_OUTPUT 0x80
+#define STATUS_NULL_COUNT 0x40
+
+/* Port 0x61. */
+#define PORT_B_GATE2 0x01
+#define PORT_B_SPEAKER 0x02
+#define PORT_B_WRITABLE 0x0f /* with the two disable bits of the NMI sources that are not there */
+#define PORT_B_REFRESH 0x10  /* toggles with each refresh of a PC/AT's memory */
+#define PORT_B_OUTPUT2 0x20
+#define REFRESH_TICKS 18
+
+#define SPEAKER_CHANNEL 2
+#define NOT_PENDING UINT64_MAX
+
+/* What distinguishes the six modes. */
+static const struct mode_traits {
+    bool output_idle;  /* the output after the control word */
+    bool gate_pauses;  /* the gate's level enables counting */
+    bool gate_starts;  /* the gate's rising edge loads the count */
+    bool write_starts; /* a whole count written is loaded even while an older one counts */
+    bool periodic;
+} traits[6] = {
+    {.output_idle = false, .gate_pauses = true, .write_starts = true},
+    {.output_idle = true, .gate_starts = true},
+    {.output_idle = true, .gate_pauses = true, .gate_starts = true, .periodic = true},
+    {.output_idle = true, .gate_pauses = true, .gate_starts = true, .periodic = true},
+    {.output_idle = true, .gate_pauses = true, .write_starts = true},
+    {.output_idle = true, .gate_starts = true},
+};
+
+/* ---- The counting element ---- */
+
+static uint32_t modulus(const struct pit_channel *ch)
+{
+    return ch->bcd ? 10000 : 65536;
+}
+
+/* The count register as a number; zero stands for the largest count. A BCD digit above nine counts
+ * for what it is worth. */
+static uint32_t reload_count(const struct pit_channel *ch)
+{
+    uint32_t raw = ch->reload;
+    uint32_t count = raw;
+    if (ch->bcd)
+        count = ((raw >> 12) * 1000 + (raw >> 8 & 15) * 100 + (raw >> 4 & 15) * 10 + (raw & 15)) %
+                10000;
+    return count != 0 ? count : modulus(ch);
+}
+
+static uint16_t to_register(const struct pit_channel *ch, uint32_t count)
+{
+    if (!ch->bcd)
+        return (uint16_t)count;
+    return (uint16_t)(count / 1000 << 12 | count / 100 % 10 << 8 | count / 10 % 10 << 4 |
+                      count % 10);
+}
+
+static uint64_t elapsed_at(const struct pit_channel *ch, uint64_t tick)
+{
+    return ch->counting ? tick - ch->start : ch->elapsed;
+}
+
+/* A square wave of an odd count is high for one tick more than it is low. */
+static uint32_t high_ticks(const struct pit_channel *ch)
+{
+    return (ch->initial + 1) / 2;
+}
+
+/* The number in the element, 0 to modulus - 1. */
+static uint32_t count_at(const struct pit_channel *ch, uint64_t tick)
+{
+    if (!ch->loaded)
+        return ch->frozen;
+    uint64_t elapsed = elapsed_at(ch, tick);
+    uint32_t n = ch->initial;
+    uint32_t m = modulus(ch);
+    if (ch->mode == 2)
+        return (n - (uint32_t)(elapsed % n)) % m;
+    if (ch->mode == 3) {
+        /* Counts by two from the even part of n, once in each half of the wave. */
+        uint32_t position = (uint32_t)(elapsed % n);
+        if (position >= high_ticks(ch))
+            position -= high_ticks(ch);
+        return ((n & ~1u) - 2 * position) % m;
+    }
+    /* The others count on through zero. */
+    return (uint32_t)((n + m - elapsed % m) % m);
+}
+
+static bool output_at(const struct pit_channel *ch, uint64_t tick)
+{
+    if (!ch->loaded || (traits[ch->mode].periodic && !ch->gate))
+        return traits[ch->mode].output_idle;
+    uint64_t elapsed = elapsed_at(ch, tick);
+    switch (ch->mode) {
+    case 0:
+    case 1:
+        return elapsed >= ch->initial;
+    case 2:
+        return elapsed % ch->initial != ch->initial - 1;
+    case 3:
+        return elapsed % ch->initial < high_ticks(ch);
+    default:
+        return elapsed != ch->initial;
+    }
+}
+
+/* How many times the output has risen since the load, `elapsed` counts ago. */
+static uint64_t rising_edges(const struct pit_channel *ch, uint64_t elapsed)
+{
+    if (traits[ch->mode].periodic)
+        return ch->initial > 1 ? elapsed / ch->initial : 0; /* of a count of 1 it never falls */
+    uint64_t first = ch->mode >= 4 ? (uint64_t)ch->initial + 1 : ch->initial;
+    return elapsed >= first;
+}
+
+/* The tick of the next rising edge of a loaded channel, or NOT_PENDING. */
+static uint64_t next_rising_edge(const struct pit_channel *ch, uint64_t tick)
+{
+    if (!ch->loaded || !ch->counting)
+        return NOT_PENDING;
+    if (traits[ch->mode].periodic) {
+        uint64_t periods = elapsed_at(ch, tick) / ch->initial + 1;
+        return ch->initial > 1 ? ch->start + periods * ch->initial : NOT_PENDING;
+    }
+    uint64_t first = ch->mode >= 4 ? (uint64_t)ch->initial + 1 : ch->initial;
+    return elapsed_at(ch, tick) < first ? ch->start + first : NOT_PENDING;
+}
+
+/* Moves the count register into the element at load_tick. Returns whether the output rose, up to
+ * and at that tick, without the interrupt line having seen it. */
+static bool load(struct pit_channel *ch)
+{
+    uint64_t tick = ch->load_tick;
+    bool restarts = !ch->loaded || !traits[ch->mode].periodic || !ch->counting;
+    bool low_half = !restarts && !output_at(ch, tick);
+    bool rose = ch->loaded && rising_edges(ch, elapsed_at(ch, tick)) > ch->edges;
+    ch->initial = reload_count(ch);
+    ch->loaded = true;
+    ch->counting = !traits[ch->mode].gate_pauses || ch->gate;
+    ch->elapsed = ch->edges = 0;
+    ch->start = tick;
+    /* A new count for a square wave takes over between two halves and changes nothing else. */
+    if (ch->mode == 3 && low_half)
+        ch->start -= high_ticks(ch);
+    ch->null_count = false;
+    ch->load_tick = NOT_PENDING;
+    return rose;
+}
+
+/* Brings the channel up to tick. Returns what load does. */
+static bool advance(struct pit_channel *ch, uint64_t tick)
+{
+#ifdef PLANTED_BUG_PIT
+    tick += ch->mode == 3 && ch->initial % 2;
+#endif
+    return ch->load_tick <= tick && load(ch);
+}
+
+static void pause(struct pit_channel *ch, uint64_t tick)
+{
+    if (ch->counting)
+        ch->elapsed = tick - ch->start;
+    ch->counting = false;
+}
+
+static void resume(struct pit_channel *ch, uint64_t tick)
+{
+    if (ch->loaded && !ch->counting)
+        ch->start = tick - ch->elapsed;
+    ch->counting = ch->loaded;
+}
+
+/* The tick at which a count written now reaches the element: a periodic channel first ends the
+ * period, or the half of a square wave, that it is in. */
+static uint64_t load_tick_after_write(const struct pit_channel *ch, uint64_t tick)
+{
+    const struct mode_traits *mode = &traits[ch->mode];
+    if (ch->load_tick != NOT_PENDING)
+        return ch->load_tick;
+    if (mode->write_starts || (mode->periodic && !ch->loaded))
+        return tick + 1;
+    if (!mode->periodic || !ch->counting)
+        return NOT_PENDING; /* the gate's next rising edge starts it */
+    uint64_t position = (tick - ch->start) % ch->initial;
+    if (ch->mode == 3 && position < high_ticks(ch) && ch->initial > 1)
+        return tick - position + high_ticks(ch);
+    return tick - position + ch->initial;
+}
+
+/* ---- Channel 0's interrupt ---- */
+
+/*
+ * Rising edges are what the interrupt input latches. Of a periodic output only they are shown, as a
+ * short pulse down in front of each, so that a period costs one deadline. Edges that nobody came to
+ * see in time melt into one, as they would in the controller.
+ */
+static void update_irq(struct pit *pit, uint64_t tick, bool rose)
+{
+    struct pit_channel *ch = &pit->channel[0];
+    if (ch->loaded) {
+        uint64_t edges = rising_edges(ch, elapsed_at(ch, tick));
+        rose |= edges > ch->edges;
+        ch->edges = edges;
+    }
+    bool level = ch->mode == 0 ? output_at(ch, tick) : true;
+    if (rose && pit->irq_level)
+        irq_line_set(&pit->irq, false);
+    if (rose || level != pit->irq_level)
+        irq_line_set(&pit->irq, level || rose);
+    if (rose && !level)
+        irq_line_set(&pit->irq, false);
+    pit->irq_level = level;
+
+    pit->wake = next_rising_edge(ch, tick);
+    if (ch->load_tick < pit->wake)
+        pit->wake = ch->load_tick;
+    timer_arm(&pit->timer, ticks_deadline(&pit->ticks, pit->wake));
+}
+
+/* What the present tick is, with what happened to channel 0 until then done. */
+static uint64_t catch_up(struct pit *pit)
+{
+    uint64_t tick = ticks_now(&pit->ticks);
+    if (tick >= pit->wake)
+        update_irq(pit, tick, advance(&pit->channel[0], tick));
+    return tick;
+}
+
+static void fire(void *owner, uint64_t now)
+{
+    (void)now;
+    catch_up(owner);
+}
+
+/* ---- Writes ---- */
+
+static void latch_count(struct pit_channel *ch, uint64_t tick)
+{
+    if (ch->count_latched)
+        return;
+    ch->count_latched = true;
+    ch->latched_count = to_register(ch, count_at(ch, tick));
+}
+
+static void latch_status(struct pit_channel *ch, uint64_t tick)
+{
+    if (ch->status_latched)
+        return;
+    ch->status_latched = true;
+    ch->latched_status = (output_at(ch, tick) ? STATUS_OUTPUT : 0) |
+                         (ch->null_count ? STATUS_NULL_COUNT : 0) |
+                         (uint8_t)(ch->access << ACCESS_SHIFT | ch->mode << MODE_SHIFT) | ch->bcd;
+}
+
+static void program(struct pit_channel *ch, uint64_t tick, uint8_t control)
+{
+    uint8_t mode = control >> MODE_SHIFT & 7;
+    ch->frozen = count_at(ch, tick);
+    ch->mode = mode > 5 ? mode - 4 : mode; /* modes 2 and 3 do not look at the highest bit */
+    ch->access = control >> ACCESS_SHIFT & 3;
+    ch->bcd = control & CONTROL_BCD;
+    ch->frozen %= modulus(ch);
+    ch->reload = 0;
+    ch->write_high = false;
+    ch->read_high = ch->access == ACCESS_HIGH;
+    ch->written = ch->loaded = ch->counting = false;
+    ch->null_count = true;
+    ch->load_tick = NOT_PENDING;
+    ch->count_latched = ch->status_latched = false;
+}
+
+static void read_back(struct pit *pit, uint64_t tick, uint8_t command)
+{
+    for (unsigned i = 0; i < PIT_CHANNELS; i++) {
+        struct pit_channel *ch = &pit->channel[i];
+        if (!(command & READ_BACK_CHANNEL(i)))
+            continue;
+        advance(ch, tick);
+        if (!(command & READ_BACK_NO_COUNT))
+            latch_count(ch, tick);
+        if (!(command & READ_BACK_NO_STATUS))
+            latch_status(ch, tick);
+    }
+}
+
+static void write_control(struct pit *pit, uint64_t tick, uint8_t control)
+{
+    unsigned select = control >> SELECT_SHIFT;
+    if (select == SELECT_READ_BACK) {
+        read_back(pit, tick, control);
+        return;
+    }
+    struct pit_channel *ch = &pit->channel[select];
+    if ((control >> ACCESS_SHIFT & 3) == ACCESS_LATCH)
+        latch_count(ch, tick);
+    else
+        program(ch, tick, control);
+}
+
+static void write_count(struct pit_channel *ch, uint64_t tick, uint8_t value)
+{
+    bool first_of_two = ch->access == ACCESS_BOTH && !ch->write_high;
+    ch->write_high = first_of_two;
+    ch->null_count = true;
+    if (ch->mode == 0) {
+        /* Any write stops the count and takes the output low at once. */
+        ch->frozen = count_at(ch, tick);
+        ch->loaded = ch->counting = false;
+        ch->load_tick = NOT_PENDING;
+    }
+    if (first_of_two) {
+        ch->low_byte = value;
+        return;
+    }
+    /* One-byte accesses clear the other byte. */
+    ch->reload = ch->access == ACCESS_LOW ? value : (uint16_t)(value << 8);
+    if (ch->access == ACCESS_BOTH)
+        ch->reload |= ch->low_byte;
+    ch->written = true;
+    ch->load_tick = load_tick_after_write(ch, tick);
+}
+
+static void set_gate(struct pit_channel *ch, uint64_t tick, bool gate)
+{
+    const struct mode_traits *mode = &traits[ch->mode];
+    bool rises = gate && !ch->gate;
+    if (mode->gate_pauses && ch->gate && !gate)
+        pause(ch, tick);
+    ch->gate = gate;
+    if (!rises)
+        return;
+    if (mode->gate_starts && ch->written)
+        ch->load_tick = tick + 1;
+    else if (mode->gate_pauses)
+        resume(ch, tick);
+}
+
+static void write_port(void *device, unsigned offset, uint8_t value)
+{
+    struct pit *pit = device;
+    uint64_t tick = catch_up(pit);
+    unsigned select = offset == CONTROL_PORT ? value >> SELECT_SHIFT : offset;
+    /* The read-back command advances what it looks at by itself. */
+    if (select < PIT_CHANNELS)
+        advance(&pit->channel[select], tick);
+    if (offset == CONTROL_PORT)
+        write_control(pit, tick, value);
+    else
+        write_count(&pit->channel[select], tick, value);
+    if (select == 0)
+        update_irq(pit, tick, false);
+}
+
+/* ---- Reads ---- */
+
+/* The half of count that the access mode and the flip-flop select. */
+static uint8_t select_byte(struct pit_channel *ch, uint16_t count)
+{
+    bool high = ch->read_high;
+    if (ch->access == ACCESS_BOTH)
+        ch->read_high = !high;
+    return (uint8_t)(high ? count >> 8 : count);
+}
+
+static uint8_t read_port(void *device, unsigned offset)
+{
+    struct pit *pit = device;
+    if (offset == CONTROL_PORT)
+        return 0xff; /* nothing drives the bus */
+    struct pit_channel *ch = &pit->channel[offset];
+    if (ch->status_latched) {
+        ch->status_latched = false;
+        return ch->latched_status;
+    }
+    if (ch->count_latched) {
+        /* The latch opens again after the last byte that the access mode asks for. */
+        ch->count_latched = ch->access == ACCESS_BOTH && !ch->read_high;
+        return select_byte(ch, ch->latched_count);
+    }
+    uint64_t tick = catch_up(pit);
+    advance(ch, tick);
+    return select_byte(ch, to_register(ch, count_at(ch, tick)));
+}
+
+static uint8_t read_port_b(void *device, unsigned offset)
+{
+    struct pit *pit = device;
+    (void)offset;
+    uint64_t tick = ticks_now(&pit->ticks);
+    uint8_t value = pit->port_b;
+    if (tick / REFRESH_TICKS & 1)
+        value |= PORT_B_REFRESH;
+    if (pit_output(pit, SPEAKER_CHANNEL))
+        value |= PORT_B_OUTPUT2;
+    return value;
+}
+
+static void write_port_b(void *device, unsigned offset, uint8_t value)
+{
+    struct pit *pit = device;
+    (void)offset;
+    uint64_t tick = ticks_now(&pit->ticks);
+    struct pit_channel *ch = &pit->channel[SPEAKER_CHANNEL];
+    advance(ch, tick);
+    pit->port_b = value & PORT_B_WRITABLE;
+    set_gate(ch, tick, value & PORT_B_GATE2);
+}
+
+static uint64_t pit_read(void *device, uint64_t offset, unsigned size)
+{
+    return byte_port_read(device, offset, size, read_port);
+}
+
+static void pit_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    byte_port_write(device, offset, size, value, write_port);
+}
+
+static uint64_t port_b_read(void *device, uint64_t offset, unsigned size)
+{
+    return byte_port_read(device, offset, size, read_port_b);
+}
+
+static void port_b_write(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    byte_port_write(device, offset, size, value, write_port_b);
+}
+
+const struct bus_ops pit_ops = {pit_read, pit_write};
+const struct bus_ops pit_port_b_ops = {port_b_read, port_b_write};
+
+bool pit_output(struct pit *pit, unsigned channel)
+{
+    struct pit_channel *ch = &pit->channel[channel];
+    uint64_t tick = catch_up(pit);
+    advance(ch, tick);
+    return output_at(ch, tick);
+}
+
+bool pit_speaker(struct pit *pit)
+{
+    return (pit->port_b & PORT_B_SPEAKER) && pit_output(pit, SPEAKER_CHANNEL);
+}
+
+void pit_reset(struct pit *pit)
+{
+    for (unsigned i = 0; i < PIT_CHANNELS; i++)
+        pit->channel[i] = (struct pit_channel){
+            .access = ACCESS_BOTH,
+            .gate = i != SPEAKER_CHANNEL,
+            .null_count = true,
+            .load_tick = NOT_PENDING,
+        };
+    pit->port_b = 0;
+    update_irq(pit, ticks_now(&pit->ticks), false);
+}
+
+void pit_init(struct pit *pit, const struct irq_line *irq, const struct clock *clock,
+              struct timer_queue *timers)
+{
+    *pit = (struct pit){.irq = *irq};
+    ticks_init(&pit->ticks, clock, PIT_HZ);
+    timer_init(&pit->timer, timers, fire, pit);
+    pit_reset(pit);
+}
+
+enum status pit_attach(struct pit *pit, struct bus *bus)
+{
+    enum status status =
+        bus_add(bus, BUS_PORT, PLATFORM_PORT_PIT, PLATFORM_PORT_PIT_SIZE, &pit_ops, pit);
+    if (status != STATUS_OK)
+        return status;
+    return bus_add(bus, BUS_PORT, PLATFORM_PORT_SYSTEM_CONTROL_B, 1, &pit_port_b_ops, pit);
+}
