@@ -28,9 +28,9 @@ struct machine {
 };
 
 /*
- * Takes the machine over, in order: exception handling, page tables, log, console (at
- * console_port; 0: none), ACPI, local APIC, time, I/O APIC; then calls run(machine) on a guarded
- * stack, interrupts off. Does not return.
+ * Takes the machine over, in order: exception handling, the console (at console_port; 0:
+ * none), page tables, screen, ACPI, local APIC, time, I/O APIC; then calls run(machine) on a
+ * guarded stack, interrupts off. Does not return.
  */
 NORETURN void machine_start(struct machine *machine, hpa_t boot_info, uint16_t console_port,
                             void (*run)(struct machine *machine));

@@ -54,8 +54,8 @@ struct acpi {
     uint8_t reset_value;
     struct acpi_register pm_timer;
     bool pm_timer_is_32bit;
-    uint8_t rtc_century;   /* RTC register of the century; 0: none */
-    uint64_t hpet_address; /* 0: none */
+    struct acpi_register sleep_control; /* of hardware-reduced machines, instead of PM1 */
+    uint64_t hpet_address;              /* 0: none */
 };
 
 /* Reads the tables from the RSDP on (0: none; then only *acpi's defaults are set). ERR_NOT_FOUND:

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "kernel/core/ratio.h"
 #include "kernel/core/smp.h"
 #include "kernel/core/types.h"
 
@@ -11,19 +12,20 @@
 struct lapic {
     volatile uint32_t *registers; /* xAPIC mode; NULL: x2APIC mode */
     bool has_tsc_deadline;
-    uint64_t timer_hz; /* of the timer at divide 1; 0: not measured */
+    uint64_t timer_hz;     /* of the timer at divide 1; 0: not measured */
+    struct ratio from_tsc; /* TSC counts to timer counts */
 };
 
 /* On the processor that booted, after paging_init: enables the APIC, masks every LVT entry, sets
  * the spurious vector, registers the vectors of irq.h and the EOI. */
 void lapic_init(struct lapic *lapic);
-/* On every other processor. Returns its APIC id. */
+/* On every other processor, with its timer. Returns its APIC id. */
 uint32_t lapic_init_secondary(struct lapic *lapic);
 /* The APIC id of this processor. */
 uint32_t lapic_id(const struct lapic *lapic);
 
 /* Needs time_init. Measures the timer and sets it up on this processor: one-shot, vector
- * IRQ_VECTOR_TIMER. Secondary processors: lapic_timer_enable only. */
+ * IRQ_VECTOR_TIMER. lapic_timer_enable alone is enough on the others. */
 void lapic_timer_init(struct lapic *lapic);
 void lapic_timer_enable(const struct lapic *lapic);
 /* An interrupt on this processor when the TSC reaches deadline (a past one at once; UINT64_MAX

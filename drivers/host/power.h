@@ -5,7 +5,7 @@
 
 struct power {
     const struct acpi *acpi;
-    volatile void *reset_register; /* mapped, when the reset register is in memory */
+    volatile uint8_t *pm1a, *pm1b, *sleep, *reset; /* mapped, where the register is in memory */
 };
 
 /* Maps what is needed, so that nothing is allocated at the end. */

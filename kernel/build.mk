@@ -1,0 +1,41 @@
+# The monitor, $(BUILD)/traprock.elf. Needs BUILD and WARNINGS.
+
+MONITOR_CC := gcc
+# No vector registers: they are the guests', also while the monitor runs.
+MONITOR_FLAGS := -std=gnu11 -I. -O2 -g $(WARNINGS) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
+	-mno-red-zone -mgeneral-regs-only -fno-omit-frame-pointer -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing -MMD -MP
+MONITOR_LDFLAGS := -nostdlib -static -z noexecstack -z max-page-size=4096 --build-id=none \
+	--no-dynamic-linker --orphan-handling=error --fatal-warnings
+
+MONITOR_SOURCES := $(sort $(wildcard kernel/*.c kernel/*/*.c vmx/*.c drivers/host/*.c drivers/model/*.c))
+MONITOR_ASM := $(sort $(wildcard kernel/*.asm kernel/*/*.asm vmx/*.asm drivers/host/*.asm))
+MONITOR_OBJECTS := $(MONITOR_SOURCES:%.c=$(BUILD)/monitor/%.o) $(MONITOR_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
+
+# From Debian's console-setup-linux.
+CONSOLE_FONT := /usr/share/consolefonts/Lat15-Terminus16.psf.gz
+
+$(BUILD)/monitor/%.o: %.c kernel/build.mk
+	@mkdir -p $(@D)
+	@$(MONITOR_CC) $(MONITOR_FLAGS) -c -o $@ $<
+
+$(BUILD)/monitor/%.asm.o: %.asm kernel/build.mk
+	@mkdir -p $(@D)
+	@nasm -f elf64 -w+all -Werror -g -F dwarf -I. -DFONT="'$(BUILD)/font.bin'" -MD $(@:.o=.d) -o $@ $<
+
+$(BUILD)/font.bin: $(CONSOLE_FONT) tests/vm/font.py
+	@mkdir -p $(@D)
+	@python3 tests/vm/font.py $< $@
+
+$(BUILD)/monitor/drivers/host/font.asm.o: $(BUILD)/font.bin
+
+# A new or deleted source file changes the list, and with it the monitor.
+$(BUILD)/monitor/sources: FORCE
+	@mkdir -p $(@D)
+	@echo '$(MONITOR_OBJECTS)' | cmp -s - $@ || echo '$(MONITOR_OBJECTS)' >$@
+
+.PHONY: FORCE
+FORCE:
+
+$(BUILD)/traprock.elf: $(MONITOR_OBJECTS) linker.ld $(BUILD)/monitor/sources
+	@ld $(MONITOR_LDFLAGS) -T linker.ld -o $@ $(MONITOR_OBJECTS)
