@@ -16,14 +16,14 @@
 struct log {
     struct spinlock lock;
     bool broken;
-    enum log_level level;
     unsigned sink_count;
     struct log_sink sink[LOG_SINKS_MAX];
     uint64_t written; /* bytes ever put into the ring */
     char ring[LOG_RING_SIZE];
 };
 
-static struct log the_log = {.level = LOG_INFO};
+static struct log the_log;
+static uint32_t max_level = LOG_INFO; /* apart: the rest starts as zeros and takes no room */
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -102,7 +102,7 @@ void log_add_sink(const struct log_sink *sink)
 
 void log_set_level(enum log_level level)
 {
-    __atomic_store_n(&the_log.level, level, __ATOMIC_RELAXED);
+    __atomic_store_n(&max_level, (uint32_t)level, __ATOMIC_RELAXED);
 }
 
 enum status log_level_parse(const char *word, enum log_level *level)
@@ -141,7 +141,7 @@ void log_vwrite(enum log_level level, const char *format, va_list args)
 {
     struct log *log = &the_log;
     char line[LINE_MAX + 1];
-    if (level > __atomic_load_n(&log->level, __ATOMIC_RELAXED))
+    if ((uint32_t)level > __atomic_load_n(&max_level, __ATOMIC_RELAXED))
         return;
     size_t length = format_line(line, level, format, args);
     bool locked = lock(log);
