@@ -91,8 +91,8 @@ static const void *map_acpi(void *context, hpa_t address, uint64_t size)
 /* Ports need no mapping: from here on mistakes are visible. */
 static void start_console(struct machine *machine, uint16_t console_port)
 {
-    if (console_port != 0 && uart_init(&machine->console, console_port) == STATUS_OK) {
-        struct log_sink sink = uart_log_sink(&machine->console);
+    if (console_port != 0 && host_uart_init(&machine->console, console_port) == STATUS_OK) {
+        struct log_sink sink = host_uart_log_sink(&machine->console);
         machine->has_console = true;
         log_add_sink(&sink);
     }
@@ -120,12 +120,12 @@ static void start_devices(struct machine *machine)
     else if (status != STATUS_OK)
         log_warn("the machine's ACPI tables are not used: %s", status_text(status));
     power_init(&machine->power, &machine->acpi);
-    pic_disable();
-    lapic_init(&machine->lapic);
-    cpu_this()->apic_id = lapic_id(&machine->lapic);
+    host_pic_disable();
+    host_lapic_init(&machine->lapic);
+    cpu_this()->apic_id = host_lapic_id(&machine->lapic);
     time_init(references, clock_sources_find(&machine->acpi, references));
-    lapic_timer_init(&machine->lapic);
-    ioapic_init(&machine->ioapic, &machine->acpi);
+    host_lapic_timer_init(&machine->lapic);
+    host_ioapic_init(&machine->ioapic, &machine->acpi);
 }
 
 static void go_on(void *argument)
@@ -186,7 +186,7 @@ static void free_boot_program(struct machine *machine)
 
 void machine_start_processors(struct machine *machine)
 {
-    struct smp_ports ports = lapic_smp_ports(&machine->lapic);
+    struct smp_ports ports = host_lapic_smp_ports(&machine->lapic);
     unsigned online = 0;
     smp_start(&machine->boot, &ports);
     for (uint32_t i = 0; i < cpu_count(); i++)
@@ -200,21 +200,21 @@ void machine_start_processors(struct machine *machine)
 
 static void receive(void *argument)
 {
-    uart_receive(argument);
+    host_uart_receive(argument);
 }
 
 void machine_enable_console_input(struct machine *machine)
 {
     uint8_t vector;
-    struct uart *console = &machine->console;
+    struct host_uart *console = &machine->console;
     if (!machine->has_console)
         return;
     enum status status =
         console->irq != 0 ? irq_allocate(receive, console, &vector) : ERR_NOT_FOUND;
     if (status == STATUS_OK)
-        status = ioapic_route_isa(&machine->ioapic, console->irq, vector, cpu_this()->apic_id);
+        status = host_ioapic_route_isa(&machine->ioapic, console->irq, vector, cpu_this()->apic_id);
     if (status == STATUS_OK)
-        uart_enable_receive_interrupt(console);
+        host_uart_enable_receive_interrupt(console);
     else
         log_warn("the console's input has no interrupt (%s): it is polled", status_text(status));
 }

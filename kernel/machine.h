@@ -19,11 +19,11 @@ struct machine {
     struct pages pages;
     struct symbols symbols;
     struct acpi acpi;
-    struct lapic lapic;
-    struct ioapic ioapic;
+    struct host_lapic lapic;
+    struct host_ioapic ioapic;
     struct power power;
     struct framebuffer framebuffer;
-    struct uart console; /* valid where has_console */
+    struct host_uart console; /* valid where has_console */
     bool has_console;
 };
 

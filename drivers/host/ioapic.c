@@ -20,26 +20,26 @@
 #define RTE_LEVEL BIT(15)
 #define RTE_MASKED BIT(16)
 
-static uint32_t read(const struct ioapic_unit *unit, uint32_t reg)
+static uint32_t read(const struct host_ioapic_unit *unit, uint32_t reg)
 {
     hw_mmio_write32(unit->registers + SELECT, reg);
     return hw_mmio_read32(unit->registers + WINDOW);
 }
 
-static void write(const struct ioapic_unit *unit, uint32_t reg, uint32_t value)
+static void write(const struct host_ioapic_unit *unit, uint32_t reg, uint32_t value)
 {
     hw_mmio_write32(unit->registers + SELECT, reg);
     hw_mmio_write32(unit->registers + WINDOW, value);
 }
 
-static void mask(const struct ioapic_unit *unit, uint32_t input)
+static void mask(const struct host_ioapic_unit *unit, uint32_t input)
 {
     write(unit, REG_REDIRECTION(input), RTE_MASKED);
 }
 
-static void add_unit(struct ioapic *ioapic, uint64_t address, uint32_t gsi_base)
+static void add_unit(struct host_ioapic *ioapic, uint64_t address, uint32_t gsi_base)
 {
-    struct ioapic_unit *unit = &ioapic->unit[ioapic->count];
+    struct host_ioapic_unit *unit = &ioapic->unit[ioapic->count];
     unit->registers = paging_map_device(HPA(address), REGISTERS_SIZE, MAP_UC | MAP_WRITE);
     if (unit->registers == NULL) {
         log_warn("cannot map the I/O APIC at 0x%lx", address);
@@ -58,9 +58,9 @@ static void add_unit(struct ioapic *ioapic, uint64_t address, uint32_t gsi_base)
     ioapic->count++;
 }
 
-void ioapic_init(struct ioapic *ioapic, const struct acpi *acpi)
+void host_ioapic_init(struct host_ioapic *ioapic, const struct acpi *acpi)
 {
-    *ioapic = (struct ioapic){0};
+    *ioapic = (struct host_ioapic){0};
     for (unsigned i = 0; i < ACPI_ISA_IRQS; i++)
         ioapic->isa[i] = acpi->isa[i];
     for (unsigned i = 0; i < acpi->ioapic_count; i++)
@@ -69,7 +69,8 @@ void ioapic_init(struct ioapic *ioapic, const struct acpi *acpi)
         add_unit(ioapic, DEFAULT_ADDRESS, 0);
 }
 
-static const struct ioapic_unit *find(const struct ioapic *ioapic, uint32_t gsi, uint32_t *input)
+static const struct host_ioapic_unit *find(const struct host_ioapic *ioapic, uint32_t gsi,
+                                           uint32_t *input)
 {
     for (unsigned i = 0; i < ioapic->count; i++) {
         *input = gsi - ioapic->unit[i].gsi_base;
@@ -79,13 +80,14 @@ static const struct ioapic_unit *find(const struct ioapic *ioapic, uint32_t gsi,
     return NULL;
 }
 
-enum status ioapic_route_isa(struct ioapic *ioapic, uint8_t irq, uint8_t vector, uint32_t apic_id)
+enum status host_ioapic_route_isa(struct host_ioapic *ioapic, uint8_t irq, uint8_t vector,
+                                  uint32_t apic_id)
 {
     uint32_t input;
     if (irq >= ACPI_ISA_IRQS || apic_id > 0xff)
         return ERR_NOT_FOUND;
     const struct acpi_override *route = &ioapic->isa[irq];
-    const struct ioapic_unit *unit = find(ioapic, route->gsi, &input);
+    const struct host_ioapic_unit *unit = find(ioapic, route->gsi, &input);
     if (unit == NULL)
         return ERR_NOT_FOUND;
     uint32_t low = vector;
@@ -97,12 +99,12 @@ enum status ioapic_route_isa(struct ioapic *ioapic, uint8_t irq, uint8_t vector,
     return STATUS_OK;
 }
 
-void ioapic_mask_isa(struct ioapic *ioapic, uint8_t irq)
+void host_ioapic_mask_isa(struct host_ioapic *ioapic, uint8_t irq)
 {
     uint32_t input;
     if (irq >= ACPI_ISA_IRQS)
         return;
-    const struct ioapic_unit *unit = find(ioapic, ioapic->isa[irq].gsi, &input);
+    const struct host_ioapic_unit *unit = find(ioapic, ioapic->isa[irq].gsi, &input);
     if (unit != NULL)
         mask(unit, input);
 }

@@ -7,24 +7,24 @@
 
 #define IOAPIC_MAX ACPI_IOAPICS_MAX
 
-struct ioapic_unit {
+struct host_ioapic_unit {
     volatile uint32_t *registers;
     uint32_t gsi_base;
     uint32_t inputs;
 };
 
-struct ioapic {
-    struct ioapic_unit unit[IOAPIC_MAX];
+struct host_ioapic {
+    struct host_ioapic_unit unit[IOAPIC_MAX];
     unsigned count;
     struct acpi_override isa[ACPI_ISA_IRQS]; /* where each ISA interrupt arrives */
 };
 
 /* Finds them from the MADT's facts (without a MADT: one at 0xfec00000, identity routed) and masks
  * every input. */
-void ioapic_init(struct ioapic *ioapic, const struct acpi *acpi);
+void host_ioapic_init(struct host_ioapic *ioapic, const struct acpi *acpi);
 
 /* Sends ISA interrupt irq (0 to 15) to vector on the processor with this APIC id (at most 255).
  * ERR_NOT_FOUND: no I/O APIC has that input. */
-enum status MUST_CHECK ioapic_route_isa(struct ioapic *ioapic, uint8_t irq, uint8_t vector,
-                                        uint32_t apic_id);
-void ioapic_mask_isa(struct ioapic *ioapic, uint8_t irq);
+enum status MUST_CHECK host_ioapic_route_isa(struct host_ioapic *ioapic, uint8_t irq,
+                                             uint8_t vector, uint32_t apic_id);
+void host_ioapic_mask_isa(struct host_ioapic *ioapic, uint8_t irq);

@@ -11,7 +11,7 @@
 #include "kernel/core/time.h"
 
 /* SDM: Local APIC Register Address Map. */
-enum lapic_register {
+enum host_lapic_register {
     LAPIC_ID = 0x020,
     LAPIC_VERSION = 0x030,
     LAPIC_TPR = 0x080,
@@ -50,14 +50,14 @@ enum lapic_register {
 #define LEAF1_ECX_TSC_DEADLINE BIT(24)
 #define MEASURE_US 10000
 
-static uint32_t read(const struct lapic *lapic, enum lapic_register reg)
+static uint32_t read(const struct host_lapic *lapic, enum host_lapic_register reg)
 {
     if (lapic->registers == NULL)
         return (uint32_t)hw_rdmsr(MSR_IA32_X2APIC_BASE + (uint32_t)reg / 16);
     return hw_mmio_read32(lapic->registers + reg / 4);
 }
 
-static void write(const struct lapic *lapic, enum lapic_register reg, uint32_t value)
+static void write(const struct host_lapic *lapic, enum host_lapic_register reg, uint32_t value)
 {
     if (lapic->registers == NULL)
         hw_wrmsr(MSR_IA32_X2APIC_BASE + (uint32_t)reg / 16, value);
@@ -65,30 +65,30 @@ static void write(const struct lapic *lapic, enum lapic_register reg, uint32_t v
         hw_mmio_write32(lapic->registers + reg / 4, value);
 }
 
-uint32_t lapic_id(const struct lapic *lapic)
+uint32_t host_lapic_id(const struct host_lapic *lapic)
 {
     uint32_t id = read(lapic, LAPIC_ID);
     return lapic->registers == NULL ? id : id >> 24;
 }
 
-void lapic_eoi(const struct lapic *lapic)
+void host_lapic_eoi(const struct host_lapic *lapic)
 {
     write(lapic, LAPIC_EOI, 0);
 }
 
 static void end_interrupt(void *context)
 {
-    lapic_eoi(context);
+    host_lapic_eoi(context);
 }
 
 /* Waits, bounded, until the last interrupt command was sent (xAPIC mode only). */
-static void wait_icr(const struct lapic *lapic)
+static void wait_icr(const struct host_lapic *lapic)
 {
     for (unsigned i = 0; i < ICR_TRIES && (read(lapic, LAPIC_ICR_LOW) & ICR_PENDING); i++)
         hw_pause();
 }
 
-static void send(const struct lapic *lapic, uint32_t apic_id, uint32_t command)
+static void send(const struct host_lapic *lapic, uint32_t apic_id, uint32_t command)
 {
     if (lapic->registers == NULL) {
         hw_wrmsr(MSR_IA32_X2APIC_BASE + LAPIC_ICR_LOW / 16, (uint64_t)apic_id << 32 | command);
@@ -102,28 +102,28 @@ static void send(const struct lapic *lapic, uint32_t apic_id, uint32_t command)
     wait_icr(lapic);
 }
 
-void lapic_send_init(const struct lapic *lapic, uint32_t apic_id)
+void host_lapic_send_init(const struct host_lapic *lapic, uint32_t apic_id)
 {
     send(lapic, apic_id, ICR_INIT | ICR_ASSERT);
 }
 
-void lapic_send_startup(const struct lapic *lapic, uint32_t apic_id, uint8_t page)
+void host_lapic_send_startup(const struct host_lapic *lapic, uint32_t apic_id, uint8_t page)
 {
     send(lapic, apic_id, ICR_STARTUP | ICR_ASSERT | page);
 }
 
-void lapic_send_nmi(const struct lapic *lapic, uint32_t apic_id)
+void host_lapic_send_nmi(const struct host_lapic *lapic, uint32_t apic_id)
 {
     send(lapic, apic_id, ICR_NMI | ICR_ASSERT);
 }
 
-void lapic_send_fixed(const struct lapic *lapic, uint32_t apic_id, uint8_t vector)
+void host_lapic_send_fixed(const struct host_lapic *lapic, uint32_t apic_id, uint8_t vector)
 {
     send(lapic, apic_id, ICR_FIXED | ICR_ASSERT | vector);
 }
 
 /* The entries that the version register says exist; LVT_ERROR is set up again afterwards. */
-static void mask_lvt(const struct lapic *lapic)
+static void mask_lvt(const struct host_lapic *lapic)
 {
     static const uint16_t entries[] = {LAPIC_LVT_TIMER, LAPIC_LVT_LINT0, LAPIC_LVT_LINT1,
                                        LAPIC_LVT_ERROR, LAPIC_LVT_PMC,   LAPIC_LVT_THERMAL,
@@ -134,14 +134,14 @@ static void mask_lvt(const struct lapic *lapic)
 }
 
 /* What the firmware took and did not end would block its priority class for ever. */
-static void end_leftovers(const struct lapic *lapic)
+static void end_leftovers(const struct host_lapic *lapic)
 {
     for (unsigned word = 0; word < 8; word++)
         for (unsigned tries = 0; read(lapic, LAPIC_ISR + word * 16) != 0 && tries < 32; tries++)
-            lapic_eoi(lapic);
+            host_lapic_eoi(lapic);
 }
 
-static void enable(const struct lapic *lapic)
+static void enable(const struct host_lapic *lapic)
 {
     mask_lvt(lapic);
     write(lapic, LAPIC_TPR, 0);
@@ -153,9 +153,9 @@ static void enable(const struct lapic *lapic)
 
 static void on_error(void *context)
 {
-    const struct lapic *lapic = context;
+    const struct host_lapic *lapic = context;
     write(lapic, LAPIC_ESR, 0);
-    log_warn("local APIC %u: error status 0x%x", lapic_id(lapic), read(lapic, LAPIC_ESR));
+    log_warn("local APIC %u: error status 0x%x", host_lapic_id(lapic), read(lapic, LAPIC_ESR));
 }
 
 static void only_wakes(void *context)
@@ -163,18 +163,18 @@ static void only_wakes(void *context)
     (void)context;
 }
 
-static void claim(uint8_t vector, irq_handler *handler, struct lapic *lapic)
+static void claim(uint8_t vector, irq_handler *handler, struct host_lapic *lapic)
 {
     enum status status = irq_register(vector, handler, lapic);
     ASSERT(status == STATUS_OK);
 }
 
-void lapic_init(struct lapic *lapic)
+void host_lapic_init(struct host_lapic *lapic)
 {
     uint64_t base = hw_rdmsr(MSR_IA32_APIC_BASE);
     struct cpuid_regs leaf1;
     hw_cpuid(1, 0, &leaf1);
-    *lapic = (struct lapic){.has_tsc_deadline = (leaf1.ecx & LEAF1_ECX_TSC_DEADLINE) != 0};
+    *lapic = (struct host_lapic){.has_tsc_deadline = (leaf1.ecx & LEAF1_ECX_TSC_DEADLINE) != 0};
     if (!(base & APIC_BASE_ENABLE))
         hw_wrmsr(MSR_IA32_APIC_BASE, base | APIC_BASE_ENABLE);
     if (!(base & APIC_BASE_X2APIC)) {
@@ -191,7 +191,7 @@ void lapic_init(struct lapic *lapic)
 }
 
 /* SDM: x2APIC States. An INIT keeps the mode, a processor that was never touched is in xAPIC. */
-uint32_t lapic_init_secondary(struct lapic *lapic)
+uint32_t host_lapic_init_secondary(struct host_lapic *lapic)
 {
     uint64_t base = hw_rdmsr(MSR_IA32_APIC_BASE);
     uint64_t wanted = base | APIC_BASE_ENABLE | (lapic->registers == NULL ? APIC_BASE_X2APIC : 0);
@@ -200,18 +200,18 @@ uint32_t lapic_init_secondary(struct lapic *lapic)
     if (wanted != base)
         hw_wrmsr(MSR_IA32_APIC_BASE, wanted);
     enable(lapic);
-    lapic_timer_enable(lapic);
-    return lapic_id(lapic);
+    host_lapic_timer_enable(lapic);
+    return host_lapic_id(lapic);
 }
 
-void lapic_timer_enable(const struct lapic *lapic)
+void host_lapic_timer_enable(const struct host_lapic *lapic)
 {
     write(lapic, LAPIC_DIVIDE, DIVIDE_BY_1);
     write(lapic, LAPIC_LVT_TIMER,
           IRQ_VECTOR_TIMER | (lapic->has_tsc_deadline ? LVT_TSC_DEADLINE : 0));
 }
 
-void lapic_timer_init(struct lapic *lapic)
+void host_lapic_timer_init(struct host_lapic *lapic)
 {
     write(lapic, LAPIC_DIVIDE, DIVIDE_BY_1);
     write(lapic, LAPIC_LVT_TIMER, LVT_MASKED | IRQ_VECTOR_TIMER);
@@ -225,13 +225,13 @@ void lapic_timer_init(struct lapic *lapic)
     if (lapic->timer_hz == 0)
         panic("the local APIC's timer does not count");
     lapic->from_tsc = ratio_make(time_tsc_hz(), lapic->timer_hz);
-    lapic_timer_enable(lapic);
-    log_info("local APIC %u: %s mode, timer %lu Hz%s", lapic_id(lapic),
+    host_lapic_timer_enable(lapic);
+    log_info("local APIC %u: %s mode, timer %lu Hz%s", host_lapic_id(lapic),
              lapic->registers == NULL ? "x2APIC" : "xAPIC", lapic->timer_hz,
              lapic->has_tsc_deadline ? ", TSC deadline" : "");
 }
 
-static void arm_count(const struct lapic *lapic, uint64_t deadline)
+static void arm_count(const struct host_lapic *lapic, uint64_t deadline)
 {
     uint64_t now = time_now(), count = 1;
     if (deadline == UINT64_MAX) {
@@ -245,7 +245,7 @@ static void arm_count(const struct lapic *lapic, uint64_t deadline)
     write(lapic, LAPIC_INITIAL_COUNT, count > UINT32_MAX ? UINT32_MAX : (uint32_t)count);
 }
 
-void lapic_timer_arm(const struct lapic *lapic, uint64_t deadline)
+void host_lapic_timer_arm(const struct host_lapic *lapic, uint64_t deadline)
 {
     if (!lapic->has_tsc_deadline)
         arm_count(lapic, deadline);
@@ -255,30 +255,30 @@ void lapic_timer_arm(const struct lapic *lapic, uint64_t deadline)
 
 static void port_init(void *context, uint32_t apic_id)
 {
-    lapic_send_init(context, apic_id);
+    host_lapic_send_init(context, apic_id);
 }
 
 static void port_startup(void *context, uint32_t apic_id, uint8_t page)
 {
-    lapic_send_startup(context, apic_id, page);
+    host_lapic_send_startup(context, apic_id, page);
 }
 
 static void port_nmi(void *context, uint32_t apic_id)
 {
-    lapic_send_nmi(context, apic_id);
+    host_lapic_send_nmi(context, apic_id);
 }
 
 static void port_fixed(void *context, uint32_t apic_id, uint8_t vector)
 {
-    lapic_send_fixed(context, apic_id, vector);
+    host_lapic_send_fixed(context, apic_id, vector);
 }
 
 static uint32_t port_enable(void *context)
 {
-    return lapic_init_secondary(context);
+    return host_lapic_init_secondary(context);
 }
 
-struct smp_ports lapic_smp_ports(struct lapic *lapic)
+struct smp_ports host_lapic_smp_ports(struct host_lapic *lapic)
 {
     return (struct smp_ports){.send_init = port_init,
                               .send_startup = port_startup,

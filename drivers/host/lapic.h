@@ -9,7 +9,7 @@
 #include "kernel/core/types.h"
 
 /* Common to all processors. */
-struct lapic {
+struct host_lapic {
     volatile uint32_t *registers; /* xAPIC mode; NULL: x2APIC mode */
     bool has_tsc_deadline;
     uint64_t timer_hz;     /* of the timer at divide 1; 0: not measured */
@@ -18,27 +18,27 @@ struct lapic {
 
 /* On the processor that booted, after paging_init: enables the APIC, masks every LVT entry, sets
  * the spurious vector, registers the vectors of irq.h and the EOI. */
-void lapic_init(struct lapic *lapic);
+void host_lapic_init(struct host_lapic *lapic);
 /* On every other processor, with its timer. Returns its APIC id. */
-uint32_t lapic_init_secondary(struct lapic *lapic);
+uint32_t host_lapic_init_secondary(struct host_lapic *lapic);
 /* The APIC id of this processor. */
-uint32_t lapic_id(const struct lapic *lapic);
+uint32_t host_lapic_id(const struct host_lapic *lapic);
 
 /* Needs time_init. Measures the timer and sets it up on this processor: one-shot, vector
- * IRQ_VECTOR_TIMER. lapic_timer_enable alone is enough on the others. */
-void lapic_timer_init(struct lapic *lapic);
-void lapic_timer_enable(const struct lapic *lapic);
+ * IRQ_VECTOR_TIMER. host_lapic_timer_enable alone is enough on the others. */
+void host_lapic_timer_init(struct host_lapic *lapic);
+void host_lapic_timer_enable(const struct host_lapic *lapic);
 /* An interrupt on this processor when the TSC reaches deadline (a past one at once; UINT64_MAX
  * disarms). It can come early by a little (the caller arms again), never late by more than the
  * timer's tick. */
-void lapic_timer_arm(const struct lapic *lapic, uint64_t deadline);
+void host_lapic_timer_arm(const struct host_lapic *lapic, uint64_t deadline);
 
-void lapic_eoi(const struct lapic *lapic);
+void host_lapic_eoi(const struct host_lapic *lapic);
 
-void lapic_send_init(const struct lapic *lapic, uint32_t apic_id);
-void lapic_send_startup(const struct lapic *lapic, uint32_t apic_id, uint8_t page);
-void lapic_send_nmi(const struct lapic *lapic, uint32_t apic_id);
-void lapic_send_fixed(const struct lapic *lapic, uint32_t apic_id, uint8_t vector);
+void host_lapic_send_init(const struct host_lapic *lapic, uint32_t apic_id);
+void host_lapic_send_startup(const struct host_lapic *lapic, uint32_t apic_id, uint8_t page);
+void host_lapic_send_nmi(const struct host_lapic *lapic, uint32_t apic_id);
+void host_lapic_send_fixed(const struct host_lapic *lapic, uint32_t apic_id, uint8_t vector);
 
 /* The above as smp.c wants them. */
-struct smp_ports lapic_smp_ports(struct lapic *lapic);
+struct smp_ports host_lapic_smp_ports(struct host_lapic *lapic);

@@ -13,7 +13,7 @@
 #define SLAVE_VECTOR 0x28
 #define CASCADE_INPUT 2
 
-void pic_disable(void)
+void host_pic_disable(void)
 {
     static const struct {
         uint16_t port;

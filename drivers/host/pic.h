@@ -2,4 +2,4 @@
 #pragma once
 
 /* Moves their vectors out of the exceptions' way and masks all inputs. */
-void pic_disable(void);
+void host_pic_disable(void);

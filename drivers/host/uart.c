@@ -37,18 +37,18 @@
 #define TRIES_WITHOUT_CLOCK 100000
 #define RECEIVE_BURST 256 /* bytes at one go, so that a stream cannot hold the processor */
 
-static uint8_t read(const struct uart *uart, uint16_t reg)
+static uint8_t read(const struct host_uart *uart, uint16_t reg)
 {
     return hw_inb((uint16_t)(uart->port + reg));
 }
 
-static void write(const struct uart *uart, uint16_t reg, uint8_t value)
+static void write(const struct host_uart *uart, uint16_t reg, uint8_t value)
 {
     hw_outb((uint16_t)(uart->port + reg), value);
 }
 
 /* The modem lines, looped back, appear in the status: DTR, RTS, OUT1, OUT2 as DSR, CTS, RI, DCD. */
-static bool answers(const struct uart *uart)
+static bool answers(const struct host_uart *uart)
 {
     write(uart, REG_IER, 0);
     if (read(uart, REG_IER) != 0)
@@ -72,12 +72,12 @@ static uint8_t irq_of(uint16_t port)
     return 0;
 }
 
-enum status uart_init(struct uart *uart, uint16_t port)
+enum status host_uart_init(struct host_uart *uart, uint16_t port)
 {
-    *uart = (struct uart){.port = port, .irq = irq_of(port), .fifo_depth = 1};
+    *uart = (struct host_uart){.port = port, .irq = irq_of(port), .fifo_depth = 1};
     if (port > UINT16_MAX - 7)
         return ERR_NOT_FOUND;
-    uart_drain(uart); /* what the firmware printed last */
+    host_uart_drain(uart); /* what the firmware printed last */
     if (!answers(uart))
         return ERR_NOT_FOUND;
     write(uart, REG_LCR, LCR_DLAB | LCR_8N1);
@@ -92,7 +92,7 @@ enum status uart_init(struct uart *uart, uint16_t port)
 }
 
 /* Waits, bounded, for any of the bits in the line status. */
-static bool wait_for(const struct uart *uart, uint8_t bits)
+static bool wait_for(const struct host_uart *uart, uint8_t bits)
 {
     uint64_t start = time_now(), limit = time_from_ns(UART_STUCK_US * 1000ull);
     for (unsigned tries = 0;; tries++) {
@@ -108,7 +108,7 @@ static bool wait_for(const struct uart *uart, uint8_t bits)
 }
 
 /* Fills the transmitter, which is empty. */
-static size_t fill(const struct uart *uart, const uint8_t *bytes, size_t count)
+static size_t fill(const struct host_uart *uart, const uint8_t *bytes, size_t count)
 {
     size_t sent = 0;
     while (sent < count && sent < uart->fifo_depth)
@@ -116,13 +116,13 @@ static size_t fill(const struct uart *uart, const uint8_t *bytes, size_t count)
     return sent;
 }
 
-static bool is_ready(const struct uart *uart)
+static bool is_ready(const struct host_uart *uart)
 {
     uint8_t status = read(uart, REG_LSR);
     return status != LSR_ABSENT && (status & LSR_THRE) != 0;
 }
 
-static void transmit(struct uart *uart, const uint8_t *bytes, size_t count)
+static void transmit(struct host_uart *uart, const uint8_t *bytes, size_t count)
 {
     while (count > 0) {
         bool ready = uart->stuck ? is_ready(uart) : wait_for(uart, LSR_THRE);
@@ -138,7 +138,7 @@ static void transmit(struct uart *uart, const uint8_t *bytes, size_t count)
 }
 
 /* A panic takes no lock: who holds it may never run again. */
-static bool lock(struct uart *uart)
+static bool lock(struct host_uart *uart)
 {
     while (!spinlock_try(&uart->lock)) {
         if (panic_in_progress())
@@ -148,20 +148,20 @@ static bool lock(struct uart *uart)
     return true;
 }
 
-static void unlock(struct uart *uart, bool locked)
+static void unlock(struct host_uart *uart, bool locked)
 {
     if (locked)
         spinlock_release(&uart->lock);
 }
 
-void uart_write(struct uart *uart, const void *bytes, size_t count)
+void host_uart_write(struct host_uart *uart, const void *bytes, size_t count)
 {
     bool locked = lock(uart);
     transmit(uart, bytes, count);
     unlock(uart, locked);
 }
 
-size_t uart_write_some(struct uart *uart, const void *bytes, size_t count)
+size_t host_uart_write_some(struct host_uart *uart, const void *bytes, size_t count)
 {
     bool locked = lock(uart);
     size_t sent = is_ready(uart) ? fill(uart, bytes, count) : 0;
@@ -171,7 +171,7 @@ size_t uart_write_some(struct uart *uart, const void *bytes, size_t count)
     return sent;
 }
 
-void uart_drain(struct uart *uart)
+void host_uart_drain(struct host_uart *uart)
 {
     if (!wait_for(uart, LSR_TEMT))
         return;
@@ -180,7 +180,7 @@ void uart_drain(struct uart *uart)
         time_busy_wait_us(200);
 }
 
-static void put(struct uart *uart, uint8_t byte)
+static void put(struct host_uart *uart, uint8_t byte)
 {
     uint32_t head = uart->rx_head;
     if (head - __atomic_load_n(&uart->rx_tail, __ATOMIC_ACQUIRE) == UART_RX_SIZE) {
@@ -191,7 +191,7 @@ static void put(struct uart *uart, uint8_t byte)
     __atomic_store_n(&uart->rx_head, head + 1, __ATOMIC_RELEASE);
 }
 
-void uart_receive(struct uart *uart)
+void host_uart_receive(struct host_uart *uart)
 {
     bool locked = lock(uart);
     for (unsigned i = 0; i < RECEIVE_BURST; i++) {
@@ -205,7 +205,7 @@ void uart_receive(struct uart *uart)
     unlock(uart, locked);
 }
 
-size_t uart_read(struct uart *uart, void *bytes, size_t count)
+size_t host_uart_read(struct host_uart *uart, void *bytes, size_t count)
 {
     uint8_t *to = bytes;
     uint32_t tail = uart->rx_tail;
@@ -217,16 +217,16 @@ size_t uart_read(struct uart *uart, void *bytes, size_t count)
     return taken;
 }
 
-bool uart_has_input(const struct uart *uart)
+bool host_uart_has_input(const struct host_uart *uart)
 {
     return __atomic_load_n(&uart->rx_head, __ATOMIC_ACQUIRE) != uart->rx_tail;
 }
 
-void uart_enable_receive_interrupt(struct uart *uart)
+void host_uart_enable_receive_interrupt(struct host_uart *uart)
 {
     write(uart, REG_IER, IER_RECEIVE);
     /* What arrived before gives no new edge. */
-    uart_receive(uart);
+    host_uart_receive(uart);
 }
 
 static void sink_write(void *context, const char *text, size_t length)
@@ -235,19 +235,19 @@ static void sink_write(void *context, const char *text, size_t length)
     for (size_t i = 0; i < length; i++) {
         if (text[i] != '\n')
             continue;
-        uart_write(context, text + done, i - done);
-        uart_write(context, "\r\n", 2);
+        host_uart_write(context, text + done, i - done);
+        host_uart_write(context, "\r\n", 2);
         done = i + 1;
     }
-    uart_write(context, text + done, length - done);
+    host_uart_write(context, text + done, length - done);
 }
 
 static void sink_flush(void *context)
 {
-    uart_drain(context);
+    host_uart_drain(context);
 }
 
-struct log_sink uart_log_sink(struct uart *uart)
+struct log_sink host_uart_log_sink(struct host_uart *uart)
 {
     return (struct log_sink){.write = sink_write, .flush = sink_flush, .context = uart};
 }

@@ -2,8 +2,8 @@
  * A 16550 (or older) on the machine, at 115200n8. Nothing here waits without a bound: a UART that
  * is absent, stuck or held by flow control costs at most UART_STUCK_US once, until it moves again.
  *
- * Locking: uart->lock guards transmission; the receive ring has one producer (uart_receive, under
- * the lock) and one consumer.
+ * Locking: uart->lock guards transmission; the receive ring has one producer (host_uart_receive,
+ * under the lock) and one consumer.
  */
 #pragma once
 
@@ -17,7 +17,7 @@
 #define UART_RX_SIZE 4096u /* a power of two */
 #define UART_STUCK_US 20000
 
-struct uart {
+struct host_uart {
     uint16_t port;
     uint8_t irq;        /* ISA interrupt: 4 for COM1 and COM3, 3 for COM2 and COM4, 0: unknown */
     uint8_t fifo_depth; /* 16, or 1 */
@@ -31,23 +31,23 @@ struct uart {
 
 /* Looks for a UART at port and programs it: 115200 baud, 8 data bits, no parity, FIFOs on, DTR, RTS
  * and OUT2 on, interrupts off. ERR_NOT_FOUND: nothing there. */
-enum status MUST_CHECK uart_init(struct uart *uart, uint16_t port);
+enum status MUST_CHECK host_uart_init(struct host_uart *uart, uint16_t port);
 
 /* Sends everything, waiting for the transmitter as needed. */
-void uart_write(struct uart *uart, const void *bytes, size_t count);
+void host_uart_write(struct host_uart *uart, const void *bytes, size_t count);
 /* Sends what the transmitter takes at once; returns how many bytes. Never waits. */
-size_t uart_write_some(struct uart *uart, const void *bytes, size_t count);
+size_t host_uart_write_some(struct host_uart *uart, const void *bytes, size_t count);
 /* Waits, bounded, until the last bit has left the chip. */
-void uart_drain(struct uart *uart);
+void host_uart_drain(struct host_uart *uart);
 
 /* Moves what has arrived into the ring. From the interrupt's handler, or by polling. */
-void uart_receive(struct uart *uart);
+void host_uart_receive(struct host_uart *uart);
 /* Takes up to count bytes out of the ring. One caller at a time. */
-size_t uart_read(struct uart *uart, void *bytes, size_t count);
-/* Whether uart_read would return something. */
-bool uart_has_input(const struct uart *uart);
-/* Turns the receive interrupt on; the caller routed it to uart_receive. */
-void uart_enable_receive_interrupt(struct uart *uart);
+size_t host_uart_read(struct host_uart *uart, void *bytes, size_t count);
+/* Whether host_uart_read would return something. */
+bool host_uart_has_input(const struct host_uart *uart);
+/* Turns the receive interrupt on; the caller routed it to host_uart_receive. */
+void host_uart_enable_receive_interrupt(struct host_uart *uart);
 
 /* A sink for log_add_sink. Its writer takes no lock in a panic. */
-struct log_sink uart_log_sink(struct uart *uart);
+struct log_sink host_uart_log_sink(struct host_uart *uart);
