@@ -32,10 +32,9 @@ void cpuid_lookup(const struct cpuid_table *table, uint32_t leaf, uint32_t suble
 {
     if ((leaf & MASK(29, 0)) < CPUID_LEAVES) {
         struct cpuid_leaf row = table->leaf[leaf >> 30][leaf & (CPUID_LEAVES - 1)];
-        if (!row.indexed)
-            subleaf = 0;
-        if (subleaf < row.count) {
-            *result = table->entry[row.first + subleaf];
+        uint32_t index = row.indexed ? subleaf : 0;
+        if (index < row.count) {
+            *result = table->entry[row.first + index];
             return;
         }
     }
