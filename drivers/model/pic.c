@@ -261,7 +261,9 @@ static void chip_write(void *device, uint64_t offset, unsigned size, uint64_t va
 static void write_elcr(struct pic_chip *chip, uint8_t value)
 {
     chip->elcr = value & elcr_writable[is_master(chip) ? 0 : 1];
+#ifndef PLANTED_BUG_PIC
     chip->irr = (chip->irr & (uint8_t)~chip->elcr) | (chip->lines & chip->elcr);
+#endif
 }
 
 void pic_set_elcr(struct pic *pic, uint16_t elcr)
