@@ -111,7 +111,7 @@ static uint32_t count_at(const struct pit_channel *ch, uint64_t tick)
 
 static bool output_at(const struct pit_channel *ch, uint64_t tick)
 {
-    if (!ch->loaded || (traits[ch->mode].periodic && !ch->gate))
+    if (!ch->loaded || (traits[ch->mode].periodic && !ch->counting))
         return traits[ch->mode].output_idle;
     uint64_t elapsed = elapsed_at(ch, tick);
     switch (ch->mode) {
@@ -184,6 +184,9 @@ static void pause(struct pit_channel *ch, uint64_t tick)
     if (ch->counting)
         ch->elapsed = tick - ch->start;
     ch->counting = false;
+    /* The period whose end a new count waited for does not end: the gate's edge will load it. */
+    if (ch->load_at_end)
+        ch->load_tick = NOT_PENDING;
 }
 
 static void resume(struct pit_channel *ch, uint64_t tick)
@@ -193,21 +196,24 @@ static void resume(struct pit_channel *ch, uint64_t tick)
     ch->counting = ch->loaded;
 }
 
-/* The tick at which a count written now reaches the element: a periodic channel first ends the
- * period, or the half of a square wave, that it is in. */
-static uint64_t load_tick_after_write(const struct pit_channel *ch, uint64_t tick)
+/* Decides when a count written now reaches the element: a periodic channel first ends the period,
+ * or the half of a square wave, that it is in. */
+static void schedule_load(struct pit_channel *ch, uint64_t tick)
 {
     const struct mode_traits *mode = &traits[ch->mode];
     if (ch->load_tick != NOT_PENDING)
-        return ch->load_tick;
-    if (mode->write_starts || (mode->periodic && !ch->loaded))
-        return tick + 1;
+        return;
+    ch->load_at_end = false;
+    if (mode->write_starts || (mode->periodic && !ch->loaded)) {
+        ch->load_tick = tick + 1;
+        return;
+    }
     if (!mode->periodic || !ch->counting)
-        return NOT_PENDING; /* the gate's next rising edge starts it */
+        return; /* the gate's next rising edge starts it */
     uint64_t position = (tick - ch->start) % ch->initial;
-    if (ch->mode == 3 && position < high_ticks(ch) && ch->initial > 1)
-        return tick - position + high_ticks(ch);
-    return tick - position + ch->initial;
+    bool high_half = ch->mode == 3 && position < high_ticks(ch);
+    ch->load_tick = tick - position + (high_half ? high_ticks(ch) : ch->initial);
+    ch->load_at_end = true;
 }
 
 /* ---- Channel 0's interrupt ---- */
@@ -324,7 +330,6 @@ static void write_count(struct pit_channel *ch, uint64_t tick, uint8_t value)
 {
     bool first_of_two = ch->access == ACCESS_BOTH && !ch->write_high;
     ch->write_high = first_of_two;
-    ch->null_count = true;
     if (ch->mode == 0) {
         /* Any write stops the count and takes the output low at once. */
         ch->frozen = count_at(ch, tick);
@@ -339,8 +344,8 @@ static void write_count(struct pit_channel *ch, uint64_t tick, uint8_t value)
     ch->reload = ch->access == ACCESS_LOW ? value : (uint16_t)(value << 8);
     if (ch->access == ACCESS_BOTH)
         ch->reload |= ch->low_byte;
-    ch->written = true;
-    ch->load_tick = load_tick_after_write(ch, tick);
+    ch->written = ch->null_count = true;
+    schedule_load(ch, tick);
 }
 
 static void set_gate(struct pit_channel *ch, uint64_t tick, bool gate)
@@ -352,10 +357,12 @@ static void set_gate(struct pit_channel *ch, uint64_t tick, bool gate)
     ch->gate = gate;
     if (!rises)
         return;
-    if (mode->gate_starts && ch->written)
+    if (mode->gate_starts && ch->written) {
         ch->load_tick = tick + 1;
-    else if (mode->gate_pauses)
+        ch->load_at_end = false;
+    } else if (mode->gate_pauses) {
         resume(ch, tick);
+    }
 }
 
 static void write_port(void *device, unsigned offset, uint8_t value)

@@ -30,6 +30,7 @@ struct pit_channel {
     bool write_high;  /* the second of two bytes is written next */
     bool written;     /* a whole count since the control word */
     bool null_count;  /* it has not reached the counting element */
+    bool load_at_end; /* of the present period, and not at the next tick */
     uint64_t load_tick;
 
     /* The counting element: initial was loaded `elapsed` counts before the tick of start while it
