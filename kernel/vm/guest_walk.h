@@ -1,0 +1,70 @@
+/*
+ * The walk of a guest's own paging structures, as its processor makes it: no paging, 32-bit, PAE
+ * and 4-level. SDM: Paging. Protection keys, 5-level paging and shadow stacks are not offered to
+ * guests and not known here.
+ */
+#pragma once
+
+#include "kernel/vm/cpu_mode.h"
+#include "kernel/vm/guest_mem.h"
+
+/* What of the guest's registers the walk depends on. */
+struct paging {
+    uint64_t cr0;
+    uint64_t cr3;
+    uint64_t cr4;
+    uint64_t efer;
+    uint64_t rflags;    /* AC overrides SMAP */
+    uint64_t pdpte[4];  /* the PDPTE registers, of PAE paging only */
+    uint8_t cpl;        /* 3 in virtual-8086 mode */
+    uint8_t maxphyaddr; /* the guest's CPUID leaf 80000008: 32 to 52 */
+    bool one_gib_pages; /* its CPUID leaf 80000001 offers 1-GByte pages */
+};
+
+#define GUEST_WALK_WRITE BIT(0)
+#define GUEST_WALK_FETCH BIT(1)
+/* A supervisor access whatever the CPL: of descriptor tables and task-state segments. */
+#define GUEST_WALK_IMPLICIT BIT(2)
+
+/*
+ * Translates linear (canonical, or of 32 bits outside IA-32e mode; the bytes that follow it belong
+ * to its page only) for one access, GUEST_WALK_* (0: a data read), and sets the accessed and dirty
+ * flags that the translation uses.
+ *
+ * ERR_FAULT: *exception is the page fault. ERR_RANGE: a paging structure is not in RAM; *gpa is
+ * where its entry would be. ERR_BUSY: other processors kept changing the entries; try again.
+ */
+enum status MUST_CHECK guest_walk(const struct paging *paging, const struct guest_mem *mem,
+                                  gva_t linear, uint64_t access, gpa_t *gpa,
+                                  struct exception *exception);
+
+/*
+ * A walk made before, and every entry that it read. It is not a TLB: it stands as long as those
+ * entries and the registers are still the same, which each use checks, at a fraction of the cost of
+ * a walk. Zero-initialise; for one guest_mem, maxphyaddr and one_gib_pages.
+ */
+struct guest_walk_memo {
+    uint64_t tag; /* linear page number + 1; 0: none */
+    uint64_t access;
+    uint64_t cr0, cr3, cr4, efer, ac; /* ac: RFLAGS.AC */
+    uint64_t cpl;
+    const uint64_t *slot[4];
+    uint64_t entry[4];
+    uint64_t page; /* the result */
+};
+
+/* guest_walk, by what *memo knows or else into *memo. */
+enum status MUST_CHECK guest_walk_again(struct guest_walk_memo *memo, const struct paging *paging,
+                                        const struct guest_mem *mem, gva_t linear, uint64_t access,
+                                        gpa_t *gpa, struct exception *exception);
+
+/* The host address of gpa up to its page's end, NULL where there is no RAM: guest_mem_span for
+ * those who look once per exit. */
+static inline uint8_t *guest_walk_host(const struct guest_mem *mem, gpa_t gpa)
+{
+    const struct guest_region *end = mem->region + mem->count;
+    for (const struct guest_region *region = mem->region; region < end; region++)
+        if (gpa.v - region->base.v < region->size)
+            return region->host + (gpa.v - region->base.v);
+    return NULL;
+}
