@@ -21,6 +21,9 @@ static inline void ticks_init(struct ticks *ticks, const struct clock *clock, ui
     ticks->epoch = clock_now(clock);
     ticks->to_ticks = ratio_make(clock->hz, hz);
     ticks->to_clock = ratio_make(hz, clock->hz);
+    /* Rounded up, so that where the rates divide evenly each tick begins on its exact count. */
+    if (ticks->to_ticks.multiplier != UINT64_MAX)
+        ticks->to_ticks.multiplier++;
 }
 
 /* The number of the tick that is running. */
