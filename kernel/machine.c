@@ -133,13 +133,10 @@ static void go_on(void *argument)
     const struct start *start = argument;
     struct machine *machine = start->machine;
     void (*run)(struct machine *) = start->run;
-    static const struct panic_ports no_ports;
-    struct panic_ports ports = no_ports;
     cpu_enter(cpu_by_index(0));
     keep_symbols(machine);
-    ports.symbols = &machine->symbols;
-    ports.stop_others = stop_others;
-    panic_set_ports(&ports);
+    machine->panic = (struct panic_ports){.symbols = &machine->symbols, .stop_others = stop_others};
+    panic_set_ports(&machine->panic);
     start_devices(machine);
     run(machine);
     panic("the monitor's main function returned");
@@ -198,25 +195,20 @@ void machine_start_processors(struct machine *machine)
         panic("the monitor's page tables are not as they should be");
 }
 
-static void receive(void *argument)
-{
-    host_uart_receive(argument);
-}
-
-void machine_enable_console_input(struct machine *machine)
+enum status machine_route_isa(struct machine *machine, uint8_t irq, irq_handler *handler,
+                              void *argument)
 {
     uint8_t vector;
-    struct host_uart *console = &machine->console;
-    if (!machine->has_console)
-        return;
-    enum status status =
-        console->irq != 0 ? irq_allocate(receive, console, &vector) : ERR_NOT_FOUND;
-    if (status == STATUS_OK)
-        status = host_ioapic_route_isa(&machine->ioapic, console->irq, vector, cpu_this()->apic_id);
-    if (status == STATUS_OK)
-        host_uart_enable_receive_interrupt(console);
-    else
-        log_warn("the console's input has no interrupt (%s): it is polled", status_text(status));
+    enum status status = irq != 0 ? irq_allocate(handler, argument, &vector) : ERR_NOT_FOUND;
+    return status == STATUS_OK
+               ? host_ioapic_route_isa(&machine->ioapic, irq, vector, cpu_this()->apic_id)
+               : status;
+}
+
+void machine_set_last_exits(struct machine *machine, void (*last_exits)(void *context))
+{
+    machine->panic.last_exits = last_exits;
+    panic_set_ports(&machine->panic);
 }
 
 void machine_report_memory(struct machine *machine)

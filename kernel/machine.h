@@ -11,13 +11,16 @@
 #include "drivers/host/lapic.h"
 #include "drivers/host/power.h"
 #include "drivers/host/uart.h"
+#include "kernel/core/irq.h"
 #include "kernel/core/pages.h"
+#include "kernel/core/panic.h"
 #include "kernel/core/symbols.h"
 
 struct machine {
     struct boot_info boot; /* a copy; the original is gone */
     struct pages pages;
     struct symbols symbols;
+    struct panic_ports panic;
     struct acpi acpi;
     struct host_lapic lapic;
     struct host_ioapic ioapic;
@@ -38,8 +41,13 @@ NORETURN void machine_start(struct machine *machine, hpa_t boot_info, uint16_t c
 /* Starts the other processors; afterwards what the boot program used is given back as free. */
 void machine_start_processors(struct machine *machine);
 
-/* Turns the console's receive interrupt on, routed to this processor. */
-void machine_enable_console_input(struct machine *machine);
+/* Routes an ISA interrupt of the machine to handler(argument) on this processor. ERR_NOT_FOUND: irq
+ * is 0, unknown; else what irq_allocate or the I/O APIC report. */
+enum status MUST_CHECK machine_route_isa(struct machine *machine, uint8_t irq, irq_handler *handler,
+                                         void *argument);
+
+/* What a panic logs of the guests. */
+void machine_set_last_exits(struct machine *machine, void (*last_exits)(void *context));
 
 /* Logs how much memory there is of each kind. */
 void machine_report_memory(struct machine *machine);

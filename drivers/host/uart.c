@@ -18,6 +18,8 @@
 #define REG_MSR 6
 
 #define IER_RECEIVE 0x01
+#define IER_TRANSMIT 0x02
+#define IIR_NONE 0x01
 #define IIR_FIFO 0xc0
 #define FCR_ENABLE_AND_CLEAR 0x07
 #define LCR_8N1 0x03
@@ -224,9 +226,22 @@ bool host_uart_has_input(const struct host_uart *uart)
 
 void host_uart_enable_receive_interrupt(struct host_uart *uart)
 {
-    write(uart, REG_IER, IER_RECEIVE);
+    uart->interrupts |= IER_RECEIVE;
+    write(uart, REG_IER, uart->interrupts);
     /* What arrived before gives no new edge. */
     host_uart_receive(uart);
+}
+
+void host_uart_enable_transmit_interrupt(struct host_uart *uart, bool enable)
+{
+    uint8_t bits = enable ? IER_TRANSMIT : 0;
+    uart->interrupts = (uint8_t)((uart->interrupts & ~IER_TRANSMIT) | bits);
+    write(uart, REG_IER, uart->interrupts);
+}
+
+bool host_uart_interrupt_pending(struct host_uart *uart)
+{
+    return !(read(uart, REG_IIR) & IIR_NONE);
 }
 
 static void sink_write(void *context, const char *text, size_t length)

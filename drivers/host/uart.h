@@ -21,6 +21,7 @@ struct host_uart {
     uint16_t port;
     uint8_t irq;        /* ISA interrupt: 4 for COM1 and COM3, 3 for COM2 and COM4, 0: unknown */
     uint8_t fifo_depth; /* 16, or 1 */
+    uint8_t interrupts; /* the interrupt-enable register */
     bool stuck;         /* the transmitter did not empty in time: bytes are dropped until it does */
     uint64_t dropped;   /* bytes, transmission */
     uint64_t overruns;  /* bytes lost in reception, by the chip or by a full ring */
@@ -48,6 +49,13 @@ size_t host_uart_read(struct host_uart *uart, void *bytes, size_t count);
 bool host_uart_has_input(const struct host_uart *uart);
 /* Turns the receive interrupt on; the caller routed it to host_uart_receive. */
 void host_uart_enable_receive_interrupt(struct host_uart *uart);
+
+/* Turns the transmitter's interrupt on or off: it comes, also at once, when uart_write_some would
+ * take something. */
+void host_uart_enable_transmit_interrupt(struct host_uart *uart, bool enable);
+/* Reads the interrupt identification: whether the UART still asks for something. An edge-triggered
+ * interrupt comes again only after it has said no. */
+bool host_uart_interrupt_pending(struct host_uart *uart);
 
 /* A sink for log_add_sink. Its writer takes no lock in a panic. */
 struct log_sink host_uart_log_sink(struct host_uart *uart);

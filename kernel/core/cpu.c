@@ -261,12 +261,21 @@ void cpu_nmi(void)
         panic_halt();
 }
 
+static void (*nmi_hook)(void);
+
+void cpu_set_nmi_hook(void (*hook)(void))
+{
+    nmi_hook = hook;
+}
+
 void cpu_handle_vector(struct cpu_frame *frame)
 {
     if (frame->vector >= 32) {
         irq_dispatch((uint8_t)frame->vector);
     } else if (frame->vector == VECTOR_NMI) {
         cpu_nmi();
+        if (nmi_hook != NULL && cpu_this()->vcpu != NULL)
+            nmi_hook();
     } else if (frame->vector != VECTOR_GP || !fix_up(frame)) {
         panic_frame(frame);
     }

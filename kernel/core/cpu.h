@@ -103,6 +103,10 @@ NORETURN void cpu_switch_stack(uint64_t top, void (*run)(void *argument), void *
 /* What the NMI vector does, and the VM-exit path for an exit that an NMI caused: counts, and halts
  * for good when the machine is being stopped by a panic. */
 void cpu_nmi(void);
+
+/* What an NMI in root mode does on a processor that has a vCPU (cpu->vcpu), so that the guest it is
+ * about to enter, or has just left, looks at its requests. Async: may touch only its own data. */
+void cpu_set_nmi_hook(void (*hook)(void));
 static inline uint64_t cpu_nmi_count(const struct cpu *cpu)
 {
     return __atomic_load_n(&cpu->nmi_count, __ATOMIC_RELAXED);

@@ -57,6 +57,9 @@ enum status MUST_CHECK hw_xsetbv_safe(uint32_t index, uint64_t value);
 uint64_t hw_rdtsc(void);
 uint64_t hw_rdtsc_ordered(void);
 
+/* RDRAND, which the processor must have; false: it had no number ready. */
+bool hw_rdrand(uint64_t *value);
+
 void hw_cli(void);
 void hw_sti(void);
 void hw_hlt(void);

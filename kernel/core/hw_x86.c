@@ -86,6 +86,13 @@ uint64_t hw_rdtsc(void)
     return (uint64_t)high << 32 | low;
 }
 
+bool hw_rdrand(uint64_t *value)
+{
+    bool ready;
+    __asm__ volatile("rdrand %0; setc %1" : "=r"(*value), "=qm"(ready)::"cc");
+    return ready;
+}
+
 uint64_t hw_rdtsc_ordered(void)
 {
     uint32_t low, high;

@@ -11,8 +11,6 @@
 #include "kernel/core/spinlock.h"
 #include "kernel/core/time.h"
 
-#define LINE_MAX 240
-
 struct log {
     struct spinlock lock;
     bool broken;
@@ -78,7 +76,7 @@ static uint64_t first_line(const struct log *log)
 static void write_range(const struct log *log, const struct log_sink *sink, uint64_t start,
                         uint64_t end)
 {
-    char line[LINE_MAX + 1];
+    char line[LOG_LINE_MAX + 1];
     size_t length = end - start < sizeof(line) ? end - start : sizeof(line);
     for (size_t i = 0; i < length; i++)
         line[i] = log->ring[(start + i) % LOG_RING_SIZE];
@@ -97,6 +95,16 @@ void log_add_sink(const struct log_sink *sink)
             write_range(log, sink, start, end);
         }
     }
+    unlock(log, locked);
+}
+
+void log_replace_sink(const void *context, const struct log_sink *sink)
+{
+    struct log *log = &the_log;
+    bool locked = lock(log);
+    for (unsigned i = 0; i < log->sink_count; i++)
+        if (log->sink[i].context == context)
+            log->sink[i] = *sink;
     unlock(log, locked);
 }
 
@@ -122,11 +130,11 @@ static size_t limited(int length, size_t size)
     return (size_t)length < size ? (size_t)length : size - 1;
 }
 
-static size_t format_line(char line[LINE_MAX + 1], enum log_level level, const char *format,
+static size_t format_line(char line[LOG_LINE_MAX + 1], enum log_level level, const char *format,
                           va_list args)
 {
     uint64_t us = time_now_ns() / 1000;
-    size_t size = LINE_MAX; /* one more is kept for the newline */
+    size_t size = LOG_LINE_MAX; /* one more is kept for the newline */
     size_t length =
         limited(fmt_format(line, size, "[%4lu.%06lu] ", us / 1000000, us % 1000000), size);
     if (level != LOG_INFO)
@@ -140,7 +148,7 @@ static size_t format_line(char line[LINE_MAX + 1], enum log_level level, const c
 void log_vwrite(enum log_level level, const char *format, va_list args)
 {
     struct log *log = &the_log;
-    char line[LINE_MAX + 1];
+    char line[LOG_LINE_MAX + 1];
     if ((uint32_t)level > __atomic_load_n(&max_level, __ATOMIC_RELAXED))
         return;
     size_t length = format_line(line, level, format, args);
@@ -161,7 +169,7 @@ void log_write(enum log_level level, const char *format, ...)
 
 void log_guest(struct log_budget *budget, const char *format, ...)
 {
-    char line[LINE_MAX];
+    char line[LOG_LINE_MAX];
     uint32_t left = __atomic_load_n(&budget->left, __ATOMIC_RELAXED);
     do {
         if (left == 0)

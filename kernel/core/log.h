@@ -18,10 +18,13 @@ struct log_sink {
 };
 
 #define LOG_SINKS_MAX 4
+#define LOG_LINE_MAX 240u /* bytes of a line, without its newline */
 #define LOG_RING_SIZE 65536u
 
 /* Adds a sink, which first gets what the ring holds; ignored when there are LOG_SINKS_MAX. */
 void log_add_sink(const struct log_sink *sink);
+/* Puts sink in the place of the one with this context, without what the ring holds. */
+void log_replace_sink(const void *context, const struct log_sink *sink);
 /* Lines above this level are neither kept nor shown; LOG_INFO at the start. */
 void log_set_level(enum log_level level);
 /* "error", "warn", "info", "debug" of a configuration; ERR_INVALID: another word. */

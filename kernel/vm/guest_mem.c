@@ -72,6 +72,8 @@ enum status guest_mem_write(const struct guest_mem *mem, gpa_t gpa, const void *
     for (const uint8_t *next = from; size > 0;) {
         uint64_t available;
         void *to = guest_mem_span(mem, gpa, &available);
+        if (to == NULL)
+            return ERR_RANGE;
         if (available > size)
             available = size;
         memcpy(to, next, available);

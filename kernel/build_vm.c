@@ -1,0 +1,350 @@
+/* Making a guest out of its section of the configuration, and running it from load to end. */
+#include "kernel/core/fmt.h"
+#include "kernel/core/hw.h"
+#include "kernel/core/log.h"
+#include "kernel/core/mem.h"
+#include "kernel/core/msr.h"
+#include "kernel/core/paging.h"
+#include "kernel/core/smp.h"
+#include "kernel/core/time.h"
+#include "kernel/monitor.h"
+
+#define GUEST_LOG_LINES 200
+
+/* ---- Ports of the models ------------------------------------------------------------------- */
+
+static uint64_t read_tsc(void *context)
+{
+    (void)context;
+    return hw_rdtsc();
+}
+
+static void raw_cpuid(void *context, uint32_t leaf, uint32_t subleaf, struct cpuid_result *result)
+{
+    struct cpuid_regs regs;
+    (void)context;
+    hw_cpuid(leaf, subleaf, &regs);
+    *result = (struct cpuid_result){regs.eax, regs.ebx, regs.ecx, regs.edx};
+}
+
+static void kick(struct vcpu *vcpu)
+{
+    if (vcpu->processor != cpu_this()->index)
+        smp_kick(vcpu->processor);
+}
+
+/* ---- Files and memory ---------------------------------------------------------------------- */
+
+static const struct boot_file *find_file(const struct monitor *monitor, const char *name)
+{
+    const struct boot_info *boot = &monitor->machine->boot;
+    for (uint32_t i = 1; i < boot->file_count; i++)
+        if (strcmp(boot->file[i].name, name) == 0)
+            return &boot->file[i];
+    return NULL;
+}
+
+/* How much may be asked for at gpa so that what comes back can be mapped by large pages. */
+static uint64_t chunk_limit(uint64_t gpa, uint64_t left)
+{
+    uint64_t page = is_aligned(gpa, PAGE_SIZE_1G)   ? left
+                    : is_aligned(gpa, PAGE_SIZE_2M) ? align_up(gpa + 1, PAGE_SIZE_1G) - gpa
+                                                    : align_up(gpa + 1, PAGE_SIZE_2M) - gpa;
+    return page < left ? page : left;
+}
+
+static enum status add_range(struct guest *guest, uint64_t gpa, uint64_t left)
+{
+    struct pages *pages = &guest->monitor->machine->pages;
+    while (left > 0) {
+        hpa_t frame;
+        uint64_t bytes;
+        enum status status = pages_alloc_chunk(pages, chunk_limit(gpa, left), PAGE_GUEST,
+                                               (uint16_t)guest->vm.id, &frame, &bytes);
+        if (status == STATUS_OK)
+            status = guest_mem_add(&guest->vm.mem, GPA(gpa), bytes, phys_to_virt(frame));
+        if (status != STATUS_OK)
+            return status;
+        gpa += bytes;
+        left -= bytes;
+    }
+    return STATUS_OK;
+}
+
+static enum status add_memory(struct guest *guest)
+{
+    const struct guest_map *map = &guest->map;
+    enum status status = guest_map_make(&guest->map, guest->config->memory);
+    for (unsigned i = 0; status == STATUS_OK && i < map->backed_count; i++)
+        status = add_range(guest, map->backed[i].base, map->backed[i].size);
+    if (status != STATUS_OK) {
+        struct pages *pages = &guest->monitor->machine->pages;
+        uint64_t free = pages_total(pages, PAGE_FREE) * PAGE_SIZE;
+        log_error("%s:%u: %s: memory = %llu MiB: %s; this machine has %llu MiB left for guests: "
+                  "lower `memory`, or run with more",
+                  guest->monitor->machine->boot.file[0].name, guest->config->line, guest->vm.name,
+                  (unsigned long long)(guest->config->memory >> 20), status_text(status),
+                  (unsigned long long)(free >> 20));
+    }
+    return status;
+}
+
+/* ---- Construction -------------------------------------------------------------------------- */
+
+static void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
+{
+    struct vm *vm = &guest->vm;
+    struct vcpu *vcpu = &guest->vcpu[0];
+    vm->name = guest->config->name;
+    vm->id = id;
+    vm->clock = (struct clock){read_tsc, NULL, time_tsc_hz()};
+    vm->log = (struct log_budget){vm->name, GUEST_LOG_LINES};
+    vm->stops_at_reset = guest->config->on_reset == CONFIG_RESET_STOP;
+    vm->kick = kick;
+    vm->work = board_continue;
+    vm->board = &guest->board;
+    vm->vcpu[0] = vcpu;
+    vm->vcpu_count = 1;
+    guest->processor = processor;
+    vcpu->vm = vm;
+    vcpu->processor = processor;
+    vcpu->tsc_offset = 0 - hw_rdtsc();
+    timer_queue_init(&vcpu->timers);
+}
+
+static void init_cpuid(struct guest *guest)
+{
+    const struct vmx_cpu *cpu = &guest->monitor->vmx_cpu[guest->processor];
+    uint32_t secondary = cpu->controls.word[CONTROL_SECONDARY];
+    struct cpuid_facts facts = {
+        .raw = raw_cpuid,
+        .tsc_hz = time_tsc_hz(),
+        .xcr0_offered = cpu_by_index(guest->processor)->xcr0,
+        .vcpu_count = guest->vm.vcpu_count,
+        .has_rdtscp = secondary & CONTROL_ENABLE_RDTSCP,
+        .has_invpcid = secondary & CONTROL_ENABLE_INVPCID,
+        .has_xsaves = secondary & CONTROL_ENABLE_XSAVES,
+    };
+    for (uint32_t i = 0; i < guest->vm.vcpu_count; i++) {
+        facts.apic_id = i;
+        cpuid_build(&guest->vcpu[i].cpuid, &facts);
+    }
+}
+
+static void init_msrs(struct guest *guest)
+{
+    struct msr_facts facts = {.tsc_hz = time_tsc_hz()};
+    uint64_t signature;
+    if (hw_rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &signature) == STATUS_OK)
+        facts.microcode = (uint32_t)(signature >> 32);
+    if (hw_rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &facts.arch_capabilities) != STATUS_OK)
+        facts.arch_capabilities = 0;
+    for (uint32_t i = 0; i < guest->vm.vcpu_count; i++) {
+        facts.cpuid = &guest->vcpu[i].cpuid;
+        msr_state_init(&guest->vcpu[i].msrs, &facts);
+    }
+}
+
+/* RDRAND may run dry: then the guest waits for the rest. */
+static size_t fill_entropy(void *context, void *buffer, size_t n)
+{
+    uint8_t *next = buffer;
+    size_t left = n;
+    uint64_t word;
+    (void)context;
+    while (left > 0 && hw_rdrand(&word)) {
+        size_t piece = left < sizeof(word) ? left : sizeof(word);
+        memcpy(next, &word, piece);
+        next += piece;
+        left -= piece;
+    }
+    return n - left;
+}
+
+/* A guest gets an entropy device only where there is real entropy. SDM: CPUID.01H:ECX.RDRAND. */
+static struct entropy_source find_entropy(struct guest *guest)
+{
+    struct cpuid_result basic;
+    raw_cpuid(NULL, 1, 0, &basic);
+    bool has_rdrand = basic.ecx & BIT(30);
+    return (struct entropy_source){has_rdrand ? fill_entropy : NULL, guest};
+}
+
+static enum status collect_disks(struct guest *guest, struct board_config *board)
+{
+    for (uint32_t i = 0; i < guest->config->disk_count; i++) {
+        const struct boot_file *file = find_file(guest->monitor, guest->config->disk[i].file);
+        if (file == NULL) {
+            log_error("%s: disk %s was not loaded", guest->vm.name, guest->config->disk[i].file);
+            return ERR_NOT_FOUND;
+        }
+        board->disk[i] = phys_to_virt(HPA(file->base));
+        board->disk_size[i] = file->size;
+    }
+    return STATUS_OK;
+}
+
+static enum status init_board(struct guest *guest)
+{
+    struct monitor *monitor = guest->monitor;
+    struct cpuid_result basic;
+    cpuid_lookup(&guest->vcpu[0].cpuid, 1, 0, &basic);
+    struct board_config config = {
+        .vm = guest->config,
+        .wall_seconds = time_unix_seconds(),
+        .timer_hz = cpuid_timer_hz(&guest->vcpu[0].cpuid),
+        .x2apic = basic.ecx & BIT(21),
+        .physical_bits = cpuid_maxphyaddr(&guest->vcpu[0].cpuid),
+        .entropy = find_entropy(guest),
+    };
+    enum status status = collect_disks(guest, &config);
+    struct mux_guest *terminal =
+        mux_add(&monitor->mux, guest->vm.name, board_input_ready, &guest->board);
+    const char *what = "terminal";
+    if (status == STATUS_OK)
+        status = terminal != NULL ? board_init(&guest->board, &guest->vm, terminal, &config, &what)
+                                  : ERR_NO_SPACE;
+    if (status != STATUS_OK)
+        log_error("%s: %s: %s", guest->vm.name, what, status_text(status));
+    return status;
+}
+
+static enum status init_vmx(struct guest *guest)
+{
+    struct monitor *monitor = guest->monitor;
+    const struct vmx_cpu *cpu = &monitor->vmx_cpu[guest->processor];
+    enum status status = vmx_vm_create(&guest->vmx, &guest->vm, &monitor->machine->pages,
+                                       cpu->capabilities.ept_vpid);
+    for (uint32_t i = 0; status == STATUS_OK && i < guest->vm.vcpu_count; i++)
+        status = vmx_vcpu_create(&guest->vmx_vcpu[i], &guest->vcpu[i], &guest->vmx, cpu);
+    if (status != STATUS_OK)
+        log_error("%s: VMX structures: %s", guest->vm.name, status_text(status));
+    return status;
+}
+
+enum status guest_build(struct monitor *monitor, const struct config_vm *config, uint32_t processor)
+{
+    hpa_t frame;
+    uint16_t id = (uint16_t)(monitor->guests + 1);
+    uint64_t count = align_up(sizeof(struct guest), PAGE_SIZE) / PAGE_SIZE;
+    enum status status =
+        pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_VM, id, &frame);
+    if (status != STATUS_OK) {
+        log_error("%s: not enough memory for the VM's state", config->name);
+        return status;
+    }
+    struct guest *guest = phys_to_virt(frame);
+    memset(guest, 0, sizeof(*guest));
+    guest->monitor = monitor;
+    guest->config = config;
+    init_vm(guest, id, processor);
+    init_cpuid(guest);
+    init_msrs(guest);
+    status = add_memory(guest);
+    if (status == STATUS_OK)
+        status = init_board(guest);
+    if (status == STATUS_OK)
+        status = init_vmx(guest);
+    if (status == STATUS_OK)
+        monitor->guest[monitor->guests++] = guest;
+    return status;
+}
+
+/* ---- Running ------------------------------------------------------------------------------- */
+
+static void report_result(struct guest *guest)
+{
+    struct monitor *monitor = guest->monitor;
+    struct vm *vm = &guest->vm;
+    mux_flush(&monitor->mux);
+    char line[128];
+    int length = fmt_format(line, sizeof(line), "traprock: vm %s: %s code=%u\r\n", vm->name,
+                            vm_outcome_text(vm->outcome), vm->code);
+    mux_message(&monitor->mux, line, (size_t)length);
+    int code = vm_exit_code(vm->outcome, vm->code), none = 0;
+    if (code != 0)
+        __atomic_compare_exchange_n(&monitor->exit_code, &none, code, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST);
+    if (__atomic_sub_fetch(&monitor->running, 1, __ATOMIC_SEQ_CST) == 0)
+        monitor_finish(monitor);
+}
+
+static void reset_guest(struct guest *guest)
+{
+    struct vm *vm = &guest->vm;
+    __atomic_store_n(&vm->reset_pending, false, __ATOMIC_SEQ_CST);
+    guest->resets++;
+    log_info("%s: reset", vm->name);
+    spinlock_acquire(&vm->lock);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        vm->vcpu[i]->tsc_offset = 0 - hw_rdtsc();
+        cpuid_set_xcr0(&vm->vcpu[i]->cpuid, 1);
+        cpuid_set_osxsave(&vm->vcpu[i]->cpuid, false);
+        cpuid_set_apic(&vm->vcpu[i]->cpuid, true);
+    }
+    init_msrs(guest);
+    board_reset(&guest->board);
+    spinlock_release(&vm->lock);
+}
+
+static void clear_memory(struct guest *guest)
+{
+    for (unsigned i = 0; i < guest->vm.mem.count; i++)
+        memset(guest->vm.mem.region[i].host, 0, guest->vm.mem.region[i].size);
+}
+
+/* Puts kernel, initrd and tables into zeroed memory and the vCPU at the kernel's entry. */
+static enum status load_guest(struct guest *guest)
+{
+    const struct config_vm *config = guest->config;
+    const struct boot_file *kernel = find_file(guest->monitor, config->kernel);
+    const struct boot_file *initrd = find_file(guest->monitor, config->initrd);
+    struct guest_entry entry;
+    if (kernel == NULL || (config->initrd[0] != '\0' && initrd == NULL)) {
+        log_error("%s: %s was not loaded", guest->vm.name,
+                  kernel == NULL ? config->kernel : config->initrd);
+        return ERR_NOT_FOUND;
+    }
+    clear_memory(guest);
+    struct load_request request = {
+        .mem = &guest->vm.mem,
+        .map = &guest->map,
+        .kernel_name = config->kernel,
+        .kernel = phys_to_virt(HPA(kernel->base)),
+        .kernel_size = kernel->size,
+        .initrd_name = config->initrd,
+        .initrd = initrd != NULL ? phys_to_virt(HPA(initrd->base)) : NULL,
+        .initrd_size = initrd != NULL ? initrd->size : 0,
+        .cmdline = config->cmdline,
+    };
+    enum status status = load_kernel(&request, &entry, &guest->error);
+    if (status != STATUS_OK) {
+        log_error("%s: %s", guest->vm.name, guest->error.text);
+        return status;
+    }
+    vmx_vcpu_reset(&guest->vcpu[0], &entry);
+    return STATUS_OK;
+}
+
+/* One life of the guest, from load to a stop or reset. */
+static void run_once(struct guest *guest)
+{
+    struct vm *vm = &guest->vm;
+    if (load_guest(guest) != STATUS_OK) {
+        vm_stop(vm, VM_STOPPED, 0);
+        return;
+    }
+    while (vm->outcome == VM_RUNNING && !vm->reset_pending)
+        vmx_vcpu_run(&guest->vcpu[0]);
+}
+
+void guest_run(void *context)
+{
+    struct guest *guest = context;
+    while (guest->vm.outcome == VM_RUNNING) {
+        run_once(guest);
+        if (guest->vm.outcome == VM_RUNNING)
+            reset_guest(guest);
+    }
+    report_result(guest);
+}

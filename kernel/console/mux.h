@@ -1,0 +1,92 @@
+/*
+ * One serial line for several users: the guests' serial ports, the monitor's own messages, and the
+ * person at the terminal, who reaches the monitor with an escape key. Pure: the line, the guests
+ * and the commands are ports.
+ *
+ * One guest has the focus: its bytes pass through as they are, and what is typed goes to it. The
+ * lines of the others appear whole, with the guest's name before them, when the guest in focus is
+ * not in the middle of a line.
+ *
+ * Keys after the escape key (Ctrl-A unless configured otherwise):
+ *     h, ?   help                 r   reset the guest in focus
+ *     s      status               x   power off
+ *     c      next guest           the escape key itself: sends it to the guest
+ *
+ * Locking: mux->lock, taken after a VM's device lock and held across the line's write only. Input
+ * comes from one processor at a time.
+ */
+#pragma once
+
+#include "kernel/core/spinlock.h"
+#include "kernel/core/types.h"
+
+#define MUX_GUESTS_MAX 16
+#define MUX_LINE_MAX 256
+#define MUX_INPUT_SIZE 1024u /* a power of two */
+
+struct mux_line {
+    /* Sends all of it, in order; may wait for the line, never for anything else. */
+    void (*write)(void *context, const char *bytes, size_t count);
+    void *context;
+};
+
+/* What the keys do. Called without the lock. */
+struct mux_commands {
+    void (*status)(void *context);
+    void (*reset)(void *context, unsigned guest);
+    void (*power_off)(void *context);
+    void *context;
+};
+
+struct mux;
+
+/* One guest's serial port. */
+struct mux_guest {
+    struct mux *mux;
+    const char *name;
+    unsigned number;
+    /* Tells the guest's side that mux_take_input has something. Called without the lock. */
+    void (*input_ready)(void *context);
+    void *context;
+    char line[MUX_LINE_MAX]; /* what it wrote of a line while not in focus */
+    unsigned used;
+    uint8_t input[MUX_INPUT_SIZE];
+    uint32_t input_head, input_tail; /* free-running */
+    uint64_t input_lost;             /* bytes that found the ring full */
+};
+
+struct mux {
+    struct spinlock lock;
+    struct mux_line line;
+    struct mux_commands commands;
+    uint8_t escape;
+    bool after_escape;
+    unsigned column; /* of the line as the terminal shows it: 0 is its start */
+    unsigned focus;
+    unsigned count;
+    struct mux_guest guest[MUX_GUESTS_MAX];
+};
+
+void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_commands *commands,
+              uint8_t escape);
+
+/* A further guest, the first has the focus; NULL: MUX_GUESTS_MAX are there. */
+struct mux_guest *mux_add(struct mux *mux, const char *name, void (*input_ready)(void *context),
+                          void *context);
+
+/* A byte that the guest sent; matches struct byte_sink's put (context is the mux_guest). */
+bool mux_put(void *guest, uint8_t byte);
+
+/* Whole lines of the monitor's own; each starts at the beginning of a line. */
+void mux_message(struct mux *mux, const char *text, size_t count);
+
+/* A byte from the terminal. */
+void mux_input(struct mux *mux, uint8_t byte);
+
+/* The next byte for the guest; false: there is none. */
+bool mux_take_input(struct mux_guest *guest, uint8_t *byte);
+/* Whether mux_take_input would return one. */
+bool mux_has_input(const struct mux_guest *guest);
+
+/* Writes the unfinished lines of the guests that are not in focus: at the end. */
+void mux_flush(struct mux *mux);

@@ -1,0 +1,118 @@
+#include "kernel/console/serial_line.h"
+
+#define INTERRUPT_ROUNDS 16
+
+void serial_line_init(struct serial_line *line, struct host_uart *uart)
+{
+    *line = (struct serial_line){.uart = uart};
+}
+
+/* With the lock: empties the ring through the line, which may be stuck but then drops. */
+static void force(struct serial_line *line)
+{
+    while (line->tail != line->head) {
+        uint32_t first = line->tail % SERIAL_LINE_SIZE;
+        uint32_t run = line->head - line->tail;
+        if (run > SERIAL_LINE_SIZE - first)
+            run = SERIAL_LINE_SIZE - first;
+        host_uart_write(line->uart, &line->ring[first], run);
+        line->tail += run;
+    }
+}
+
+/* With the lock: gives the transmitter what it takes at once; its interrupt asks for more. */
+static void push(struct serial_line *line)
+{
+    while (line->tail != line->head) {
+        uint32_t first = line->tail % SERIAL_LINE_SIZE;
+        uint32_t run = line->head - line->tail;
+        if (run > SERIAL_LINE_SIZE - first)
+            run = SERIAL_LINE_SIZE - first;
+        size_t sent = host_uart_write_some(line->uart, &line->ring[first], run);
+        line->tail += (uint32_t)sent;
+        if (sent < run)
+            break;
+    }
+    bool pending = line->tail != line->head;
+    if (pending && !line->has_interrupts)
+        force(line);
+    else if (pending != line->transmitting) {
+        line->transmitting = pending;
+        host_uart_enable_transmit_interrupt(line->uart, pending);
+    }
+}
+
+static size_t append(struct serial_line *line, const uint8_t *bytes, size_t count)
+{
+    size_t taken = 0;
+    while (taken < count && line->head - line->tail < SERIAL_LINE_SIZE)
+        line->ring[line->head++ % SERIAL_LINE_SIZE] = bytes[taken++];
+    return taken;
+}
+
+size_t serial_line_write_some(struct serial_line *line, const void *bytes, size_t count)
+{
+    spinlock_acquire(&line->lock);
+    size_t taken = append(line, bytes, count);
+    line->was_full = line->was_full || taken < count;
+    if (!line->transmitting)
+        push(line);
+    spinlock_release(&line->lock);
+    return taken;
+}
+
+void serial_line_write(struct serial_line *line, const void *bytes, size_t count)
+{
+    const uint8_t *next = bytes;
+    spinlock_acquire(&line->lock);
+    while (count > 0) {
+        size_t taken = append(line, next, count);
+        next += taken;
+        count -= taken;
+        if (count > 0)
+            force(line);
+    }
+    if (!line->transmitting)
+        push(line);
+    spinlock_release(&line->lock);
+}
+
+void serial_line_drain(struct serial_line *line)
+{
+    spinlock_acquire(&line->lock);
+    force(line);
+    spinlock_release(&line->lock);
+    host_uart_drain(line->uart);
+}
+
+size_t serial_line_read(struct serial_line *line, void *bytes, size_t count)
+{
+    return host_uart_read(line->uart, bytes, count);
+}
+
+void serial_line_start(struct serial_line *line)
+{
+    line->has_interrupts = true;
+    host_uart_enable_receive_interrupt(line->uart);
+}
+
+void serial_line_interrupt(void *context)
+{
+    struct serial_line *line = context;
+    spinlock_acquire(&line->lock);
+    /* Bounded: a UART that never stops asking must not hold the processor. */
+    for (unsigned i = 0; i < INTERRUPT_ROUNDS; i++) {
+        host_uart_receive(line->uart);
+        push(line);
+        if (!host_uart_interrupt_pending(line->uart))
+            break;
+    }
+    bool has_room = line->was_full && line->head - line->tail < SERIAL_LINE_SIZE / 2;
+    if (has_room)
+        line->was_full = false;
+    spinlock_release(&line->lock);
+    if (has_room && line->room != NULL)
+        line->room(line->context);
+    if (line->input != NULL && host_uart_has_input(line->uart))
+        line->input(line->context);
+}

@@ -1,0 +1,290 @@
+/* From the boot program's hand-over to the guests and back to the machine's power switch. */
+#include "kernel/core/fmt.h"
+#include "kernel/core/hw.h"
+#include "kernel/core/irq.h"
+#include "kernel/core/log.h"
+#include "kernel/core/mem.h"
+#include "kernel/core/paging.h"
+#include "kernel/core/panic.h"
+#include "kernel/core/smp.h"
+#include "kernel/core/time.h"
+#include "kernel/monitor.h"
+
+/* The only instances; everything gets them, or a part of them, as an argument. */
+static struct machine machine;
+static struct monitor monitor;
+
+/* ---- The terminal -------------------------------------------------------------------------- */
+
+static void write_line(void *context, const char *bytes, size_t count)
+{
+    struct monitor *self = context;
+    if (self->has_line)
+        serial_line_write(&self->line, bytes, count);
+}
+
+/* Log lines end in a newline only; a terminal wants a carriage return too. A panic goes past every
+ * lock, straight to the UART. */
+static void write_log(void *context, const char *text, size_t length)
+{
+    struct monitor *self = context;
+    char line[LOG_LINE_MAX + 2];
+    if (length > 0 && text[length - 1] == '\n')
+        length--;
+    if (length > LOG_LINE_MAX)
+        length = LOG_LINE_MAX;
+    memcpy(line, text, length);
+    line[length] = '\r';
+    line[length + 1] = '\n';
+    if (panic_in_progress())
+        host_uart_write(self->line.uart, line, length + 2);
+    else
+        mux_message(&self->mux, line, length + 2);
+}
+
+static void flush_log(void *context)
+{
+    struct monitor *self = context;
+    if (!panic_in_progress())
+        serial_line_drain(&self->line);
+}
+
+static void handle_input(void *context)
+{
+    struct monitor *self = context;
+    uint8_t byte;
+    while (serial_line_read(&self->line, &byte, 1) == 1)
+        mux_input(&self->mux, byte);
+}
+
+static const char *state_text(const struct guest *guest)
+{
+    if (guest->vm.outcome != VM_RUNNING)
+        return vm_outcome_text(guest->vm.outcome);
+    return guest->vcpu[0].activity == VCPU_HALTED ? "halted" : "running";
+}
+
+static void show_status(void *context)
+{
+    struct monitor *self = context;
+    for (uint32_t i = 0; i < self->guests; i++) {
+        const struct guest *guest = self->guest[i];
+        char line[160];
+        int length = fmt_format(
+            line, sizeof(line),
+            "traprock: %c %-16s %-12s processor %u, %llu MiB, %llu exits, %llu resets\r\n",
+            i == self->mux.focus ? '*' : ' ', guest->vm.name, state_text(guest), guest->processor,
+            (unsigned long long)(guest->config->memory >> 20),
+            (unsigned long long)guest->vcpu[0].exits, (unsigned long long)guest->resets);
+        mux_message(&self->mux, line, (size_t)length);
+    }
+}
+
+static void reset_guest(void *context, unsigned number)
+{
+    struct monitor *self = context;
+    vm_reset(&self->guest[number]->vm);
+}
+
+static void power_off_all(void *context)
+{
+    struct monitor *self = context;
+    for (uint32_t i = 0; i < self->guests; i++)
+        vm_stop(&self->guest[i]->vm, VM_KILLED, 0);
+    if (self->running == 0)
+        power_off(&self->machine->power);
+}
+
+static void init_terminal(struct monitor *self)
+{
+    struct mux_line line = {write_line, self};
+    struct mux_commands commands = {show_status, reset_guest, power_off_all, self};
+    mux_init(&self->mux, &line, &commands, self->config.escape);
+    self->has_line = self->machine->has_console;
+    if (!self->has_line)
+        return;
+    serial_line_init(&self->line, &self->machine->console);
+    self->line.input = handle_input;
+    self->line.context = self;
+    struct log_sink sink = {write_log, flush_log, self};
+    log_replace_sink(&self->machine->console, &sink);
+    enum status status = machine_route_isa(self->machine, self->machine->console.irq,
+                                           serial_line_interrupt, &self->line);
+    if (status == STATUS_OK)
+        serial_line_start(&self->line);
+    else
+        log_warn("the console's UART has no interrupt (%s): nothing typed there is seen",
+                 status_text(status));
+}
+
+/* ---- Processors ---------------------------------------------------------------------------- */
+
+static void enable_vmx(void *context)
+{
+    struct monitor *self = context;
+    uint32_t index = cpu_this()->index;
+    const char *reason;
+    enum status status = vmx_cpu_enable(&self->vmx_cpu[index], &self->machine->pages, &reason);
+    self->vmx_reason[index] = status == STATUS_OK ? NULL : reason;
+    cpu_this()->backend = &self->vmx_cpu[index];
+}
+
+static void enable_vmx_everywhere(struct monitor *self)
+{
+    enable_vmx(self);
+    for (uint32_t i = 1; i < cpu_count(); i++) {
+        self->vmx_reason[i] = "the processor did not start";
+        if (smp_run(i, enable_vmx, self) != STATUS_OK)
+            continue;
+        while (smp_is_busy(i))
+            hw_pause();
+    }
+    for (uint32_t i = 0; i < cpu_count(); i++)
+        if (self->vmx_reason[i] != NULL)
+            log_error("processor %u runs no guests: %s", i, self->vmx_reason[i]);
+}
+
+static bool is_taken(const struct monitor *self, const uint32_t *processor, uint32_t count,
+                     uint32_t candidate)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (processor[i] == candidate)
+            return true;
+    return candidate >= cpu_count() || self->vmx_reason[candidate] != NULL;
+}
+
+/* Pinned guests first: the others take what is left, from processor 0 on. */
+static enum status assign_processors(struct monitor *self, uint32_t *processor)
+{
+    const struct config *config = &self->config;
+    uint32_t pinned[CONFIG_VMS_MAX], pins = 0;
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        uint32_t pin = config->vm[i].pin;
+        if (pin == CONFIG_PIN_ANY)
+            continue;
+        if (is_taken(self, pinned, pins, pin)) {
+            log_error("%s:%u: %s: pin = %u: there is no such processor, or it has a guest already; "
+                      "this machine has processors 0 to %u",
+                      self->machine->boot.file[0].name, config->vm[i].line, config->vm[i].name, pin,
+                      cpu_count() - 1);
+            return ERR_INVALID;
+        }
+        pinned[pins++] = pin;
+        processor[i] = pin;
+    }
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        uint32_t candidate = 0;
+        if (config->vm[i].pin != CONFIG_PIN_ANY)
+            continue;
+        while (candidate < cpu_count() && is_taken(self, pinned, pins, candidate))
+            candidate++;
+        if (candidate == cpu_count()) {
+            log_error("%s:%u: %s: no processor is left for it: %u guests, %u processors; remove "
+                      "guests, or run with more processors",
+                      self->machine->boot.file[0].name, config->vm[i].line, config->vm[i].name,
+                      config->vm_count, cpu_count());
+            return ERR_NO_SPACE;
+        }
+        pinned[pins++] = candidate;
+        processor[i] = candidate;
+    }
+    return STATUS_OK;
+}
+
+/* ---- The run ------------------------------------------------------------------------------- */
+
+void monitor_fail(struct monitor *self)
+{
+    self->exit_code = 1;
+    monitor_finish(self);
+}
+
+void monitor_finish(struct monitor *self)
+{
+    char line[64];
+    int length = fmt_format(line, sizeof(line), "traprock: exit %d\r\n", self->exit_code);
+    mux_message(&self->mux, line, (size_t)length);
+    if (self->has_line)
+        serial_line_drain(&self->line);
+    switch (self->config.on_idle) {
+    case CONFIG_IDLE_POWEROFF:
+        power_off(&self->machine->power);
+    case CONFIG_IDLE_REBOOT:
+        power_reboot(&self->machine->power);
+    case CONFIG_IDLE_WAIT:
+        return;
+    }
+}
+
+static enum status build_guests(struct monitor *self, const uint32_t *processor)
+{
+    for (uint32_t i = 0; i < self->config.vm_count; i++) {
+        enum status status = guest_build(self, &self->config.vm[i], processor[i]);
+        if (status != STATUS_OK)
+            return status;
+    }
+    return STATUS_OK;
+}
+
+/* This processor's own guest last, since its run does not come back before its end. */
+static void start_guests(struct monitor *self)
+{
+    struct guest *mine = NULL;
+    self->running = self->guests;
+    for (uint32_t i = 0; i < self->guests; i++) {
+        struct guest *guest = self->guest[i];
+        if (guest->processor == 0)
+            mine = guest;
+        else if (smp_run(guest->processor, guest_run, guest) != STATUS_OK)
+            vm_stop(&guest->vm, VM_STOPPED, 0);
+    }
+    if (mine != NULL)
+        guest_run(mine);
+}
+
+static void log_last_exits(void *context)
+{
+    const struct vcpu *vcpu = cpu_this()->vcpu;
+    (void)context;
+    if (vcpu != NULL)
+        vmx_log_history(vcpu);
+}
+
+static void run(struct machine *self_machine)
+{
+    struct monitor *self = &monitor;
+    uint32_t processor[CONFIG_VMS_MAX];
+    self->machine = self_machine;
+    log_set_level(self->config.loglevel);
+    init_terminal(self);
+    machine_set_last_exits(self_machine, log_last_exits);
+    cpu_set_nmi_hook(vmx_nmi_hook);
+    machine_start_processors(self_machine);
+    enable_vmx_everywhere(self);
+    if (self->vmx_reason[0] != NULL || assign_processors(self, processor) != STATUS_OK ||
+        build_guests(self, processor) != STATUS_OK)
+        monitor_fail(self);
+    else
+        start_guests(self);
+    smp_idle();
+}
+
+/* The boot program's tables are still in use: what it loaded is mapped at its physical address. */
+static void read_configuration(const struct boot_info *boot)
+{
+    static char text[2048];
+    const struct boot_file *file = &boot->file[0];
+    struct config_errors errors = {text, sizeof(text), 0, 0};
+    enum status status =
+        config_parse(&monitor.config, file->name, (const char *)file->base, file->size, &errors);
+    ASSERT(status == STATUS_OK); /* the boot program has refused anything else */
+}
+
+void kernel_main(hpa_t boot_info);
+
+/* Called by entry.asm. */
+void kernel_main(hpa_t boot_info)
+{
+    read_configuration((const struct boot_info *)boot_info.v);
+    machine_start(&machine, boot_info, monitor.config.console, run);
+}

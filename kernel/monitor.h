@@ -1,0 +1,61 @@
+/*
+ * The monitor as a whole: the machine, the configuration, the guests and the terminal. One instance
+ * exists, main.c's; everything below gets what it needs as an argument.
+ */
+#pragma once
+
+#include "kernel/board.h"
+#include "kernel/console/mux.h"
+#include "kernel/console/serial_line.h"
+#include "kernel/machine.h"
+#include "kernel/vm/config.h"
+#include "kernel/vm/guest_map.h"
+#include "kernel/vm/load.h"
+#include "vmx/vmx.h"
+
+struct monitor;
+
+/* A guest with everything that it is made of; its pages belong to the VM's owner number. */
+struct guest {
+    struct vm vm;
+    struct monitor *monitor;
+    const struct config_vm *config;
+    struct guest_map map;
+    struct board board;
+    struct vmx_vm vmx;
+    struct vcpu vcpu[1]; /* config has one vCPU for each guest */
+    struct vmx_vcpu vmx_vcpu[1];
+    struct serial_line *hvc_line[CONFIG_HVCS_MAX]; /* NULL: a loop */
+    uint32_t processor;
+    uint64_t resets;
+    struct load_error error; /* of the last attempt to load it */
+};
+
+struct monitor {
+    struct machine *machine;
+    struct config config;
+    struct mux mux;
+    struct serial_line line; /* the console's */
+    bool has_line;
+    struct vmx_cpu vmx_cpu[CPU_MAX];
+    const char *vmx_reason[CPU_MAX]; /* why a processor is not in VMX operation; NULL: it is */
+    struct guest *guest[CONFIG_VMS_MAX];
+    uint32_t guests;
+    uint32_t running; /* guests whose result is still out; atomic */
+    int exit_code;    /* the first that is not 0; atomic */
+};
+
+/* build_vm.c: makes the guest that config describes, to run on processor. Logs what fails, with
+ * what to do. */
+enum status MUST_CHECK guest_build(struct monitor *monitor, const struct config_vm *config,
+                                   uint32_t processor);
+
+/* Runs the guest on this processor from loading to its end, reports, and, when it was the last one,
+ * ends the monitor's run. Matches smp_run. */
+void guest_run(void *guest);
+
+/* Something went wrong that makes the run a failure without a guest's result. */
+void monitor_fail(struct monitor *monitor);
+
+/* All results are there: prints the exit line and does what on-idle says. */
+void monitor_finish(struct monitor *monitor);

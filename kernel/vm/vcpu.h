@@ -1,0 +1,72 @@
+/*
+ * A virtual processor, as everything but the back end sees it. The processor that runs it owns it;
+ * others only set requests (vcpu_request) and take vm->lock for what the device models hold.
+ */
+#pragma once
+
+#include "kernel/core/status.h"
+#include "kernel/vm/cpu_mode.h"
+#include "kernel/vm/cpuid_policy.h"
+#include "kernel/vm/events.h"
+#include "kernel/vm/guest_entry.h"
+#include "kernel/vm/msr_policy.h"
+#include "kernel/vm/timers.h"
+
+struct vm;
+
+/* Why a vCPU must look up before its next entry. */
+#define VCPU_REQUEST_EVENT 1u /* an interrupt or NMI may have become deliverable */
+#define VCPU_REQUEST_STOP 2u  /* leave the guest: the VM's state changed */
+#define VCPU_REQUEST_WORK 4u  /* a device model has work left over */
+
+enum vcpu_activity { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_FOR_SIPI };
+
+/* The interrupt controller in front of a vCPU. All calls are made with vm->lock held. */
+struct interrupt_controller_ops {
+    bool (*has_interrupt)(void *controller);
+    int (*acknowledge)(void *controller); /* the vector, or -1: it was withdrawn */
+    uint64_t (*read_cr8)(void *controller);
+    void (*write_cr8)(void *controller, uint64_t value);
+    /* MSRs of the controller: IA32_APIC_BASE, IA32_TSC_DEADLINE, x2APIC. ERR_FAULT: #GP. */
+    enum status (*read_msr)(void *controller, uint32_t msr, uint64_t *value);
+    enum status (*write_msr)(void *controller, uint32_t msr, uint64_t value);
+    /* vcpu->tsc_offset has changed, and with it when a TSC deadline comes. */
+    void (*tsc_offset_changed)(void *controller);
+};
+
+#define VCPU_EXIT_REASONS_MAX 80
+#define VCPU_HISTORY 16 /* a power of two */
+
+/* One of the last exits, for reports. */
+struct vcpu_history {
+    uint64_t rip;
+    uint64_t qualification;
+    uint32_t reason;
+};
+
+struct vcpu {
+    uint64_t gpr[GPR_COUNT]; /* first: entry.asm; RSP's slot is the back end's, see vcpu_rsp */
+    uint32_t requests;       /* VCPU_REQUEST_*; set atomically by anyone, cleared by the owner */
+    uint32_t index;
+    struct vm *vm;
+    struct timer_queue timers; /* deadlines in TSC ticks; vCPU 0's also serve the VM's devices */
+    uint64_t tsc_offset;       /* guest TSC - machine's TSC */
+    struct event_queue events;
+    enum vcpu_activity activity;
+    const struct interrupt_controller_ops *intc_ops;
+    void *intc;
+    struct cpuid_table cpuid;
+    struct msr_state msrs;
+    uint32_t processor; /* the machine's processor that it is bound to */
+    void *backend;      /* e.g. struct vmx_vcpu */
+    uint64_t exits;
+    uint64_t exit_count[VCPU_EXIT_REASONS_MAX];
+    struct vcpu_history history[VCPU_HISTORY];
+};
+
+/* Makes the vCPU look at requests before its next entry, at once also when it is in the guest on
+ * another processor. Any context. */
+void vcpu_request(struct vcpu *vcpu, uint32_t requests);
+
+/* For the interrupt controller's NMI output. */
+void vcpu_raise_nmi(struct vcpu *vcpu);

@@ -1,0 +1,64 @@
+#include "kernel/vm/vm.h"
+
+void vcpu_request(struct vcpu *vcpu, uint32_t requests)
+{
+    uint32_t before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
+    if ((before & requests) != requests)
+        vcpu->vm->kick(vcpu);
+}
+
+void vcpu_raise_nmi(struct vcpu *vcpu)
+{
+    vcpu->events.nmi_pending = true;
+    vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+}
+
+static void request_all(struct vm *vm)
+{
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        vcpu_request(vm->vcpu[i], VCPU_REQUEST_STOP);
+}
+
+void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code)
+{
+    uint32_t running = VM_RUNNING;
+    vm->code = vm->outcome == VM_RUNNING ? code : vm->code;
+    if (__atomic_compare_exchange_n(&vm->outcome, &running, outcome, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST))
+        request_all(vm);
+}
+
+void vm_reset(struct vm *vm)
+{
+    __atomic_store_n(&vm->reset_pending, true, __ATOMIC_SEQ_CST);
+    request_all(vm);
+}
+
+void vm_request_reset(struct vm *vm, enum vm_outcome cause)
+{
+    if (vm->stops_at_reset)
+        vm_stop(vm, cause, 0);
+    else
+        vm_reset(vm);
+}
+
+const char *vm_outcome_text(enum vm_outcome outcome)
+{
+    static const char *const text[] = {
+        [VM_RUNNING] = "running",
+        [VM_POWEROFF] = "poweroff",
+        [VM_RESET] = "reset",
+        [VM_DEBUG_EXIT] = "debug-exit",
+        [VM_TRIPLE_FAULT] = "triple-fault",
+        [VM_STOPPED] = "stopped",
+        [VM_KILLED] = "killed",
+    };
+    return outcome < ARRAY_SIZE(text) ? text[outcome] : "?";
+}
+
+int vm_exit_code(enum vm_outcome outcome, uint32_t code)
+{
+    if (outcome == VM_POWEROFF || (outcome == VM_DEBUG_EXIT && code == 0))
+        return 0;
+    return outcome == VM_DEBUG_EXIT ? (int)((code << 1 | 1) & 0xff) : 1;
+}

@@ -1,0 +1,68 @@
+/*
+ * A virtual machine, as everything but the composition and the back end sees it.
+ *
+ * Locking: vm->lock protects the bus, every device model and the timers' queues. It is taken by a
+ * vCPU's exits and by host interrupts (a byte from the serial line); holders never wait for
+ * anything, and the monitor's interrupts are off while it is held. It comes before the console's
+ * lock and the log's.
+ */
+#pragma once
+
+#include "kernel/core/log.h"
+#include "kernel/core/spinlock.h"
+#include "kernel/vm/bus.h"
+#include "kernel/vm/guest_mem.h"
+#include "kernel/vm/timers.h"
+#include "kernel/vm/vcpu.h"
+
+#define VM_VCPUS_MAX 64
+
+/* How a VM ended. */
+enum vm_outcome {
+    VM_RUNNING,
+    VM_POWEROFF,     /* by S5 */
+    VM_RESET,        /* by any reset, with on-reset = stop */
+    VM_DEBUG_EXIT,   /* by a write to the debug-exit port; the code is the value written */
+    VM_TRIPLE_FAULT, /* with on-reset = stop */
+    VM_STOPPED,      /* by the monitor: it did something that Traprock refuses */
+    VM_KILLED,       /* by the user at the monitor's console */
+};
+
+struct vm {
+    const char *name;
+    uint32_t id; /* from 1: also the owner in the frame allocator */
+    struct spinlock lock;
+    struct bus bus;
+    struct guest_mem mem;
+    struct clock clock;
+    struct log_budget log;
+    struct vcpu *vcpu[VM_VCPUS_MAX];
+    uint32_t vcpu_count;
+    uint32_t outcome; /* enum vm_outcome; atomic */
+    uint32_t code;
+    bool reset_pending;  /* set by vm_request_reset, served by the VM's runner */
+    bool stops_at_reset; /* on-reset = stop */
+    /* Makes a vCPU that is in the guest on another processor leave it. Any context. */
+    void (*kick)(struct vcpu *vcpu);
+    void (*work)(void *board); /* continues what device models left over; vm->lock held */
+    void *board;               /* the composition's: its device models */
+    void *backend;             /* e.g. struct vmx_vm */
+};
+
+/* Ends the VM: the first outcome stands. Any context; returns at once, the vCPUs leave their guest
+ * at their next look. */
+void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code);
+
+/* A reset of the guest's machine, by whichever way; obeys on-reset. cause is VM_RESET or
+ * VM_TRIPLE_FAULT. */
+void vm_request_reset(struct vm *vm, enum vm_outcome cause);
+
+/* A reset that the user asks for, whatever on-reset says. */
+void vm_reset(struct vm *vm);
+
+/* The word of an outcome on the result line: "poweroff", "debug-exit", ... */
+const char *vm_outcome_text(enum vm_outcome outcome);
+
+/* The exit code that the outcome means for `make run`: 0 for a power-off and a debug-exit of 0,
+ * (value << 1) | 1 for another debug-exit, else 1. */
+int vm_exit_code(enum vm_outcome outcome, uint32_t code);

@@ -1,0 +1,173 @@
+/* The terminal that the guests, the monitor and a person share. */
+#include "kernel/console/mux.h"
+#include "tests/check.h"
+
+static char shown[8192];
+static size_t shown_size;
+static unsigned statuses, resets, power_offs, reset_number, ready;
+
+static void show(void *context, const char *bytes, size_t count)
+{
+    (void)context;
+    memcpy(shown + shown_size, bytes, count);
+    shown_size += count;
+    shown[shown_size] = '\0';
+}
+
+static void on_status(void *context)
+{
+    (void)context;
+    statuses++;
+}
+
+static void on_reset(void *context, unsigned guest)
+{
+    (void)context;
+    resets++;
+    reset_number = guest;
+}
+
+static void on_power_off(void *context)
+{
+    (void)context;
+    power_offs++;
+}
+
+static void on_ready(void *context)
+{
+    (void)context;
+    ready++;
+}
+
+static struct mux mux;
+
+static struct mux_guest *start(unsigned guests)
+{
+    static const char *const names[] = {"one", "two"};
+    struct mux_line line = {show, NULL};
+    struct mux_commands commands = {on_status, on_reset, on_power_off, NULL};
+    shown_size = statuses = resets = power_offs = ready = 0;
+    shown[0] = '\0';
+    mux_init(&mux, &line, &commands, 1);
+    for (unsigned i = 0; i < guests; i++)
+        CHECK(mux_add(&mux, names[i], on_ready, NULL) != NULL);
+    return mux.guest;
+}
+
+static void put(struct mux_guest *guest, const char *text)
+{
+    while (*text != '\0')
+        CHECK(mux_put(guest, (uint8_t)*text++));
+}
+
+static void type(const char *text)
+{
+    while (*text != '\0')
+        mux_input(&mux, (uint8_t)*text++);
+}
+
+static void focus_passes_through(void)
+{
+    struct mux_guest *guest = start(2);
+    put(&guest[0], "login: \x1b[1m\r\n");
+    CHECK_STR(shown, "login: \x1b[1m\r\n");
+}
+
+static void others_show_whole_lines(void)
+{
+    struct mux_guest *guest = start(2);
+    put(&guest[1], "hal");
+    CHECK_STR(shown, "");
+    put(&guest[0], "$ ");
+    put(&guest[1], "lo\r\n");
+    CHECK_STR(shown, "$ \r\ntwo: hallo\r\n");
+    put(&guest[1], "rest");
+    mux_flush(&mux);
+    CHECK_STR(shown, "$ \r\ntwo: hallo\r\ntwo: rest\r\n");
+}
+
+static void long_lines_are_cut_not_lost(void)
+{
+    struct mux_guest *guest = start(2);
+    for (unsigned i = 0; i < MUX_LINE_MAX + 10; i++)
+        put(&guest[1], "x");
+    put(&guest[1], "\n");
+    unsigned count = 0;
+    for (size_t i = 0; i < shown_size; i++)
+        count += shown[i] == 'x';
+    CHECK_EQ(count, MUX_LINE_MAX + 10);
+}
+
+static void messages_start_lines(void)
+{
+    struct mux_guest *guest = start(1);
+    put(&guest[0], "abc");
+    mux_message(&mux, "traprock: hi\r\n", 14);
+    CHECK_STR(shown, "abc\r\ntraprock: hi\r\n");
+}
+
+static void typing_reaches_the_focus(void)
+{
+    struct mux_guest *guest = start(2);
+    uint8_t byte;
+    type("ab");
+    CHECK_EQ(ready, 2);
+    CHECK(mux_take_input(&guest[0], &byte) && byte == 'a');
+    CHECK(mux_take_input(&guest[0], &byte) && byte == 'b');
+    CHECK(!mux_take_input(&guest[0], &byte));
+    type("\x01"
+         "c"
+         "z");
+    CHECK(!mux_has_input(&guest[0]));
+    CHECK(mux_take_input(&guest[1], &byte) && byte == 'z');
+    CHECK(strstr(shown, "the terminal is two's") != NULL);
+}
+
+static void escape_reaches_the_monitor(void)
+{
+    struct mux_guest *guest = start(1);
+    uint8_t byte;
+    type("\x01s\x01r\x01x");
+    CHECK_EQ(statuses, 1);
+    CHECK_EQ(resets, 1);
+    CHECK_EQ(reset_number, 0);
+    CHECK_EQ(power_offs, 1);
+    CHECK(!mux_has_input(&guest[0]));
+    type("\x01h");
+    CHECK(strstr(shown, "Ctrl-A") != NULL);
+    type("\x01~");
+    CHECK(strstr(shown, "no such key") != NULL);
+    type("\x01\x01");
+    CHECK(mux_take_input(&guest[0], &byte) && byte == 1);
+    CHECK(!mux_take_input(&guest[0], &byte));
+}
+
+static void full_input_is_counted(void)
+{
+    struct mux_guest *guest = start(1);
+    for (unsigned i = 0; i < MUX_INPUT_SIZE + 5; i++)
+        mux_input(&mux, 'y');
+    CHECK_EQ(guest[0].input_lost, 5);
+    uint8_t byte;
+    unsigned taken = 0;
+    while (mux_take_input(&guest[0], &byte))
+        taken++;
+    CHECK_EQ(taken, MUX_INPUT_SIZE);
+}
+
+static void keys_without_guests_do_no_harm(void)
+{
+    (void)start(0);
+    type("a\x01r\x01"
+         "c\x01h");
+    CHECK_EQ(resets, 0);
+}
+
+TEST_MAIN({"focus_passes_through", focus_passes_through},
+          {"others_show_whole_lines", others_show_whole_lines},
+          {"long_lines_are_cut_not_lost", long_lines_are_cut_not_lost},
+          {"messages_start_lines", messages_start_lines},
+          {"typing_reaches_the_focus", typing_reaches_the_focus},
+          {"escape_reaches_the_monitor", escape_reaches_the_monitor},
+          {"full_input_is_counted", full_input_is_counted},
+          {"keys_without_guests_do_no_harm", keys_without_guests_do_no_harm})

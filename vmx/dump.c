@@ -1,0 +1,84 @@
+/* What a stopped guest looked like: registers, controls, the last exits, the rules it broke. */
+#include "kernel/core/hw.h"
+#include "kernel/core/log.h"
+#include "vmx/entry_check.h"
+#include "vmx/internal.h"
+
+typedef unsigned long long ull;
+
+void vmx_log_history(const struct vcpu *vcpu)
+{
+    uint64_t first = vcpu->exits > VCPU_HISTORY ? vcpu->exits - VCPU_HISTORY : 0;
+    log_info("%s vcpu%u: %llu exits; the last ones:", vcpu->vm->name, vcpu->index,
+             (ull)vcpu->exits);
+    for (uint64_t i = first; i < vcpu->exits; i++) {
+        const struct vcpu_history *entry = &vcpu->history[i & (VCPU_HISTORY - 1)];
+        log_info("  %-28s rip %016llx qualification %llx", exit_reason_name(entry->reason),
+                 (ull)entry->rip, (ull)entry->qualification);
+    }
+}
+
+static void log_registers(const struct vcpu *vcpu)
+{
+    const uint64_t *r = vcpu->gpr;
+    log_info("  rax %016llx rbx %016llx rcx %016llx rdx %016llx", (ull)r[GPR_RAX], (ull)r[GPR_RBX],
+             (ull)r[GPR_RCX], (ull)r[GPR_RDX]);
+    log_info("  rsi %016llx rdi %016llx rbp %016llx rsp %016llx", (ull)r[GPR_RSI], (ull)r[GPR_RDI],
+             (ull)r[GPR_RBP], (ull)vmcs_read(VMCS_GUEST_RSP));
+    log_info("  r8  %016llx r9  %016llx r10 %016llx r11 %016llx", (ull)r[GPR_R8], (ull)r[GPR_R9],
+             (ull)r[GPR_R10], (ull)r[GPR_R11]);
+    log_info("  r12 %016llx r13 %016llx r14 %016llx r15 %016llx", (ull)r[GPR_R12], (ull)r[GPR_R13],
+             (ull)r[GPR_R14], (ull)r[GPR_R15]);
+    log_info("  rip %016llx rflags %08llx", (ull)vmcs_read(VMCS_GUEST_RIP),
+             (ull)vmcs_read(VMCS_GUEST_RFLAGS));
+    log_info("  cr0 %08llx cr2 %016llx cr3 %016llx cr4 %08llx efer %llx", (ull)cr_read_cr0(),
+             (ull)hw_read_cr2(), (ull)vmcs_read(VMCS_GUEST_CR3), (ull)cr_read_cr4(),
+             (ull)vmcs_read(VMCS_GUEST_IA32_EFER));
+}
+
+static void log_segments(void)
+{
+    static const char name[SEG_COUNT][5] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
+    for (unsigned i = 0; i < SEG_COUNT; i++) {
+        struct segment segment;
+        state_read_segment((enum segment_register)i, &segment);
+        log_info("  %-4s %04x base %016llx limit %08x access %05x", name[i], segment.selector,
+                 (ull)segment.base, segment.limit, segment.access);
+    }
+    log_info("  gdtr base %016llx limit %04llx  idtr base %016llx limit %04llx",
+             (ull)vmcs_read(VMCS_GUEST_GDTR_BASE), (ull)vmcs_read(VMCS_GUEST_GDTR_LIMIT),
+             (ull)vmcs_read(VMCS_GUEST_IDTR_BASE), (ull)vmcs_read(VMCS_GUEST_IDTR_LIMIT));
+}
+
+void dump_report(struct vcpu *vcpu)
+{
+    log_info("%s vcpu%u: state when it stopped", vcpu->vm->name, vcpu->index);
+    log_registers(vcpu);
+    log_segments();
+    log_info("  interruptibility %llx activity %llx entry event %llx IDT-vectoring %llx",
+             (ull)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE),
+             (ull)vmcs_read(VMCS_GUEST_ACTIVITY_STATE),
+             (ull)vmcs_read(VMCS_VM_ENTRY_INTERRUPTION_INFORMATION),
+             (ull)vmcs_read(VMCS_IDT_VECTORING_INFORMATION));
+    vmx_log_history(vcpu);
+}
+
+static uint64_t read_current(void *context, enum vmcs_field field)
+{
+    (void)context;
+    return vmcs_read(field);
+}
+
+static void log_broken(void *context, enum vmcs_field field, uint64_t value, const char *rule)
+{
+    struct vcpu *vcpu = context;
+    log_info("%s: %s = 0x%llx: %s", vcpu->vm->name, vmcs_field_name(field), (ull)value, rule);
+}
+
+unsigned entry_check_report(struct vcpu *vcpu)
+{
+    struct entry_check_ports ports = {read_current, log_broken, vcpu};
+    struct cpuid_regs regs;
+    hw_cpuid(0x80000008, 0, &regs);
+    return entry_check(&vmx_of(vcpu)->cpu->capabilities, regs.eax & 0xff, &ports);
+}

@@ -1,0 +1,54 @@
+/*
+ * Extended page tables: what a guest's physical addresses mean. Pure: frames come from a port.
+ * Built once per VM, before it runs; every page of RAM is mapped, device addresses never are. SDM:
+ * The Extended Page Table Mechanism (EPT).
+ */
+#pragma once
+
+#include "kernel/core/bits.h"
+#include "kernel/core/status.h"
+
+#define EPT_READ BIT(0)
+#define EPT_WRITE BIT(1)
+#define EPT_EXECUTE BIT(2)
+#define EPT_MEMORY_TYPE_SHIFT 3
+#define EPT_MEMORY_TYPE_WB (6ull << EPT_MEMORY_TYPE_SHIFT)
+#define EPT_IGNORE_PAT BIT(6)
+#define EPT_LARGE BIT(7)
+#define EPT_ACCESSED BIT(8)
+#define EPT_DIRTY BIT(9)
+#define EPT_ADDRESS MASK(51, 12)
+
+/* Fields of the EPT pointer. */
+#define EPTP_WALK_4 (3ull << 3)
+#define EPTP_AD BIT(6)
+
+struct ept_ports {
+    /* A zeroed frame for a table, and where the monitor sees a frame. */
+    enum status (*alloc)(void *context, hpa_t *frame);
+    void *(*map)(void *context, hpa_t frame);
+    void *context;
+};
+
+struct ept {
+    hpa_t root;
+    struct ept_ports ports;
+    bool has_2m, has_1g, has_ad; /* from IA32_VMX_EPT_VPID_CAP */
+};
+
+/* An empty tree; capabilities is IA32_VMX_EPT_VPID_CAP. The error is the port's. */
+enum status MUST_CHECK ept_init(struct ept *ept, const struct ept_ports *ports,
+                                uint64_t capabilities);
+
+/* Maps [gpa, gpa + size) to [hpa, hpa + size), page aligned, as RAM (write-back) with access
+ * (EPT_READ | ...), in the largest leaves that alignment and processor allow. ERR_INVALID:
+ * unaligned, empty, wrapping or beyond 48 bits; ERR_EXISTS: some of it is mapped; else the port's.
+ */
+enum status MUST_CHECK ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size,
+                               uint64_t access);
+
+/* The leaf that holds gpa: its entry, and in *size the bytes that it maps. ERR_NOT_FOUND: none. */
+enum status MUST_CHECK ept_walk(const struct ept *ept, gpa_t gpa, uint64_t *entry, uint64_t *size);
+
+/* The value for the VMCS's EPT pointer. */
+uint64_t ept_pointer(const struct ept *ept);

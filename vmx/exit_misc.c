@@ -1,0 +1,171 @@
+/* The exits whose handling is a few lines. */
+#include "kernel/core/cpu.h"
+#include "kernel/core/hw.h"
+#include "kernel/core/irq.h"
+#include "kernel/core/log.h"
+#include "vmx/internal.h"
+
+/* What KVM's guests know as "no such hypercall" (ENOSYS of its ABI), so that a kernel that probes
+ * goes on. */
+#define HYPERCALL_UNKNOWN ((uint64_t)-1000)
+
+#define DR7_GD BIT(13)
+#define DEBUGCTL_LBR BIT(0)
+
+enum verdict exit_refuse(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    log_guest(&vcpu->vm->log, "stopped at exit reason %u (%s), which Traprock refuses",
+              exit->reason & 0xffff, exit_reason_name(exit->reason));
+    return STOP_VM;
+}
+
+/* Instructions that CPUID does not offer. */
+enum verdict exit_undefined(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)vcpu;
+    return exit_raise(exit, VECTOR_UD);
+}
+
+/* CR4.PCE is the guest's, but there are no counters: what the instruction names does not exist. */
+enum verdict exit_rdpmc(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)vcpu;
+    return exit_raise_code(exit, VECTOR_GP, 0);
+}
+
+/* Guest memory is coherent, and an INVD would throw away others' data. */
+enum verdict exit_invalidate_caches(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)vcpu;
+    (void)exit;
+    return ADVANCE;
+}
+
+enum verdict exit_vmcall(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)exit;
+    vcpu->gpr[GPR_RAX] = HYPERCALL_UNKNOWN;
+    return ADVANCE;
+}
+
+enum verdict exit_hlt(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)exit;
+    vcpu->activity = VCPU_HALTED;
+    vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    return ADVANCE;
+}
+
+enum verdict exit_triple_fault(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    log_guest(&vcpu->vm->log, "triple fault at RIP 0x%llx", (unsigned long long)exit->rip);
+    if (vcpu->vm->stops_at_reset)
+        dump_report(vcpu);
+    vm_request_reset(vcpu->vm, VM_TRIPLE_FAULT);
+    return RETRY;
+}
+
+enum verdict exit_external_interrupt(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)vcpu;
+    irq_dispatch(exit->interruption & 0xff);
+    return RETRY;
+}
+
+/* SDM: Debug Exceptions: a #DB that exits has not touched DR6, DR7 or DEBUGCTL; its delivery by an
+ * injection will not either. */
+static enum verdict reflect_debug(struct vmx_exit *exit)
+{
+    uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    hw_write_dr(6, (hw_read_dr(6) & ~0xfull) | (qualification & 0x600f));
+    vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
+    vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, vmcs_read(VMCS_GUEST_IA32_DEBUGCTL) & ~DEBUGCTL_LBR);
+    return exit_raise(exit, VECTOR_DB);
+}
+
+/* INT1 is delivered as itself, since its return address is after it. */
+static enum verdict reflect_int1(struct vcpu *vcpu)
+{
+    vcpu->events.next = (struct event){
+        .valid = true,
+        .type = EVENT_PRIVILEGED_SOFTWARE_EXCEPTION,
+        .vector = VECTOR_DB,
+        .instruction_length = (uint8_t)vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH),
+    };
+    return RETRY;
+}
+
+enum verdict exit_exception_or_nmi(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    unsigned vector = exit->interruption & 0xff;
+    unsigned type = (unsigned)bits_get(exit->interruption, 10, 8);
+    if (type == EVENT_NMI) {
+        cpu_nmi();
+        return RETRY;
+    }
+    switch (vector) {
+    case VECTOR_DB:
+        return type == EVENT_PRIVILEGED_SOFTWARE_EXCEPTION ? reflect_int1(vcpu)
+                                                           : reflect_debug(exit);
+    case VECTOR_AC:
+        return exit_raise_code(exit, VECTOR_AC,
+                               (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_ERROR_CODE));
+    case VECTOR_MC:
+        return exit_machine_check(vcpu, exit);
+    default:
+        return exit_refuse(vcpu, exit);
+    }
+}
+
+/* The machine is broken, whoever was running. */
+enum verdict exit_machine_check(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    panic("machine check while %s ran at RIP 0x%llx", vcpu->vm->name,
+          (unsigned long long)exit->rip);
+}
+
+enum verdict exit_entry_failure(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    log_guest(&vcpu->vm->log, "VM entry failed: %s, exit qualification %llu",
+              exit_reason_name(exit->reason), (unsigned long long)exit->qualification);
+    if (entry_check_report(vcpu) == 0)
+        log_guest(&vcpu->vm->log, "no rule that Traprock knows is broken");
+    return STOP_VM;
+}
+
+enum verdict exit_cpuid(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)exit;
+    struct cpuid_result result;
+    cpuid_lookup(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX], (uint32_t)vcpu->gpr[GPR_RCX], &result);
+    vcpu->gpr[GPR_RAX] = result.eax;
+    vcpu->gpr[GPR_RBX] = result.ebx;
+    vcpu->gpr[GPR_RCX] = result.ecx;
+    vcpu->gpr[GPR_RDX] = result.edx;
+    return ADVANCE;
+}
+
+/* SDM: XSETBV; XSAVE-Supported Features and State-Component Bitmaps. */
+static bool is_valid_xcr0(uint64_t value, uint64_t allowed)
+{
+    uint64_t avx512 = value & MASK(7, 5);
+    if (!(value & BIT(0)) || value & ~allowed)
+        return false;
+    if (value & BIT(2) && !(value & BIT(1)))
+        return false;
+    if (avx512 != 0 && (avx512 != MASK(7, 5) || !(value & BIT(2))))
+        return false;
+    return !(value & BIT(3)) == !(value & BIT(4)) && !(value & BIT(17)) == !(value & BIT(18));
+}
+
+enum verdict exit_xsetbv(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
+    if (state_cpl() != 0 || (uint32_t)vcpu->gpr[GPR_RCX] != 0 ||
+        !is_valid_xcr0(value, vmx->xcr0_allowed))
+        return exit_raise_code(exit, VECTOR_GP, 0);
+    hw_xsetbv(0, value);
+    cpuid_set_xcr0(&vcpu->cpuid, value);
+    return ADVANCE;
+}

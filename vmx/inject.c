@@ -1,0 +1,141 @@
+/* Carrying events between vcpu->events and the VMCS. SDM: Event Injection; VM-Exit Information. */
+#include "vmx/internal.h"
+
+/* The reasons after which IDT-vectoring information can be valid. */
+static bool can_interrupt_delivery(uint32_t basic)
+{
+    switch (basic) {
+    case EXIT_REASON_EXCEPTION_OR_NMI:
+    case EXIT_REASON_TASK_SWITCH:
+    case EXIT_REASON_APIC_ACCESS:
+    case EXIT_REASON_EPT_VIOLATION:
+    case EXIT_REASON_EPT_MISCONFIGURATION:
+    case EXIT_REASON_PAGE_MODIFICATION_LOG_FULL:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void set_nmi_blocking(bool blocked)
+{
+    uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
+    uint64_t changed = blocked ? state | BLOCKING_BY_NMI : state & ~BLOCKING_BY_NMI;
+    if (changed != state)
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, changed);
+}
+
+void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    uint32_t basic = exit->reason & 0xffff;
+    if (!can_interrupt_delivery(basic))
+        return;
+    uint64_t information = vmcs_read(VMCS_IDT_VECTORING_INFORMATION);
+    if (!(information & EVENT_INFORMATION_VALID)) {
+        /* SDM: Information About NMI Unblocking Due to IRET: the IRET will run again. */
+        uint64_t unblocking =
+            basic == EXIT_REASON_EPT_VIOLATION ? exit->qualification
+            : basic == EXIT_REASON_EXCEPTION_OR_NMI && (exit->interruption & 0xff) != VECTOR_DF
+                ? exit->interruption
+                : 0;
+        if (unblocking & EVENT_INFORMATION_NMI_UNBLOCKING)
+            set_nmi_blocking(true);
+        return;
+    }
+    struct event *next = &vcpu->events.next;
+    *next = (struct event){
+        .valid = true,
+        .type = bits_get(information, 10, 8),
+        .vector = information & 0xff,
+        .has_error_code = information & EVENT_INFORMATION_ERROR_CODE,
+    };
+    if (next->has_error_code)
+        next->error_code = (uint32_t)vmcs_read(VMCS_IDT_VECTORING_ERROR_CODE);
+    if (next->type >= EVENT_SOFTWARE_INTERRUPT)
+        next->instruction_length = (uint8_t)vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH);
+    /* Its delivery has set the blocking, which would keep it from going in again. */
+    if (next->type == EVENT_NMI)
+        set_nmi_blocking(false);
+}
+
+static void write_event(const struct event *event)
+{
+    uint64_t information = event->vector | (uint64_t)event->type << 8 | EVENT_INFORMATION_VALID;
+    /* SDM: Checks on VM-Entry Control Fields: in real mode no error code is delivered. */
+    if (event->has_error_code && vmcs_read(VMCS_GUEST_CR0) & CR0_PE) {
+        information |= EVENT_INFORMATION_ERROR_CODE;
+        vmcs_write(VMCS_VM_ENTRY_EXCEPTION_ERROR_CODE, event->error_code);
+    }
+    if (event->type >= EVENT_SOFTWARE_INTERRUPT)
+        vmcs_write(VMCS_VM_ENTRY_INSTRUCTION_LENGTH, event->instruction_length);
+    vmcs_write(VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, information);
+}
+
+static void set_primary(struct vmx_vcpu *vmx, uint32_t control, bool on)
+{
+    uint32_t value = on ? vmx->primary | control : vmx->primary & ~control;
+    if (value != vmx->primary) {
+        vmx->primary = value;
+        vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, value);
+    }
+}
+
+static void set_activity(struct vcpu *vcpu, enum vcpu_activity activity)
+{
+    vcpu->activity = activity;
+    vmcs_write(VMCS_GUEST_ACTIVITY_STATE, activity == VCPU_HALTED ? ACTIVITY_HLT : ACTIVITY_ACTIVE);
+}
+
+static struct event_choice choose(struct vcpu *vcpu)
+{
+    uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
+    struct event_blocking blocking = {
+        .interrupt_flag = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF,
+        .shadow = state & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS),
+        .nmi = state & BLOCKING_BY_NMI,
+    };
+    bool pending = vcpu->intc_ops->has_interrupt(vcpu->intc);
+    struct event_choice choice = event_choose(&vcpu->events, &blocking, pending);
+    if (choice.take_interrupt) {
+        int vector = vcpu->intc_ops->acknowledge(vcpu->intc);
+        if (vector >= 0)
+            event_queue_interrupt(&vcpu->events, (uint8_t)vector);
+        /* What is left behind the one just taken must not wait for the next exit. */
+        choice.interrupt_window = vcpu->intc_ops->has_interrupt(vcpu->intc);
+    }
+    return choice;
+}
+
+void inject_prepare(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    spinlock_acquire(&vcpu->vm->lock);
+    struct event_choice choice = choose(vcpu);
+    spinlock_release(&vcpu->vm->lock);
+    set_primary(vmx, CONTROL_INTERRUPT_WINDOW_EXITING, choice.interrupt_window);
+    set_primary(vmx, CONTROL_NMI_WINDOW_EXITING, choice.nmi_window);
+    if (vcpu->events.next.valid) {
+        write_event(&vcpu->events.next);
+        vcpu->events.next.valid = false;
+        if (vcpu->activity == VCPU_HALTED)
+            set_activity(vcpu, VCPU_RUNNING);
+    } else if (vcpu->activity == VCPU_HALTED) {
+        set_activity(vcpu, VCPU_HALTED);
+    }
+}
+
+enum verdict exit_interrupt_window(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)exit;
+    set_primary(vmx_of(vcpu), CONTROL_INTERRUPT_WINDOW_EXITING, false);
+    vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    return RETRY;
+}
+
+enum verdict exit_nmi_window(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)exit;
+    set_primary(vmx_of(vcpu), CONTROL_NMI_WINDOW_EXITING, false);
+    vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+    return RETRY;
+}

@@ -1,0 +1,108 @@
+/* What the files of vmx/ share, and nobody else. */
+#pragma once
+
+#include "kernel/core/panic.h"
+#include "kernel/vm/vm.h"
+#include "vmx/vmcs.h"
+#include "vmx/vmx.h"
+
+/* How an exit goes on. Only vmx_exit moves RIP. */
+enum verdict {
+    ADVANCE, /* the instruction was emulated: past it, with the shadow cleared and TF honoured */
+    RETRY,   /* enter again where the guest stands */
+    INJECT,  /* raise exit->exception */
+    STOP_VM, /* the guest is over; a reason was logged */
+};
+
+/* One snapshot of an exit: only what the row of exit_reasons.def asks for is valid. */
+struct vmx_exit {
+    uint64_t rip;
+    uint64_t
+        next_rip; /* where has_next_rip: the emulator, which finds the length itself, sets it */
+    bool has_next_rip;
+    uint64_t qualification;
+    uint64_t guest_physical;
+    uint32_t reason;            /* the whole field; basic reason in bits 15:0 */
+    uint32_t interruption;      /* VM-exit interruption information */
+    struct exception exception; /* for INJECT */
+};
+
+#define READ_QUALIFICATION 1
+#define READ_GUEST_PHYSICAL 2
+#define READ_INTERRUPTION 4
+
+/* SDM: Interruptibility State, Activity State, event-information format. */
+#define BLOCKING_BY_STI BIT(0)
+#define BLOCKING_BY_MOV_SS BIT(1)
+#define BLOCKING_BY_NMI BIT(3)
+#define ACTIVITY_ACTIVE 0
+#define ACTIVITY_HLT 1
+#define EVENT_INFORMATION_VALID BIT(31)
+#define EVENT_INFORMATION_ERROR_CODE BIT(11)
+#define EVENT_INFORMATION_NMI_UNBLOCKING BIT(12)
+#define PENDING_DEBUG_BS BIT(14)
+
+typedef enum verdict exit_handler(struct vcpu *vcpu, struct vmx_exit *exit);
+
+#define EXIT_REASON(number, name, handler, reads) exit_handler handler;
+#include "vmx/exit_reasons.def"
+#undef EXIT_REASON
+
+enum exit_reason {
+#define EXIT_REASON(number, name, handler, reads) EXIT_REASON_##name = (number),
+#include "vmx/exit_reasons.def"
+#undef EXIT_REASON
+};
+
+/* "EPT_VIOLATION", ...; "?" for a number that the list does not have. */
+const char *exit_reason_name(uint32_t reason);
+
+static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
+{
+    return vcpu->backend;
+}
+
+/* Makes exit->exception a fault without an error code, or with one; returns INJECT. */
+enum verdict exit_raise(struct vmx_exit *exit, enum vector vector);
+enum verdict exit_raise_code(struct vmx_exit *exit, enum vector vector, uint32_t error_code);
+
+/* state.c: the guest's registers in the VMCS. */
+uint64_t state_read_gpr(const struct vcpu *vcpu, unsigned number);
+void state_write_gpr(struct vcpu *vcpu, unsigned number, uint64_t value);
+void state_read_segment(enum segment_register number, struct segment *segment);
+void state_write_segment(enum segment_register number, const struct segment *segment);
+bool state_is_64bit(void); /* CS.L in IA-32e mode */
+unsigned state_cpl(void);
+
+/* Switching what a VM exit leaves alone: FPU and extended state, XCR0, DR0-3, DR6, CR2, MSRs. */
+void state_load(struct vcpu *vcpu);
+void state_save(struct vcpu *vcpu);
+
+/* inject.c: before and after an entry. inject_collect takes an event whose delivery the exit
+ * interrupted back into vcpu->events; inject_prepare carries events into the entry fields. */
+void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit);
+void inject_prepare(struct vcpu *vcpu);
+
+/* run.c: whether to enter again; everything due is done. */
+bool run_prepare_entry(struct vcpu *vcpu);
+
+/* exit_ept.c: carries out the instruction at RIP on bus and memory: MMIO and string I/O. */
+enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit);
+
+/* exit_cr.c: EFER, CR0 and CR4 depend on each other. #GP: false. */
+uint64_t cr_read_cr0(void); /* as the guest sees it */
+uint64_t cr_read_cr4(void);
+bool cr_write_efer(struct vcpu *vcpu, uint64_t value);
+void cr_set_initial(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4, uint64_t efer);
+
+/* entry_check.c: logs each rule of the SDM that the current VMCS breaks; returns how many. */
+unsigned entry_check_report(struct vcpu *vcpu);
+
+/* dump.c */
+void dump_report(struct vcpu *vcpu);
+
+/* entry.asm */
+int vmx_guest_loop(struct vcpu *vcpu, bool launched);
+void vmx_exit_stub(void);
+bool vmx_exit(struct vcpu *vcpu);
+NORETURN void vmcs_write_failed(uint64_t field, uint64_t value);

@@ -1,0 +1,122 @@
+/*
+ * The vCPU loop: what is due between an exit and the next entry.
+ *
+ * Order matters. The preemption timer is armed first and requests are read after it: an NMI that
+ * tells of a request sets the timer to 0 (vmx_nmi_hook), so that whichever comes first, either the
+ * request is seen here or the guest exits at once.
+ */
+#include "kernel/core/cpu.h"
+#include "kernel/core/hw.h"
+#include "vmx/internal.h"
+#include "vmx/vmx_hw.h"
+
+/* Where nothing is due, the guest still exits this often (about a second): on a processor that
+ * loses external-interrupt exits while the guest masks interrupts, it is all that reaches it. */
+static uint64_t idle_bound(const struct vcpu *vcpu)
+{
+    return vcpu->vm->clock.hz;
+}
+
+/* SDM: VMX-Preemption Timer: counts down by one whenever bit `shift` of the TSC changes. Rounds up,
+ * so that the guest does not exit just before its deadline. */
+static void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc);
+    uint64_t deadline = vcpu->timers.next;
+    uint64_t ticks = idle_bound(vcpu);
+    vmx->armed = deadline;
+    if (deadline < now + ticks)
+        ticks = deadline > now ? deadline - now : 0;
+    ticks = (ticks + BIT(shift) - 1) >> shift;
+    vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, ticks < UINT32_MAX ? ticks : UINT32_MAX);
+}
+
+static void run_timers(struct vcpu *vcpu, uint64_t now)
+{
+    spinlock_acquire(&vcpu->vm->lock);
+    timers_run(&vcpu->timers, now);
+    spinlock_release(&vcpu->vm->lock);
+}
+
+static void continue_work(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    spinlock_acquire(&vm->lock);
+    vm->work(vm->board);
+    spinlock_release(&vm->lock);
+}
+
+/* Serves what was requested; false: leave the guest. */
+static bool serve_requests(struct vcpu *vcpu)
+{
+    for (;;) {
+        uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+        if (requests & VCPU_REQUEST_STOP)
+            return false;
+        if (requests & VCPU_REQUEST_WORK)
+            continue_work(vcpu);
+        inject_prepare(vcpu);
+        if (!(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) & VCPU_REQUEST_STOP))
+            return true;
+    }
+}
+
+bool run_prepare_entry(struct vcpu *vcpu)
+{
+    uint64_t now = hw_rdtsc();
+    if (__builtin_expect(now >= vcpu->timers.next, 0))
+        run_timers(vcpu, now);
+    if (__builtin_expect(vcpu->timers.next != vmx_of(vcpu)->armed, 0))
+        arm_preemption_timer(vcpu, now);
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 && !vcpu->events.next.valid)
+        return true;
+    return serve_requests(vcpu);
+}
+
+enum verdict exit_preemption_timer(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    (void)exit;
+    vmx_of(vcpu)->armed = 0; /* the count is used up, or an NMI has set it to 0 */
+    return RETRY;
+}
+
+void vmx_nmi_hook(void)
+{
+    (void)!vmx_hw_vmwrite(VMCS_VMX_PREEMPTION_TIMER_VALUE, 0);
+}
+
+void vmcs_write_failed(uint64_t field, uint64_t value)
+{
+    panic("VMWRITE of 0x%llx to %s (0x%llx) failed, error %llu", (unsigned long long)value,
+          vmcs_field_name((uint32_t)field), (unsigned long long)field,
+          (unsigned long long)vmcs_read(VMCS_VM_INSTRUCTION_ERROR));
+}
+
+/* An entry that failed with VMfail: the guest's state is not to blame, but it is only this guest
+ * that ends. SDM: VM-Instruction Error Numbers. */
+static void entry_failed(struct vcpu *vcpu)
+{
+    log_error("%s: VM entry failed, VM-instruction error %llu", vcpu->vm->name,
+              (unsigned long long)vmcs_read(VMCS_VM_INSTRUCTION_ERROR));
+    entry_check_report(vcpu);
+    dump_report(vcpu);
+    vm_stop(vcpu->vm, VM_STOPPED, 0);
+}
+
+void vmx_vcpu_run(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    state_load(vcpu);
+    cpu_this()->vcpu = vcpu;
+    if (run_prepare_entry(vcpu)) {
+        bool launched = vmx->launched;
+        vmx->launched = true;
+        if (vmx_guest_loop(vcpu, launched) != 0) {
+            vmx->launched = false;
+            entry_failed(vcpu);
+        }
+    }
+    cpu_this()->vcpu = NULL;
+    state_save(vcpu);
+}

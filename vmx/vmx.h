@@ -1,0 +1,77 @@
+/*
+ * The back end for Intel's VMX: what the composition (kernel/) calls. Everything here is per
+ * processor, per VM or per vCPU; nothing is global.
+ */
+#pragma once
+
+#include "kernel/core/pages.h"
+#include "kernel/vm/guest_entry.h"
+#include "kernel/vm/vm.h"
+#include "vmx/controls.h"
+#include "vmx/ept.h"
+
+/* One processor in VMX operation; cpu->backend. */
+struct vmx_cpu {
+    hpa_t vmxon_region;
+    struct vmx_capabilities capabilities;
+    struct vmx_controls controls;
+};
+
+/*
+ * Puts this processor into VMX operation: feature control, capabilities, controls, CR4.VMXE, VMXON.
+ * ERR_UNSUPPORTED: the processor cannot run Traprock's guests, and *reason says what is missing and
+ * what to do about it; ERR_NO_MEMORY.
+ */
+enum status MUST_CHECK vmx_cpu_enable(struct vmx_cpu *cpu, struct pages *pages,
+                                      const char **reason);
+
+/* What a VM needs of VMX: its EPT and bitmaps. */
+struct vmx_vm {
+    struct ept ept;
+    struct pages *pages;
+    uint16_t owner;
+    hpa_t io_bitmap;  /* two pages: ports 0 to 7FFFH, then 8000H to FFFFH; all exit */
+    hpa_t msr_bitmap; /* one page */
+};
+
+/* Builds EPT from vm->mem, and the bitmaps from its vCPU 0's MSRs. ERR_NO_MEMORY, or what ept_map
+ * returns. */
+enum status MUST_CHECK vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages,
+                                     uint64_t ept_capabilities);
+
+/* What a vCPU needs of VMX; vcpu->backend. */
+struct vmx_vcpu {
+    hpa_t vmcs;
+    bool launched;
+    uint32_t primary;        /* processor-based controls as the VMCS has them */
+    uint32_t entry_controls; /* VM-entry controls as the VMCS has them */
+    uint64_t armed;          /* the deadline that the preemption timer runs for */
+    uint64_t cr0_fixed;      /* bits of CR0 that the guest cannot change */
+    uint64_t cr4_allowed;    /* bits of CR4 that the guest may set */
+    uint64_t xcr0_allowed;   /* bits of XCR0 that the guest may set; 0: no XSAVE */
+    uint64_t efer_allowed;   /* bits of EFER that the guest may set */
+    bool has_1g_pages;       /* its CPUID offers 1-GByte pages */
+    const struct vmx_cpu *cpu;
+    struct vmx_vm *vm;
+    void *xsave_area; /* the guest's FPU and extended state while it is not loaded */
+    uint64_t xcr0;
+    uint64_t cr2, dr[4], dr6;
+};
+
+/* Allocates the VMCS and the state areas; the vCPU, whose CPUID table is built, is bound to the
+ * processor that cpu describes. */
+enum status MUST_CHECK vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_vm *vm,
+                                       const struct vmx_cpu *cpu);
+
+/* Gives the vCPU the complete state of entry, as after a reset. On its own processor. */
+void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
+
+/* Runs the guest on this processor until VCPU_REQUEST_STOP is seen (and cleared). */
+void vmx_vcpu_run(struct vcpu *vcpu);
+
+/* For the panic's report: the last exits of the vCPU that runs on this processor, from memory. */
+void vmx_log_history(const struct vcpu *vcpu);
+
+/* What the NMI handler does on every processor: a guest that is about to be entered exits at once,
+ * so that a request made before the NMI is seen. Touches nothing but the current VMCS. */
+void vmx_nmi_hook(void);
