@@ -12,7 +12,9 @@
 #include "drivers/model/virtio_pci.h"
 
 /* Two regions that meet, with host memory apart, then a hole, then a third. */
+#ifndef GUEST_RAM_SIZE
 #define GUEST_RAM_SIZE 0x40000u
+#endif
 #define GUEST_RAM_COUNT 3
 #define GUEST_GUARD 4096u
 #define GUEST_GUARD_BYTE 0xa5

@@ -115,6 +115,9 @@ static const struct bus_ops ecam_ops = {ecam_read, ecam_write};
 
 static bool overlaps_ram(const struct guest_mem *mem, uint64_t base, uint64_t last)
 {
+#ifdef PLANTED_BUG_PCI_BUS /* for the fuzzer's own test */
+    return guest_mem_span(mem, GPA(base), &last) != NULL;
+#endif
     for (unsigned i = 0; i < mem->count; i++) {
         uint64_t ram = mem->region[i].base.v;
         if (base <= ram + mem->region[i].size - 1 && ram <= last)

@@ -173,8 +173,13 @@ static void write_queue_enable(struct virtio_pci *virtio, unsigned offset, uint3
 static void write_queue_address(struct virtio_pci *virtio, unsigned offset, uint32_t value)
 {
     struct virtqueue *queue = selected(virtio);
+#ifdef PLANTED_BUG_VIRTIO_PCI /* for the fuzzer's own test */
+    if (queue == NULL)
+        return;
+#else
     if (queue == NULL || queue->enabled)
         return;
+#endif
     unsigned half = (offset - offsetof(struct common, queue_address)) / 4;
     uint64_t *address[] = {&queue->descriptors, &queue->driver, &queue->device};
     memcpy((uint8_t *)address[half / 2] + half % 2 * 4, &value, 4);
