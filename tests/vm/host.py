@@ -5,7 +5,8 @@
                 [--timeout S] [--serial-log FILE] [--com2 FILE|tcp:PORT] [--interactive]
     host.py which
 
-COM1 of the machine is a TCP connection to this program: the terminal with --interactive, standard
+`qemu` uses KVM where its guests can use VMX, else TCG, which has no VMX. `auto` is QEMU with such a
+KVM, else Bochs. COM1 of the machine is a TCP connection to this program: the terminal with --interactive, standard
 output otherwise. The verdict is the serial log's last line, `traprock: exit N`: N becomes the exit
 status. Without it: 124 after --timeout seconds, 125 when the emulator ended on its own, 1 when the
 boot program did not start the monitor.
@@ -131,11 +132,9 @@ def bochs_command(options, directory, com1, com2):
 
 def qemu_command(options, directory, com1, com2, kvm):
     del directory
-    if not kvm and options.cpu is None:
-        options.cpu = "max"
     command = [
         "qemu-system-x86_64", "-accel", "kvm" if kvm else "tcg", "-machine", "q35",
-        "-cpu", options.cpu or "host", "-smp", str(options.cpus), "-m", f"{options.memory}M",
+        "-cpu", options.cpu or ("host" if kvm else "max"), "-smp", str(options.cpus), "-m", f"{options.memory}M",
         "-bios", OVMF, "-drive", f"if=none,id=disk,format=raw,snapshot=on,file={options.image}",
         "-device", "ide-hd,drive=disk,bus=ide.0", "-nic", "none", "-vga", "std",
         "-display", "none", "-monitor", "none", "-no-reboot",
@@ -169,7 +168,8 @@ class Options:
         if self.host == "bochs":
             command = bochs_command(self, directory, com1, com2)
         elif self.host in ("qemu", "qemu-tcg"):
-            kvm = self.host == "qemu" and os.access("/dev/kvm", os.R_OK | os.W_OK)
+            # KVM that cannot offer VMX has nothing over TCG: the boot program says what is missing.
+            kvm = self.host == "qemu" and has_nested_vmx()
             command = qemu_command(self, directory, com1, com2, kvm)
         else:
             raise HostError(f"no host {self.host!r}: auto, bochs, qemu or qemu-tcg")
@@ -314,12 +314,15 @@ class Machine:
                     raise ExpectError(f"{reason}, no {compiled.pattern!r} in the console's:\n"
                                       + self.tail())
                 self.console.changed.wait(min(left, 1.0))
-                self._check_log()
+                self._check_emulator()
 
-    def _check_log(self):
+    def _check_emulator(self):
+        """Ends an emulator that goes on, but can come to nothing."""
         with contextlib.suppress(OSError):
             if os.path.getsize(os.path.join(self.directory, "bochs.log")) > BOCHS_LOG_MAX:
                 self._kill()
+        if "KVM internal error" in self._read("output", 4096):
+            self._kill()
 
     def _verdict(self):
         """The exit status that the log's last line gives, or None. A guest may print the same line;
@@ -351,7 +354,7 @@ class Machine:
             elif now > self.deadline:
                 self.result = EXIT_TIMEOUT
             else:
-                self._check_log()
+                self._check_emulator()
                 with self.console.changed:
                     self.console.changed.wait(0.2)
         self._kill()
@@ -398,7 +401,8 @@ class Machine:
                 else f"the emulator ended by itself (status {self.process.returncode}) "
                      f"after {seconds:.0f} s")
         notes = [line for line in self.emulator_log.split("\n")
-                 if re.search(r"PANIC|>>|FAIL|[Ee]rror|qemu-system|cannot|timeout:", line)]
+                 if re.search(r"PANIC|>>|FAIL|[Ee]rror|qemu-system|cannot|timeout:", line)
+                 and "terminating on signal" not in line]
         text = f"host.py: {self.options.host}: {what}; the console's last lines:\n{self.tail()}"
         if notes:
             text += "\n" + f"host.py: from {self.options.host} itself:\n" + "\n".join(notes[-20:])

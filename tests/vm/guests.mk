@@ -1,0 +1,28 @@
+# The files of the default guest, in $(BUILD)/guest, and the tool that reads configurations on the
+# host. Needs BUILD, HOST_CC and WARNINGS. KERNEL_PACKAGE may name another kernel of Debian's.
+
+KERNEL_PACKAGE ?= linux-image-cloud-amd64
+GUEST := $(BUILD)/guest
+GUEST_FILES := python3 tests/vm/guest_files.py
+
+# One target stands for the package as it was unpacked.
+$(GUEST)/fetched-$(KERNEL_PACKAGE): tests/vm/guest_files.py
+	@mkdir -p $(@D)
+	@$(GUEST_FILES) fetch --package $(KERNEL_PACKAGE) --out $(GUEST)
+	@touch $@
+
+$(GUEST)/vmlinuz $(GUEST)/modules: $(GUEST)/fetched-$(KERNEL_PACKAGE) ;
+
+$(GUEST)/vmlinux: $(GUEST)/fetched-$(KERNEL_PACKAGE)
+	@$(GUEST_FILES) vmlinux --kernel $(GUEST)/vmlinuz --out $@
+
+$(GUEST)/initramfs.cpio: $(GUEST)/fetched-$(KERNEL_PACKAGE)
+	@$(GUEST_FILES) initramfs --modules $(GUEST)/modules --out $@
+
+$(GUEST)/root.ext4: tests/vm/guest_files.py
+	@mkdir -p $(@D)
+	@$(GUEST_FILES) disk --out $@
+
+$(BUILD)/config_files: tests/vm/config_files.c $(wildcard kernel/vm/config*.[ch]) kernel/core/fmt.c
+	@mkdir -p $(@D)
+	@$(HOST_CC) -std=gnu11 -I. -O1 -g $(WARNINGS) -o $@ $(filter %.c,$^)
