@@ -119,6 +119,9 @@ static void write_control(struct acpi_pm *pm, unsigned which, uint8_t byte)
 {
     uint16_t value = with_byte(pm->control, which, byte);
     pm->control = (pm->control & ~CONTROL_WRITABLE) | (value & CONTROL_WRITABLE);
+#ifdef PLANTED_BUG_LEGACY
+    pm->control |= value & CONTROL_SCI_EN;
+#endif
     bool sleeps = value & CONTROL_SLP_EN;
     unsigned type = (value & CONTROL_SLP_TYP) >> CONTROL_SLP_TYP_SHIFT;
     if (sleeps && type == PLATFORM_SLP_TYP_S5 && pm->config.power_off != NULL)
