@@ -23,6 +23,8 @@ HOST_FLAGS := -std=gnu11 -I. -g -O1 $(WARNINGS) -fno-omit-frame-pointer -MMD -MP
 
 # What has no hardware behind it, or only behind the doubles of tests/fake.
 PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/core/fmt.c \
+	kernel/core/pages.c kernel/core/page_table.c kernel/core/symbols.c kernel/core/time_calibrate.c \
+	drivers/host/acpi.c \
 	kernel/console/mux.c vmx/ept.c vmx/controls.c vmx/vmcs.c vmx/entry_check.c
 HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c) tests/check.c)
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
