@@ -48,7 +48,7 @@ static bool checksum_holds(const uint8_t *at, uint64_t size)
     return sum == 0;
 }
 
-/* Maps the table at address and checks its length and sum; any signature when NULL. */
+/* Maps the table at address if it has the signature, and checks its length and sum. */
 static enum status table_map(const struct acpi_reader *reader, uint64_t address,
                              const char *signature, const uint8_t **table, uint32_t *length)
 {

@@ -113,7 +113,7 @@ static enum status image_measure(struct elf_image *image, unsigned count, uint64
         if (!inside(program.offset, program.file_size, size) ||
             program.file_size > program.memory_size)
             return ERR_INVALID;
-        if (program.linear < KERNEL_MODEL_BASE ||
+        if (program.linear < KERNEL_MODEL_BASE || program.linear > UINT64_MAX - PAGE_SIZE ||
             program.memory_size > UINT64_MAX - PAGE_SIZE - program.linear)
             return ERR_RANGE;
         if (program.linear < low)
