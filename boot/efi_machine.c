@@ -1,5 +1,5 @@
 /* What the firmware knows of the machine: ACPI, processors, framebuffer, low memory. */
-#include "boot/acpi.h"
+#include "boot/acpi_cpus.h"
 #include "boot/check_cpu.h"
 #include "boot/efi_boot.h"
 #include "kernel/core/bits.h"

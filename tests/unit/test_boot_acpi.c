@@ -1,5 +1,5 @@
 /* The processors that the firmware's MADT names, and the way to it. */
-#include "boot/acpi.h"
+#include "boot/acpi_cpus.h"
 #include "tests/check.h"
 
 #define MEMORY_SIZE 0x4000

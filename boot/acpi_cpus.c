@@ -1,4 +1,4 @@
-#include "boot/acpi.h"
+#include "boot/acpi_cpus.h"
 
 #include "kernel/core/bits.h"
 #include "kernel/core/mem.h"
