@@ -10,10 +10,9 @@
  */
 #pragma once
 
+#include "drivers/model/ps2_keyboard.h"
 #include "kernel/vm/bus.h"
 #include "kernel/vm/irq_line.h"
-
-#define I8042_QUEUE_SIZE 32
 
 struct i8042_config {
     struct irq_line keyboard_irq; /* IRQ 1 */
@@ -23,26 +22,9 @@ struct i8042_config {
     void *context;
 };
 
-/* Bytes on their way to the output buffer. */
-struct i8042_queue {
-    uint8_t byte[I8042_QUEUE_SIZE];
-    unsigned first;
-    unsigned count;
-};
-
-struct i8042_keyboard {
-    struct i8042_queue queue; /* what it has sent and the controller has not taken */
-    uint8_t command;          /* waits for its parameter; 0: none */
-    uint8_t last;             /* the last byte sent, for Resend */
-    uint8_t set;              /* scan code set 1 or 2 */
-    uint8_t leds;
-    uint8_t typematic;
-    bool scanning;
-};
-
 struct i8042 {
     struct i8042_config config;
-    struct i8042_keyboard keyboard;
+    struct ps2_keyboard keyboard;
     uint8_t ram[32];     /* the controller's; byte 0 is the command byte */
     uint8_t output;      /* the output buffer */
     uint8_t status;      /* output-related status bits that belong to it */
@@ -52,9 +34,9 @@ struct i8042 {
     bool last_was_command;
     bool keyboard_level; /* the two interrupt lines */
     bool aux_level;
-    bool system_flag;                       /* the self-test was passed */
-    struct i8042_queue reply;               /* the controller's own answers */
-    uint8_t reply_status[I8042_QUEUE_SIZE]; /* beside reply.byte */
+    bool system_flag;                     /* the self-test was passed */
+    struct ps2_queue reply;               /* the controller's own answers */
+    uint8_t reply_status[PS2_QUEUE_SIZE]; /* beside reply.byte */
 };
 
 /* As firmware leaves it: self-test done, keyboard on, with interrupt and translation, auxiliary

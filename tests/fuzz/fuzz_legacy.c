@@ -82,8 +82,8 @@ static void check_lines(void)
     REQUIRE((status & 0x12) == 0x10); /* never busy, never locked */
     REQUIRE(world.keyboard.level == (full && !aux && (config & 1)));
     REQUIRE(world.aux.level == (full && aux && (config & 2)));
-    REQUIRE(world.kbc.reply.count <= I8042_QUEUE_SIZE);
-    REQUIRE(world.kbc.keyboard.queue.count <= I8042_QUEUE_SIZE);
+    REQUIRE(world.kbc.reply.count <= PS2_QUEUE_SIZE);
+    REQUIRE(world.kbc.keyboard.queue.count <= PS2_QUEUE_SIZE);
     REQUIRE(world.kbc.keyboard.set == 1 || world.kbc.keyboard.set == 2);
     REQUIRE(world.a20 == (bus_read(&world.bus, BUS_PORT, 0x92, 1) >> 1 & 1));
     /* Nothing waits behind an empty output buffer, except for an interface that is off. */

@@ -443,7 +443,7 @@ static void floods_are_bounded(void)
         in(&rig, 0x60);
         bytes++;
     }
-    CHECK(bytes <= 2 * I8042_QUEUE_SIZE + 1);
+    CHECK(bytes <= 2 * PS2_QUEUE_SIZE + 1);
     out(&rig, 0x60, 0xee);
     CHECK_OUTPUT(&rig, 0xee);
 }
