@@ -26,7 +26,7 @@
 
 enum fact { FACT_CPUID_1_ECX, FACT_MSR };
 
-/* Meets the requirement: all bits of set are 1, or, where unless is not 0, those of unless are all
+/* The requirement is met where all bits of set are 1; or, where unless is not 0, all of those are
  * 0. */
 struct row {
     enum fact fact;
@@ -52,7 +52,6 @@ static const struct row rows[] = {
      FEATURE_CONTROL_LOCK,
      {"permission to use VMX (the firmware locked it out in IA32_FEATURE_CONTROL)",
       "turn on \"Intel Virtualization Technology\" in the firmware's setup and power-cycle"}},
-    {FACT_MSR, MSR_VMX_PINBASED_CTLS, ALLOWED_1(6), 0, {"the VMX-preemption timer", NEWER_CPU}},
     {FACT_MSR,
      MSR_VMX_PROCBASED_CTLS,
      ALLOWED_1(31),
@@ -67,6 +66,7 @@ static const struct row rows[] = {
      0,
      {"EPT with a page-walk length of 4 in write-back memory", NEWER_CPU}},
     {FACT_MSR, MSR_VMX_EPT_VPID_CAP, BIT(20), 0, {"INVEPT", NEWER_CPU}},
+    {FACT_MSR, MSR_VMX_PINBASED_CTLS, ALLOWED_1(6), 0, {"the VMX-preemption timer", NEWER_CPU}},
 };
 
 static bool row_holds(const struct row *row, const struct cpu_source *source)
