@@ -1,0 +1,181 @@
+"""The guests of tests/guests under Traprock."""
+
+import os
+
+from harness import Case, CaseFailed, outcome, vm
+
+ESCAPE = b"\x01"
+DISK_SIZE = 1 << 20
+
+# What a guest may leave out here, with the reason.
+EXPECTED_SKIPS = {
+    # The default BAR registers need not be a pair.
+    "mmio/pop-64-mov-store-64",
+    "msr/mtrr",
+}
+# On models that lack the feature.
+NO_X2APIC = {"msr/x2apic"}
+
+
+def reporting(name, model=None, variant=None, keys=None, skips=()):
+    """A guest that reports and ends by the debug exit. The disk gives it a PCI device."""
+
+    def function(run):
+        run.guest(name)
+        run.write("disk.bin", os.urandom(DISK_SIZE))
+        conf = vm(name, debug_exit="0xf4", disk="disk.bin", **(keys or {}))
+        status, text = run.run_to_end(conf, cpu=model)
+        run.report_guest(text, name, EXPECTED_SKIPS | set(skips))
+        run.check(f"{name}/end", "\ndone" in text.replace("\r", ""), "the guest did not end")
+        failed = "\nnot ok " in text
+        ended = outcome(text, name)
+        run.check(f"{name}/outcome", ended == ("debug-exit", 1 if failed else 0), f"{ended}")
+        run.check(f"{name}/exit-status", status == (3 if failed else 0), f"exit status {status}")
+
+    return Case("guest-" + (variant or name), function, seconds=25)
+
+
+def key(machine, character):
+    machine.send(ESCAPE + character)
+
+
+def endless(name, greeting, keys=None):
+    """A guest that never ends: the monitor answers, and can end it."""
+
+    def function(run):
+        run.guest(name)
+        with run.machine(run.make_image(vm(name, **(keys or {})))) as machine:
+            machine.expect(greeting, timeout=run.case.limit)
+            key(machine, b"s")
+            machine.expect(rb"^traprock: . " + name.encode() + rb" +running", timeout=60)
+            key(machine, b"x")
+            status = machine.wait()
+            run.check(f"{name}/escape-status", True)
+            ended = outcome(machine.log, name)
+            run.check(f"{name}/escape-power-off", ended and ended[0] == "killed", f"{ended}")
+            run.check(f"{name}/exit-status", status == 1, f"exit status {status}")
+
+    return Case("guest-" + name, function, seconds=25)
+
+
+def poweroff(run):
+    run.guest("poweroff")
+    status, text = run.run_to_end(vm("poweroff", debug_exit="0xf4"))
+    run.report_guest(text, "poweroff")
+    ended = outcome(text, "poweroff")
+    run.check("poweroff/outcome", ended == ("poweroff", 0), f"{ended}")
+    run.check("poweroff/exit-status", status == 0, f"exit status {status}")
+
+
+def triple_fault_stops(run):
+    run.guest("triple")
+    status, text = run.run_to_end(vm("triple", on_reset="stop"))
+    ended = outcome(text, "triple")
+    run.check("triple/outcome", ended == ("triple-fault", 0), f"{ended}")
+    run.check("triple/exit-status", status == 1, f"exit status {status}")
+
+
+def triple_fault_resets(run):
+    run.guest("triple")
+    with run.machine(run.make_image(vm("triple", on_reset="reset"))) as machine:
+        for _ in range(3):
+            machine.expect(rb"^triple fault\r?$", timeout=run.case.limit)
+        key(machine, b"x")
+        status = machine.wait()
+        run.check("triple/resets", status == 1, f"exit status {status}")
+
+
+def reset_stops(run):
+    run.guest("reset")
+    status, text = run.run_to_end(vm("reset", on_reset="stop", debug_exit="0xf4"))
+    ended = outcome(text, "reset")
+    run.check("reset/stop-outcome", ended and ended[0] == "reset", f"{ended}")
+    run.check("reset/stop-exit-status", status == 1, f"exit status {status}")
+
+
+def no_debug_exit(run):
+    """Without the key, the port is not there: the guest goes on, can be reset and ended."""
+    run.guest("hello")
+    with run.machine(run.make_image(vm("hello"))) as machine:
+        machine.expect(rb"^done\r?$", timeout=run.case.limit)
+        key(machine, b"r")
+        machine.expect(rb"^done\r?$", timeout=60)
+        run.check("hello/escape-reset", True)
+        key(machine, b"h")
+        machine.expect(rb"power off", timeout=30)
+        run.check("hello/escape-help", True)
+        key(machine, b"q")
+        machine.expect(rb"no such key", timeout=30)
+        run.check("hello/escape-unknown", True)
+        key(machine, b"x")
+        run.check("hello/no-debug-exit", machine.wait() == 1)
+
+
+def other_debug_exit(run):
+    """A debug-exit port other than the guest's: nothing answers at 0xf4."""
+    run.guest("hello")
+    with run.machine(run.make_image(vm("hello", debug_exit="0x501"))) as machine:
+        machine.expect(rb"^done\r?$", timeout=run.case.limit)
+        key(machine, b"s")
+        machine.expect(rb"^traprock: . hello +(running|halted)", timeout=60)
+        key(machine, b"x")
+        run.check("hello/other-debug-exit", machine.wait() == 1)
+
+
+def escape_key(run):
+    """The configured escape key, and not the default."""
+    run.guest("spin")
+    conf = "[traprock]\nescape = ctrl-]\n" + vm("spin")
+    with run.machine(run.make_image(conf)) as machine:
+        machine.expect(rb"^spinning", timeout=run.case.limit)
+        machine.send(b"\x01x")
+        machine.send(b"\x1ds")
+        machine.expect(rb"^traprock: . spin +running", timeout=60)
+        run.check("escape/default-is-off", "vm spin: killed" not in machine.log)
+        machine.send(b"\x1dx")
+        run.check("escape/configured", machine.wait() == 1)
+
+
+def two_guests(run):
+    """A flood and a spinning guest beside one that reports: it is not disturbed, and `c` changes
+    who has the terminal."""
+    for name in ("timers", "flood", "spin"):
+        run.guest(name)
+    conf = (vm("spin", pin=2) + vm("timers", debug_exit="0xf4", pin=0) + vm("flood", pin=1))
+    with run.machine(run.make_image(conf), cpus=3) as machine:
+        machine.expect(rb"^traprock: vm timers: debug-exit code=0", timeout=run.case.limit)
+        run.report_guest(machine.log, "timers")
+        key(machine, b"c")
+        machine.expect(rb"the terminal is", timeout=60)
+        key(machine, b"x")
+        if machine.wait() != 1:
+            raise CaseFailed("the exit status is that of the first guest that failed")
+        for name in ("spin", "flood"):
+            ended = outcome(machine.log, name)
+            run.check(f"two-guests/{name}", ended and ended[0] == "killed", f"{ended}")
+
+
+MODELS = {
+    "sandy-bridge": ("corei7_sandy_bridge_2600k", NO_X2APIC),
+    "ivy-bridge": ("corei7_ivy_bridge_3770k", ()),
+    "haswell": ("corei7_haswell_4770", ()),
+}
+
+CASES = [reporting(name) for name in ("hello", "ports", "mmio", "cpuid", "msr", "crs", "modes",
+                                      "interrupts", "timers", "reset")]
+CASES += [reporting(name, model=model, variant=f"{name}-{short}", skips=skips)
+          for short, (model, skips) in MODELS.items() for name in ("interrupts", "msr")]
+CASES += [
+    endless("spin", rb"^spinning"),
+    endless("flood", rb"flood 20\r?$"),
+    endless("debug_loop", rb"^looping"),
+    endless("align_loop", rb"^looping"),
+    Case("guest-poweroff", poweroff),
+    Case("guest-triple-stop", triple_fault_stops),
+    Case("guest-triple-reset", triple_fault_resets),
+    Case("guest-reset-stop", reset_stops),
+    Case("guest-no-debug-exit", no_debug_exit),
+    Case("guest-other-debug-exit", other_debug_exit),
+    Case("guest-escape-key", escape_key),
+    Case("guest-two-guests", two_guests, seconds=60),
+]

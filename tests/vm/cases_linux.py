@@ -1,0 +1,182 @@
+"""Debian's Linux under Traprock."""
+
+import os
+import re
+import subprocess
+import sys
+
+from harness import HERE, Case, CaseFailed, outcome, vm
+
+CTRL_C = b"\x03"
+ESCAPE = b"\x01"
+PROMPT = rb"(?:/ |~ )# "
+BOOT_SECONDS = 150
+TSC_MHZ = 50.0  # of Bochs, by its ips
+QUIET = "console=ttyS0 quiet"
+# Debian's kernel tests its ciphers at each boot; that is half of its instructions.
+FAST = QUIET + " cryptomgr.notests"
+LOUD = "console=ttyS0 cryptomgr.notests"
+
+
+def initramfs(run, script=None):
+    """The initramfs of the default guest, with /test.sh if a script is named."""
+    if script is None:
+        run.link("initramfs.cpio", run.files.initramfs)
+        return "initramfs.cpio"
+    name = script.replace(".sh", ".cpio")
+    folder = os.path.join(HERE, "linux")
+    made = subprocess.run(
+        [sys.executable, os.path.join(HERE, "guest_files.py"), "initramfs", "--modules",
+         run.files.modules, "--out", run.path(name), "--add", f"test.sh={folder}/{script}",
+         "--add", f"report.sh={folder}/report.sh"], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise CaseFailed("guest_files.py: " + made.stderr.strip())
+    return name
+
+
+def linux(run, name="linux", kernel="vmlinux", script=None, cmdline=FAST, **keys):
+    """A [vm] section for Linux; kernel is vmlinux or vmlinuz."""
+    run.link(kernel, {"vmlinux": run.files.vmlinux, "vmlinuz": run.files.kernel}[kernel])
+    run.link("root.ext4", run.files.disk)
+    keys.setdefault("memory", "192M")
+    return vm(name, kernel=kernel, initrd=initramfs(run, script), cmdline=cmdline,
+              disk="root.ext4,discard", **keys)
+
+
+def values(text):
+    return dict(re.findall(r"^(?:[\w-]+: )?value ([\w-]+) (\S+)", text.replace("\r", ""), re.MULTILINE))
+
+
+def check_complaints(run, text):
+    """Nothing at warning level that QEMU does not show too."""
+    with open(os.path.join(HERE, "linux", "complaints.txt"), encoding="utf-8") as file:
+        known = [re.compile(line.strip()) for line in file
+                 if line.strip() and not line.startswith("#")]
+    lines = re.findall(r"^complaint (.*?)\r?$", text, re.MULTILINE)
+    new = [line for line in lines if not any(pattern.fullmatch(line) for pattern in known)]
+    run.check("linux/no-complaints", not new, "; ".join(new[:8]))
+
+
+def check_end(run, status, text, name="linux"):
+    ended = outcome(text, name)
+    run.check(f"{name}/outcome", ended == ("poweroff", 0), f"{ended}")
+    run.check(f"{name}/exit-status", status == 0, f"exit status {status}")
+
+
+def platform(kernel):
+    def function(run):
+        status, text = run.run_to_end(
+            linux(run, kernel=kernel, script="platform.sh", cmdline=LOUD, hvc="loop"), memory=768)
+        run.report_guest(text, "linux")
+        found = values(text)
+        mhz = float(found.get("tsc-mhz", "0"))
+        run.check("linux/tsc-frequency", abs(mhz - TSC_MHZ) < TSC_MHZ / 200, f"{mhz} MHz")
+        check_complaints(run, text)
+        check_end(run, status, text)
+
+    return function
+
+
+def devices(run):
+    status, text = run.run_to_end(linux(run, script="devices.sh", hvc="loop"), memory=768)
+    run.report_guest(text, "linux")
+    check_end(run, status, text)
+
+
+def shell(run):
+    """What a person does: types, edits, interrupts, sends the escape key itself, powers off."""
+    with run.machine(run.make_image(linux(run)), memory=768) as machine:
+        machine.expect(PROMPT, timeout=BOOT_SECONDS)
+        machine.send(b"echo answer $((6 * 7))\n")
+        machine.expect(rb"^answer 42\r?$", timeout=30)
+        run.check("linux/shell-types", True)
+        machine.expect(PROMPT, timeout=30)
+        machine.send(b"echo wronx\x7fg\n")
+        machine.expect(rb"^wrong\r?$", timeout=30)
+        run.check("linux/shell-edits", True)
+        machine.send(b"sleep 1000\n")
+        machine.send(CTRL_C)
+        machine.send(b"echo interrupted\n")
+        machine.expect(rb"^interrupted\r?$", timeout=30)
+        run.check("linux/shell-interrupts", True)
+        machine.send(b"cat -v\n")
+        machine.send(ESCAPE + ESCAPE + b"!\n")
+        machine.expect(rb"^\^A!\r?$", timeout=30)
+        machine.send(CTRL_C)
+        run.check("linux/shell-escape-literal", True)
+        machine.send(ESCAPE + b"s")
+        machine.expect(rb"^traprock: . linux +(running|halted)", timeout=30)
+        machine.send(b"\n")
+        machine.expect(PROMPT, timeout=30)
+        text = "x" * 200
+        machine.send(f"echo {text} | wc -c\n".encode())
+        machine.expect(rb"^201\r?$", timeout=30)
+        run.check("linux/shell-long-line", True)
+        machine.send(b"poweroff -f\n")
+        status = machine.wait()
+        check_end(run, status, machine.log)
+
+
+def reboot(run):
+    """Linux resets its machine and comes up again; ends by the key."""
+    with run.machine(run.make_image(linux(run, on_reset="reset")), memory=768) as machine:
+        machine.expect(PROMPT, timeout=BOOT_SECONDS)
+        machine.send(b"echo first > /first; reboot -f\n")
+        machine.expect(PROMPT, timeout=BOOT_SECONDS)
+        machine.send(b"ls /first || echo afresh\n")
+        machine.expect(rb"^afresh\r?$", timeout=30)
+        run.check("linux/reboot", True)
+        machine.send(b"poweroff -f\n")
+        check_end(run, machine.wait(), machine.log)
+
+
+def reboot_stops(run):
+    with run.machine(run.make_image(linux(run, on_reset="stop")), memory=768) as machine:
+        machine.expect(PROMPT, timeout=BOOT_SECONDS)
+        machine.send(b"reboot -f\n")
+        status = machine.wait()
+        ended = outcome(machine.log, "linux")
+        run.check("linux/reboot-stop", ended and ended[0] == "reset" and status == 1,
+                  f"{ended}, exit status {status}")
+
+
+def two(run):
+    """Two at once, on a processor each, with a disk each."""
+    conf = (linux(run, name="left", script="short.sh", pin=0)
+            + linux(run, name="right", script="short.sh", pin=1))
+    status, text = run.run_to_end(conf, memory=1024, cpus=2)
+    plain = text.replace("\r", "")
+    run.report_guest("\n".join(line for line in plain.split("\n") if not line.startswith("right: ")),
+                     "left")
+    run.report_guest("\n".join(line for line in plain.split("\n") if line.startswith("right: ")),
+                     "right")
+    check_end(run, status, text, "left")
+    check_end(run, status, text, "right")
+
+
+def on_model(model, wanted):
+    """Boots on another processor; wanted: what /proc/cpuinfo must and must not have."""
+
+    def function(run):
+        status, text = run.run_to_end(linux(run, script="short.sh"), memory=768, cpu=model)
+        run.report_guest(text, model)
+        found = values(text)
+        for flag, value in wanted.items():
+            run.check(f"{model}/{flag}", found.get(flag) == value, f"{found.get(flag)}, not {value}")
+        check_end(run, status, text)
+
+    return function
+
+
+CASES = [
+    Case("linux-two", two, seconds=150, limit=420),
+    Case("linux-platform-bzimage", platform("vmlinuz"), seconds=90, limit=300),
+    Case("linux-devices", devices, seconds=120, limit=420),
+    Case("linux-reboot", reboot, seconds=90, limit=360),
+    Case("linux-shell", shell, seconds=60, limit=300),
+    Case("linux-platform-vmlinux", platform("vmlinux"), seconds=60, limit=300),
+    Case("linux-reboot-stop", reboot_stops, seconds=50, limit=300),
+    Case("linux-sandy-bridge", on_model("corei7_sandy_bridge_2600k", {}), seconds=50, limit=300),
+    Case("linux-ivy-bridge", on_model("corei7_ivy_bridge_3770k", {}), seconds=50, limit=300),
+    Case("linux-haswell", on_model("corei7_haswell_4770", {"gbpages": "1"}), seconds=50, limit=300),
+]

@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Runs the tests that need a machine: guests and Linux under Traprock in an emulator.
+
+    run.py [--build DIR] [--jobs N] [--filter REGEX] [--list] [--logs DIR] [--totals FILE]
+
+Each case boots one image, or a few, and is bounded by a timeout. A failure names its guest and shows
+the end of the serial log. The last line counts the tests: `vm: N passed, N failed`.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import sys
+import threading
+import time
+
+import cases_bad_input
+import cases_guests
+import cases_linux
+from harness import Files, Run
+
+ALL = cases_linux.CASES + cases_bad_input.CASES + cases_guests.CASES
+
+
+def arguments_parse():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--build", default="build", help="where the built files are (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="machines at once (%(default)s)")
+    parser.add_argument("--filter", default="", help="only cases whose name matches")
+    parser.add_argument("--list", action="store_true", help="print the cases and end")
+    parser.add_argument("--logs", help="a folder for the serial logs of all runs")
+    parser.add_argument("--scale", type=float, default=1.0,
+                        help="multiply every time limit, for a loaded machine (%(default)s)")
+    parser.add_argument("--totals", help="write {passed, failed} as JSON to this file")
+    return parser.parse_args()
+
+
+def show(run, lock):
+    """One line for a case that passed, the whole story for one that failed."""
+    failed = [(name, message) for name, passed, message in run.results if not passed]
+    passed = len(run.results) - len(failed)
+    with lock:
+        skips = f", {len(run.skipped)} skipped" if run.skipped else ""
+        print(f"{run.case.name}: {passed} passed, {len(failed)} failed{skips} ({run.took:.0f} s)")
+        for name, message in failed:
+            print(f"  FAILED {name}: {message}")
+        if failed:
+            print(f"  the end of the serial log of {run.case.name}:")
+            print("    " + run.tail().replace("\n", "\n    "))
+        sys.stdout.flush()
+
+
+def main():
+    arguments = arguments_parse()
+    cases = [case for case in ALL if re.search(arguments.filter, case.name)]
+    if arguments.list:
+        print("\n".join(case.name for case in cases))
+        return 0
+    if not cases:
+        print(f"run.py: no case matches {arguments.filter!r}", file=sys.stderr)
+        return 2
+    if arguments.logs:
+        os.makedirs(arguments.logs, exist_ok=True)
+    files, lock, started = Files(os.path.abspath(arguments.build)), threading.Lock(), time.monotonic()
+    total = {"passed": 0, "failed": 0}
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        runs = [pool.submit(Run(case, files, arguments.logs, arguments.scale).execute)
+                for case in sorted(cases, key=lambda case: -case.seconds)]
+        for done in concurrent.futures.as_completed(runs):
+            run = done.result()
+            show(run, lock)
+            total["passed"] += sum(passed for _, passed, _ in run.results)
+            total["failed"] += sum(not passed for _, passed, _ in run.results)
+    if arguments.totals:
+        with open(arguments.totals, "w", encoding="utf-8") as file:
+            json.dump(total, file)
+    print(f"vm: {total['passed']} passed, {total['failed']} failed "
+          f"({time.monotonic() - started:.0f} s)")
+    return 1 if total["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
