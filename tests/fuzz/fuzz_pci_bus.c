@@ -5,7 +5,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define FUNCTIONS 3
-#define WINDOW_RAM 0xc8000000ull /* RAM inside the window, where a BAR can reach it */
+#define WINDOW_RAM 0xc8005000ull /* RAM inside the window, where a BAR can reach it */
 
 static uint64_t any_read(void *device, uint64_t offset, unsigned size)
 {

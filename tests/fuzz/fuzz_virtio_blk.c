@@ -47,6 +47,30 @@ static enum status disk_zero(void *context, uint64_t offset, uint64_t length)
 static const struct block_backend_ops disk_ops = {disk_read, disk_write, disk_flush, disk_zero,
                                                   disk_zero};
 
+/* A request that is well-formed in its outline; type, sector, length and ranges are the input's. */
+static void act(struct fuzz_guest *guest, struct fuzz_input *input)
+{
+    static const uint32_t types[] = {0, 1, 4, 8, 11, 13, 2, 0xffffffff};
+    const uint64_t header = 0xf000, data = GUEST_RAM_SIZE + 0x1000, status = 0xf800;
+    uint64_t choice = fuzz_take(input, 1);
+    uint32_t type[2] = {types[choice & 7], 0};
+    uint64_t sector = fuzz_take(input, 1) % (CAPACITY / 512 + 2);
+    if ((choice & 0x10) != 0)
+        sector = UINT64_MAX - sector;
+    guest_put(guest->machine, header, type, 8);
+    guest_put(guest->machine, header + 8, &sector, 8);
+    if ((choice & 0x60) == 0x60) { /* a range */
+        uint32_t tail[2] = {(uint32_t)fuzz_take(input, 1), (choice & 0x80) != 0};
+        guest_put(guest->machine, data, &sector, 8);
+        guest_put(guest->machine, data + 8, tail, 8);
+    }
+    uint32_t length = (choice & 0x20) != 0 ? 16 : (uint32_t)fuzz_take(input, 1) * 64;
+    struct guest_desc buffers[] = {{header, 16, 0, 0},
+                                   {data, length, (choice & 8) != 0 ? TEST_DESC_WRITE : 0, 0},
+                                   {status, 1, TEST_DESC_WRITE, 0}};
+    fuzz_submit(guest, input, 0, buffers, 3);
+}
+
 static void check(void *context)
 {
     const struct virtio_blk *blk = context;
@@ -66,7 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .serial = "fuzz",
         .offers_discard = true};
     guest_require(virtio_blk_init(&blk, &config) == STATUS_OK, "init");
-    fuzz_run(machine, &blk.pci, 1, data, size, check, &blk);
+    fuzz_run(machine, &blk.pci, 1, data, size, act, check, &blk);
     guest_free(machine);
     return 0;
 }

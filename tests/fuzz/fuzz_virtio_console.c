@@ -31,6 +31,36 @@ static void reader_writable(void *context)
     virtio_console_receive(reader->console, 0, (const uint8_t *)"typed", 5);
 }
 
+/* A control message, output, or receive buffers, all well-formed. */
+static void act(struct fuzz_guest *guest, struct fuzz_input *input)
+{
+    uint64_t choice = fuzz_take(input, 1);
+    uint64_t address = GUEST_RAM_SIZE + 0x1000 + 64 * fuzz_take(input, 1);
+    uint16_t words[4] = {(uint16_t)(fuzz_take(input, 1) % (PORTS + 1)), 0,
+                         (uint16_t)(fuzz_take(input, 1) % 9), (uint16_t)(choice >> 7)};
+    unsigned port = choice >> 2 & 1;
+    struct guest_desc buffer = {address, (uint32_t)fuzz_take(input, 1), 0, 0};
+    if ((choice & 0x40) != 0)
+        words[1] = (uint16_t)fuzz_take(input, 2);
+    switch (choice & 3) {
+    case 0:
+        guest_put(guest->machine, address, words, 8);
+        buffer.length = 8;
+        fuzz_submit(guest, input, 3, &buffer, 1);
+        break;
+    case 1:
+        fuzz_submit(guest, input, port == 0 ? 1 : 5, &buffer, 1);
+        break;
+    case 2:
+        buffer.flags = TEST_DESC_WRITE;
+        fuzz_submit(guest, input, port == 0 ? 0 : 4, &buffer, 1);
+        break;
+    default:
+        buffer.flags = TEST_DESC_WRITE;
+        fuzz_submit(guest, input, 2, &buffer, 1);
+    }
+}
+
 struct state {
     struct virtio_console *console;
     struct loopback *loopback;
@@ -73,7 +103,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     virtio_console_connect(&console, 1,
                            loopback_connect(&loopback, virtio_console_stream(&console, 1)));
     struct state state = {&console, &loopback};
-    fuzz_run(machine, &console.pci, 1, data, size, check, &state);
+    fuzz_run(machine, &console.pci, 1, data, size, act, check, &state);
     guest_free(machine);
     return 0;
 }

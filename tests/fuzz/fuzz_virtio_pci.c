@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                  .settings = echo.settings,
                                  .settings_size = sizeof(echo.settings)};
     guest_require(virtio_pci_init(&echo.pci, &config, &offer) == STATUS_OK, "init");
-    fuzz_run(machine, &echo.pci, 1, data, size, check, &echo);
+    fuzz_run(machine, &echo.pci, 1, data, size, NULL, check, &echo);
     guest_free(machine);
     return 0;
 }
