@@ -15,7 +15,7 @@ EFI_FLAGS := -std=gnu11 -I. -isystem /usr/include/efi -isystem /usr/include/efi/
 
 $(BUILD)/efi/%.o: %.c boot/build.mk
 	@mkdir -p $(@D)
-	@$(EFI_CC) $(EFI_FLAGS) $(BOOT_DEFINES) -c -o $@ $<
+	@$(EFI_CC) $(EFI_FLAGS) -c -o $@ $<
 
 $(BUILD)/efi/%.o: %.asm
 	@mkdir -p $(@D)
@@ -30,12 +30,23 @@ $(BUILD)/efi/boot/monitor.o: boot/monitor.asm $(BUILD)/efi/traprock.elf
 	@mkdir -p $(@D)
 	@nasm -f elf64 -w+all -Werror -DMONITOR="'$(BUILD)/efi/traprock.elf'" -o $@ $<
 
+EFI_LD := ld -shared -Bsymbolic --no-undefined -znocombreloc -znoexecstack --build-id=none \
+	-T /usr/lib/elf_x86_64_efi.lds /usr/lib/crt0-efi-x86_64.o
+EFI_SECTIONS := -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* \
+	-j .reloc
+
 $(BUILD)/efi/traprock.so: $(BOOT_OBJECTS) boot/build.mk
-	@ld -shared -Bsymbolic --no-undefined -znocombreloc -znoexecstack --build-id=none \
-		-T /usr/lib/elf_x86_64_efi.lds -o $@ /usr/lib/crt0-efi-x86_64.o $(filter %.o,$^) -L /usr/lib -lgnuefi
+	@$(EFI_LD) -o $@ $(filter %.o,$^) -L /usr/lib -lgnuefi
 
 # objcopy drops what is not named here, silently: the file must still hold the monitor.
 $(BUILD)/BOOTX64.EFI: $(BUILD)/efi/traprock.so
-	@objcopy --target=efi-app-x86_64 --subsystem=10 -j .text -j .sdata -j .data -j .dynamic \
-		-j .dynsym -j .rel -j .rela -j .rel.* -j .rela.* -j .reloc $< $@
+	@objcopy --target=efi-app-x86_64 --subsystem=10 $(EFI_SECTIONS) $< $@
 	@test $$(stat -c %s $@) -gt $$(stat -c %s $(BUILD)/efi/traprock.elf)
+
+# A program for a test of the boot program.
+$(BUILD)/efi/lock_vmx.so: $(addprefix $(BUILD)/efi/,tests/vm/lock_vmx.o kernel/core/hw_x86.o \
+		kernel/core/mem_block.o)
+	@$(EFI_LD) -o $@ $^ -L /usr/lib -lgnuefi
+
+$(BUILD)/lock_vmx.efi: $(BUILD)/efi/lock_vmx.so
+	@objcopy --target=efi-app-x86_64 --subsystem=10 $(EFI_SECTIONS) $< $@
