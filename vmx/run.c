@@ -69,7 +69,10 @@ bool run_prepare_entry(struct vcpu *vcpu)
         run_timers(vcpu, now);
     if (__builtin_expect(vcpu->timers.next != vmx_of(vcpu)->armed, 0))
         arm_preemption_timer(vcpu, now);
-    if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 && !vcpu->events.next.valid)
+    /* A halted vCPU is put back into HLT at every entry: some processors save the activity state of
+     * an exit that an external interrupt causes as active. */
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 && !vcpu->events.next.valid &&
+        vcpu->activity == VCPU_RUNNING)
         return true;
     return serve_requests(vcpu);
 }

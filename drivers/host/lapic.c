@@ -48,7 +48,8 @@ enum host_lapic_register {
 #define ICR_TRIES 1000000
 #define XAPIC_BROADCAST 0xff
 #define LEAF1_ECX_TSC_DEADLINE BIT(24)
-#define MEASURE_US 10000
+#define MEASURE_US 4000
+#define MEASUREMENTS 5
 
 static uint32_t read(const struct host_lapic *lapic, enum host_lapic_register reg)
 {
@@ -211,17 +212,27 @@ void host_lapic_timer_enable(const struct host_lapic *lapic)
           IRQ_VECTOR_TIMER | (lapic->has_tsc_deadline ? LVT_TSC_DEADLINE : 0));
 }
 
-void host_lapic_timer_init(struct host_lapic *lapic)
+/* The rate by one measurement: too low rather than too high, should something interrupt it. */
+static uint64_t measure_timer(const struct host_lapic *lapic)
 {
-    write(lapic, LAPIC_DIVIDE, DIVIDE_BY_1);
-    write(lapic, LAPIC_LVT_TIMER, LVT_MASKED | IRQ_VECTOR_TIMER);
     uint64_t start = hw_rdtsc_ordered();
     write(lapic, LAPIC_INITIAL_COUNT, UINT32_MAX);
     time_busy_wait_us(MEASURE_US);
     uint32_t counted = UINT32_MAX - read(lapic, LAPIC_CURRENT_COUNT);
     uint64_t took = hw_rdtsc_ordered() - start;
     write(lapic, LAPIC_INITIAL_COUNT, 0);
-    lapic->timer_hz = ratio_apply(ratio_make(took, time_tsc_hz()), counted);
+    return ratio_apply(ratio_make(took, time_tsc_hz()), counted);
+}
+
+void host_lapic_timer_init(struct host_lapic *lapic)
+{
+    write(lapic, LAPIC_DIVIDE, DIVIDE_BY_1);
+    write(lapic, LAPIC_LVT_TIMER, LVT_MASKED | IRQ_VECTOR_TIMER);
+    lapic->timer_hz = 0;
+    for (unsigned i = 0; i < MEASUREMENTS; i++) {
+        uint64_t hz = measure_timer(lapic);
+        lapic->timer_hz = hz > lapic->timer_hz ? hz : lapic->timer_hz;
+    }
     if (lapic->timer_hz == 0)
         panic("the local APIC's timer does not count");
     lapic->from_tsc = ratio_make(time_tsc_hz(), lapic->timer_hz);

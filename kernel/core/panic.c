@@ -101,6 +101,23 @@ static void show_address(const char *what, uint64_t address)
         log_error("%s 0x%lx", what, address);
 }
 
+static bool is_code(uint64_t address)
+{
+    return address >= (uint64_t)(uintptr_t)image_start && address < (uint64_t)(uintptr_t)text_end;
+}
+
+/* A function without a frame of its own has its return address on top of the stack, and one that
+ * has a frame may have anything there: shown, but marked. */
+static void show_stack_top(uint64_t rsp)
+{
+    uint64_t word;
+    if (!is_stack(rsp))
+        return;
+    memcpy(&word, (const void *)(uintptr_t)rsp, sizeof(word));
+    if (is_code(word))
+        show_address("(on top of the stack)", word);
+}
+
 /* Frame records: the caller's RBP, then the return address. They only go up a stack, or over to
  * another one, never round in circles: the number is bounded. */
 static void show_backtrace(uint64_t rbp)
@@ -109,8 +126,7 @@ static void show_backtrace(uint64_t rbp)
     for (unsigned i = 0; i < BACKTRACE_MAX && is_stack(rbp); i++) {
         uint64_t record[2];
         memcpy(record, (const void *)(uintptr_t)rbp, sizeof(record));
-        if (record[1] < (uint64_t)(uintptr_t)image_start ||
-            record[1] >= (uint64_t)(uintptr_t)text_end)
+        if (!is_code(record[1]))
             return;
         show_address("   ", record[1]);
         rbp = record[0];
@@ -166,6 +182,7 @@ void panic_frame(const struct cpu_frame *frame)
     show_address("at", frame->rip);
     show_registers(frame);
     show_control_registers();
+    show_stack_top(frame->rsp);
     show_backtrace(frame->rbp);
     finish();
 }

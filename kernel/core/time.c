@@ -67,6 +67,8 @@ static bool calibrate(const struct time_reference *reference)
     tsc.from_ns = ratio_make(1000000000, tsc.hz);
     log_info("TSC: %lu Hz by the %s (between %lu and %lu)", tsc.hz, reference->name, bounds.low_hz,
              bounds.high_hz);
+    if (!time_is_sharp(&bounds))
+        log_warn("the TSC's rate is uncertain: something kept interrupting the measurement");
     return true;
 }
 

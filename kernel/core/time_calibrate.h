@@ -23,12 +23,17 @@ enum status MUST_CHECK time_measure(const struct time_reference *reference,
                                     const struct time_counter *counter, unsigned milliseconds,
                                     struct time_bounds *bounds);
 
-/* Several measurements: the intersection where they agree, the tightest where they do not. */
+/* Several measurements, at least samples, more while they are not sharp (a busy emulator): the
+ * intersection where they agree, the tightest where they do not. Errors as above. */
 enum status MUST_CHECK time_calibrate(const struct time_reference *reference,
                                       const struct time_counter *counter, unsigned samples,
                                       unsigned milliseconds, struct time_bounds *bounds);
 
-/* The number with the most trailing zeros (decimal) between the bounds: crystals are round. */
+/* Whether the bounds are close enough to believe their middle. */
+bool time_is_sharp(const struct time_bounds *bounds);
+
+/* The number with the most trailing zeros (decimal) between the bounds, where they are sharp:
+ * crystals are round; else the middle. */
 uint64_t time_round(struct time_bounds bounds);
 
 /* The RTC's registers 0 to 9, 0BH and (0: none) the century's register. */

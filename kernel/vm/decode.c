@@ -35,8 +35,10 @@ static enum status run_out(unsigned count, struct exception *exception)
 static inline bool take(struct decoder *decoder, unsigned size, uint64_t *value)
 {
     const uint8_t *from = decoder->bytes + decoder->at;
+#ifndef PLANTED_BUG_DECODE
     if (size > decoder->count - decoder->at)
         return false;
+#endif
     decoder->at += size;
     if (size == 1) {
         *value = (uint64_t)(int8_t)*from;

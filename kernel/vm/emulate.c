@@ -401,8 +401,10 @@ static enum status do_pop(const struct emulation *emulation)
         return status;
     write_stack_pointer(state, rsp + size);
     status = write_operand(emulation, value);
+#ifndef PLANTED_BUG_EMULATE
     if (status != STATUS_OK)
         state->gpr[GPR_RSP] = rsp;
+#endif
     return status;
 }
 

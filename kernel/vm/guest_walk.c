@@ -330,9 +330,11 @@ static inline bool memo_stands(const struct guest_walk_memo *memo, const struct 
         memo->efer != paging->efer || memo->ac != (paging->rflags & RFLAGS_AC) ||
         memo->cpl != paging->cpl)
         return false;
+#ifndef PLANTED_BUG_GUEST_WALK
     for (unsigned i = 0; i < LEVELS_MAX; i++)
         if (__atomic_load_n(memo->slot[i], __ATOMIC_ACQUIRE) != memo->entry[i])
             return false;
+#endif
     return true;
 }
 

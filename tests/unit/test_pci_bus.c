@@ -1,4 +1,5 @@
 /* The PCI host bridge: configuration accesses, BARs, capabilities, INTx and MSI-X. */
+#include "kernel/vm/acpi_tables.h"
 #include "tests/check.h"
 #include "tests/virtio_guest.h"
 
@@ -265,6 +266,14 @@ static void intx_wires_are_shared_and_can_be_cut(void)
     guest_free(machine);
 }
 
+static void wires_are_those_of_the_acpi_tables(void)
+{
+    for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
+        for (unsigned pin = 0; pin < 4; pin++)
+            CHECK_EQ(PLATFORM_PCI_GSI_FIRST + pci_bus_intx_wire(slot, pin),
+                     acpi_pci_gsi(slot, pin));
+}
+
 static void msix_masks_and_remembers(void)
 {
     struct guest_machine *machine = guest_new();
@@ -332,5 +341,6 @@ TEST_MAIN({"both_mechanisms_reach_the_same_space", both_mechanisms_reach_the_sam
           {"hostile_bars_are_not_decoded", hostile_bars_are_not_decoded},
           {"slots_and_window_are_finite", slots_and_window_are_finite},
           {"intx_wires_are_shared_and_can_be_cut", intx_wires_are_shared_and_can_be_cut},
+          {"wires_are_those_of_the_acpi_tables", wires_are_those_of_the_acpi_tables},
           {"msix_masks_and_remembers", msix_masks_and_remembers},
           {"msix_replaces_intx", msix_replaces_intx})

@@ -111,6 +111,41 @@ static void interruptions_do_no_harm(void)
     CHECK(bounds.low_hz <= m.tsc_hz && m.tsc_hz <= bounds.high_hz);
 }
 
+/* A host that takes the processor away for longer than the PIT's whole period, most of the time. */
+static void lost_wraps_are_noticed(void)
+{
+    struct machine m = {.tsc_hz = 2600000000,
+                        .reference_hz = 1193182,
+                        .read_cost = 3000,
+                        .stall_every = 2600000 * 40ull,
+                        .stall = 2600000 * 70ull};
+    struct time_reference reference = reference_of(&m, 0xffff, true);
+    struct time_counter counter = {read_tsc, &m};
+    struct time_bounds bounds;
+    for (unsigned i = 0; i < 20; i++) {
+        m.stall_every += 2600000;
+        enum status status = time_calibrate(&reference, &counter, 3, 50, &bounds);
+        CHECK(status == ERR_RANGE || (bounds.low_hz <= m.tsc_hz && m.tsc_hz <= bounds.high_hz));
+        CHECK(status == STATUS_OK || m.stall_every < 2600000 * 52ull);
+    }
+}
+
+/* Preempted every few milliseconds for a few: the edges are still found sharply. */
+static void a_busy_host_is_measured_sharply(void)
+{
+    struct machine m = {.tsc_hz = 2596000000,
+                        .reference_hz = 1193182,
+                        .read_cost = 3000,
+                        .stall_every = 2596000 * 3ull,
+                        .stall = 2596000 * 5ull};
+    struct time_reference reference = reference_of(&m, 0xffff, true);
+    struct time_counter counter = {read_tsc, &m};
+    struct time_bounds bounds;
+    CHECK_EQ(time_calibrate(&reference, &counter, 3, 50, &bounds), STATUS_OK);
+    CHECK(time_is_sharp(&bounds));
+    CHECK(bounds.low_hz <= m.tsc_hz && m.tsc_hz <= bounds.high_hz);
+}
+
 static void dead_and_absurd_timers_are_refused(void)
 {
     struct machine m = {.tsc_hz = 3000000000, .reference_hz = 1193182, .read_cost = 1000};
@@ -134,6 +169,8 @@ static void rounds_to_the_simplest(void)
     CHECK_EQ(time_round((struct time_bounds){123456789, 123456789}), 123456789);
     CHECK_EQ(time_round((struct time_bounds){123456781, 123456794}), 123456790);
     CHECK_EQ(time_round((struct time_bounds){1, 3}), 2);
+    /* Too far apart to guess. */
+    CHECK_EQ(time_round((struct time_bounds){1725184860, 2596489117}), 2160836988);
 }
 
 static void dates_of_the_rtc(void)
@@ -174,6 +211,8 @@ static void dates_of_the_rtc(void)
 TEST_MAIN({"the_truth_lies_between_the_bounds", the_truth_lies_between_the_bounds},
           {"a_round_rate_is_found_exactly", a_round_rate_is_found_exactly},
           {"interruptions_do_no_harm", interruptions_do_no_harm},
+          {"lost_wraps_are_noticed", lost_wraps_are_noticed},
+          {"a_busy_host_is_measured_sharply", a_busy_host_is_measured_sharply},
           {"dead_and_absurd_timers_are_refused", dead_and_absurd_timers_are_refused},
           {"rounds_to_the_simplest", rounds_to_the_simplest},
           {"dates_of_the_rtc", dates_of_the_rtc})
