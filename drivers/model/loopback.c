@@ -9,6 +9,12 @@ void loopback_init(struct loopback *loopback, uint8_t *ring, size_t size)
     *loopback = (struct loopback){.ring = ring, .size = size};
 }
 
+void loopback_reset(struct loopback *loopback)
+{
+    loopback->first = loopback->count = 0;
+    loopback->is_owed = false;
+}
+
 /* Copies into the free part of the ring, up to its wrap. */
 static size_t put(struct loopback *loopback, const uint8_t *bytes, size_t n)
 {

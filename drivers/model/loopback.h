@@ -14,5 +14,8 @@ struct loopback {
 /* Starts with a ring of size bytes, at least 1, which stays the caller's. */
 void loopback_init(struct loopback *loopback, uint8_t *ring, size_t size);
 
+/* The machine's reset: forgets what the ring holds, so that no byte reaches the next guest. */
+void loopback_reset(struct loopback *loopback);
+
 /* Sets where the bytes return to; returns this end, for the peer. */
 struct byte_stream loopback_connect(struct loopback *loopback, struct byte_stream peer);

@@ -391,6 +391,27 @@ static void a_mebibyte_each_way_is_complete(void)
     echo_total(4096, 64, 33);
 }
 
+static void loopback_forgets_at_reset(void)
+{
+    uint8_t ring[4];
+    struct sink sink = {.room = 1};
+    struct loopback loopback;
+    loopback_init(&loopback, ring, sizeof(ring));
+    struct byte_stream end =
+        loopback_connect(&loopback, (struct byte_stream){sink_write, sink_told, &sink});
+    CHECK_EQ(end.write(end.context, (const uint8_t *)"abcdefgh", 8), 5);
+    CHECK_EQ(sink.count, 1);
+    sink.room = 2;
+    end.writable(end.context);
+    CHECK_EQ(sink.told, 1);
+    loopback_reset(&loopback);
+    sink.room = 10;
+    end.writable(end.context);
+    CHECK_EQ(sink.count, 3);
+    CHECK(memcmp(sink.bytes, "abc", 3) == 0);
+    CHECK_EQ(sink.told, 1);
+}
+
 static void port_counts_are_checked(void)
 {
     machine = guest_new();
@@ -415,4 +436,5 @@ TEST_MAIN({"ports_are_announced", ports_are_announced},
           {"output_waits_for_the_peer", output_waits_for_the_peer},
           {"broken_rings_stop_the_device_only", broken_rings_stop_the_device_only},
           {"a_mebibyte_each_way_is_complete", a_mebibyte_each_way_is_complete},
+          {"loopback_forgets_at_reset", loopback_forgets_at_reset},
           {"port_counts_are_checked", port_counts_are_checked})
