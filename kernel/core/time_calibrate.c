@@ -93,7 +93,7 @@ static enum status bounds_from(const struct edge *start, const struct edge *end,
 static bool may_have_wrapped(const struct poller *p, const struct time_bounds *bounds)
 {
     uint64_t period = ((uint64_t)p->reference->mask + 1) * bounds->high_hz / p->reference->hz;
-    return p->longest_gap > period / 4;
+    return p->longest_gap > period / 3;
 }
 
 enum status time_measure(const struct time_reference *reference, const struct time_counter *counter,
