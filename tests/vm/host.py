@@ -251,6 +251,7 @@ class Machine:
         self.com2_mode = com2
         self.sinks = sinks
         self.console = self.com2 = self.process = self.directory = self.result = None
+        self.alive = None  # the guard's sign that we are
         self.position = 0  # in the console, after what was expected last
         self.started = self.deadline = 0.0
         self.emulator_log = ""
@@ -273,13 +274,17 @@ class Machine:
             command = self.options.command(self.directory, self.console.port, com2)
             self.started = time.monotonic()
             self.deadline = self.started + self.timeout
-            # `timeout` ends the emulator even if this program is killed.
-            guard = ["timeout", "--kill-after=5", str(int(self.timeout) + 15)]
-            with open(os.path.join(self.directory, "output"), "wb") as output:
-                self.process = subprocess.Popen(
-                    guard + command, stdin=subprocess.DEVNULL, stdout=output,
-                    stderr=subprocess.STDOUT, start_new_session=True, cwd=self.directory,
-                    env=dict(os.environ, TMPDIR=self.directory))
+            guard = [sys.executable, os.path.abspath(__file__), "guard", self.directory,
+                     str(int(self.timeout) + 15)]
+            alive, self.alive = os.pipe()
+            try:
+                with open(os.path.join(self.directory, "output"), "wb") as output:
+                    self.process = subprocess.Popen(
+                        guard + command, stdin=alive, stdout=output, stderr=subprocess.STDOUT,
+                        start_new_session=True, cwd=self.directory,
+                        env=dict(os.environ, TMPDIR=self.directory))
+            finally:
+                os.close(alive)
         except BaseException:
             self.close()
             raise
@@ -361,17 +366,12 @@ class Machine:
         return self.result
 
     def _kill(self):
-        if self.process is None:
-            return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(3)
-                break
-        # Whatever of the group outlived its first process.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        """Lets the guard know that the emulator is to end, and waits for that."""
+        if self.alive is not None:
+            os.close(self.alive)
+            self.alive = None
+        if self.process is not None:
+            self.process.wait()
 
     def close(self):
         """Ends the emulator, if need be, and removes what the run left on disk."""
@@ -407,6 +407,36 @@ class Machine:
         if notes:
             text += "\n" + f"host.py: from {self.options.host} itself:\n" + "\n".join(notes[-20:])
         return text
+
+
+# ---- The guard -----------------------------------------------------------------------------------
+
+
+def group_kill(process):
+    """Ends every process of the emulator's group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(3)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def guard(directory, seconds, command):
+    """A process between us and the emulator, which outlives neither us, however we end, nor its
+    time: standard input is a pipe whose other end closes with us. Returns the emulator's status."""
+    parent = os.getppid()
+    deadline = time.monotonic() + seconds
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    while process.poll() is None and time.monotonic() < deadline:
+        if select.select([0], [], [], 0.1)[0]:
+            break
+    group_kill(process)
+    if os.getppid() != parent:
+        shutil.rmtree(directory, ignore_errors=True)
+    return process.returncode
 
 
 # ---- The terminal --------------------------------------------------------------------------------
@@ -531,6 +561,10 @@ def arguments_parse():
 
 
 def main():
+    if sys.argv[1:2] == ["guard"]:
+        # 128 and the number of a signal, as a shell has it.
+        status = guard(sys.argv[2], int(sys.argv[3]), sys.argv[4:])
+        return status if status >= 0 else 128 - status
     arguments = arguments_parse()
     if arguments.command == "which":
         print(host_choose("auto"))
