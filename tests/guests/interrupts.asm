@@ -597,7 +597,7 @@ test_double_fault:
     ; An interrupt's frame pushed to a page that only the second level of translation may know late.
     call forget_events
     mov byte [idt64 + SOFT * 16 + 4], 3
-    mov qword [tss64 + 52], 0x6000000
+    mov qword [tss64 + 52], 0x3000000
     int SOFT
     mov byte [idt64 + SOFT * 16 + 4], 0
     EXPECT_EQ qword [event_count + SOFT * 8], 1, "on memory never touched before"
