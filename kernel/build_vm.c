@@ -8,6 +8,7 @@
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
 #include "kernel/monitor.h"
+#include "kernel/vm/acpi_tables.h"
 
 #define GUEST_LOG_LINES 200
 
@@ -170,18 +171,50 @@ static struct entropy_source find_entropy(struct guest *guest)
     return (struct entropy_source){has_rdrand ? fill_entropy : NULL, guest};
 }
 
+static unsigned count_users(const struct config *config, const char *file)
+{
+    unsigned users = 0;
+    for (uint32_t vm = 0; vm < config->vm_count; vm++)
+        for (uint32_t i = 0; i < config->vm[vm].disk_count; i++)
+            users += strcmp(config->vm[vm].disk[i].file, file) == 0;
+    return users;
+}
+
+/* What one guest writes to a disk is its own, although others may have the same image. */
+static enum status give_disk(struct guest *guest, const struct config_disk *disk,
+                             const struct boot_file *file, uint8_t **image)
+{
+    struct monitor *monitor = guest->monitor;
+    hpa_t copy;
+    *image = phys_to_virt(HPA(file->base));
+    if (disk->read_only || count_users(&monitor->config, disk->file) < 2)
+        return STATUS_OK;
+    uint64_t count = align_up(file->size, PAGE_SIZE) / PAGE_SIZE;
+    enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_VM,
+                                     (uint16_t)guest->vm.id, &copy);
+    if (status != STATUS_OK) {
+        log_error("%s: disk %s: no memory for a copy of its own: %s", guest->vm.name, disk->file,
+                  status_text(status));
+        return status;
+    }
+    *image = memcpy(phys_to_virt(copy), *image, file->size);
+    return STATUS_OK;
+}
+
 static enum status collect_disks(struct guest *guest, struct board_config *board)
 {
-    for (uint32_t i = 0; i < guest->config->disk_count; i++) {
-        const struct boot_file *file = find_file(guest->monitor, guest->config->disk[i].file);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < guest->config->disk_count; i++) {
+        const struct config_disk *disk = &guest->config->disk[i];
+        const struct boot_file *file = find_file(guest->monitor, disk->file);
         if (file == NULL) {
-            log_error("%s: disk %s was not loaded", guest->vm.name, guest->config->disk[i].file);
+            log_error("%s: disk %s was not loaded", guest->vm.name, disk->file);
             return ERR_NOT_FOUND;
         }
-        board->disk[i] = phys_to_virt(HPA(file->base));
         board->disk_size[i] = file->size;
+        status = give_disk(guest, disk, file, &board->disk[i]);
     }
-    return STATUS_OK;
+    return status;
 }
 
 static enum status init_board(struct guest *guest)
@@ -317,7 +350,13 @@ static enum status load_guest(struct guest *guest)
         .initrd_size = initrd != NULL ? initrd->size : 0,
         .cmdline = config->cmdline,
     };
-    enum status status = load_kernel(&request, &entry, &guest->error);
+    struct acpi_facts acpi = {.vcpu_count = guest->vm.vcpu_count, .has_keyboard = false};
+    enum status status = acpi_tables_install(&guest->vm.mem, &acpi);
+    if (status != STATUS_OK) {
+        log_error("%s: ACPI tables: %s", guest->vm.name, status_text(status));
+        return status;
+    }
+    status = load_kernel(&request, &entry, &guest->error);
     if (status != STATUS_OK) {
         log_error("%s: %s", guest->vm.name, guest->error.text);
         return status;
