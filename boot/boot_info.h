@@ -3,10 +3,12 @@
  * firmware memory except the RSDP's physical address; the structure and everything that it names
  * lie in memory that boot_info.memory calls BOOT_MEMORY_LOADER or BOOT_MEMORY_FILE.
  *
- * State at the monitor's entry point: long mode, interrupts off, RDI = the structure's physical
- * address, CR3 = the boot program's own tables, which map the firmware's identity mapping and the
- * monitor's image at its link address (all of it writable and executable; the monitor builds its
- * own tables at once).
+ * State at the monitor's entry point: long mode with 4-level paging, interrupts off, RDI = the
+ * structure's physical address, RBP = 0, RSP = the top of a stack of 16 KiB (BOOT_MEMORY_LOADER),
+ * the firmware's GDT and IDT (in memory that is BOOT_MEMORY_USABLE now), and CR3 = the boot
+ * program's own tables (BOOT_MEMORY_LOADER). They map, all of it writable and executable, the first
+ * 4 GiB, every GiB with memory that is not BOOT_MEMORY_FIRMWARE, and the framebuffer one to one,
+ * and the monitor's image at its link address; the monitor builds its own tables at once.
  */
 #pragma once
 
@@ -21,9 +23,10 @@
 enum boot_memory_type {
     BOOT_MEMORY_USABLE,   /* free for the monitor, firmware's boot services included */
     BOOT_MEMORY_IMAGE,    /* the monitor's loaded segments */
-    BOOT_MEMORY_LOADER,   /* boot_info, the boot program and its tables, symbols, trampoline */
+    BOOT_MEMORY_LOADER,   /* boot_info, the boot program and its tables, symbols, trampoline; also
+                             what earlier loaders left */
     BOOT_MEMORY_FILE,     /* a loaded file */
-    BOOT_MEMORY_ACPI,     /* ACPI tables: readable, never written */
+    BOOT_MEMORY_ACPI,     /* ACPI tables and non-volatile storage: readable, never written */
     BOOT_MEMORY_FIRMWARE, /* runtime services, reserved, MMIO: never touched */
 };
 
@@ -40,6 +43,7 @@ struct boot_file {
     char name[BOOT_NAME_MAX]; /* as the configuration spells it; file 0 is the configuration */
 };
 
+/* The order of a pixel's bytes in memory; the fourth is not used. */
 enum boot_pixel_format { BOOT_PIXEL_NONE, BOOT_PIXEL_RGB, BOOT_PIXEL_BGR };
 
 struct boot_framebuffer {
@@ -61,9 +65,10 @@ struct boot_info {
     uint64_t strtab_base;     /* its string table */
     uint64_t strtab_size;     /* bytes */
     uint64_t rsdp;            /* physical; 0: the machine has no ACPI */
-    uint64_t trampoline_base; /* one page below 1 MiB, for the start of the other processors */
+    uint64_t trampoline_base; /* one page below 640 KiB, to start other processors from; 0: none,
+                                 and cpu_count is 1 */
     struct boot_framebuffer framebuffer;
-    uint32_t cpu_count; /* usable processors, at least 1 */
+    uint32_t cpu_count; /* usable processors, at least 1; the one that boots is the first */
     uint32_t file_count;
     uint32_t memory_count;
     uint32_t reserved;

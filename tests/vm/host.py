@@ -6,10 +6,10 @@
     host.py which
 
 `qemu` uses KVM where its guests can use VMX, else TCG, which has no VMX. `auto` is QEMU with such a
-KVM, else Bochs. COM1 of the machine is a TCP connection to this program: the terminal with --interactive, standard
-output otherwise. The verdict is the serial log's last line, `traprock: exit N`: N becomes the exit
-status. Without it: 124 after --timeout seconds, 125 when the emulator ended on its own, 1 when the
-boot program did not start the monitor.
+KVM, else Bochs. COM1 of the machine is a TCP connection to this program: the terminal with
+--interactive, standard output otherwise. The verdict is the serial log's last line, `traprock: exit
+N`: N becomes the exit status. Without it: 124 after --timeout seconds, 125 when the emulator ended
+on its own, 130 when the user ended it, 1 when the boot program did not start the monitor.
 
 Tests import Machine:
 
@@ -36,6 +36,7 @@ import time
 EXIT_NOT_STARTED = 1
 EXIT_TIMEOUT = 124
 EXIT_DIED = 125
+EXIT_KILLED = 130
 
 OVMF = "/usr/share/ovmf/OVMF.fd"
 BOCHS_DEFAULT_CPU = "corei7_skylake_x"
@@ -252,6 +253,7 @@ class Machine:
         self.sinks = sinks
         self.console = self.com2 = self.process = self.directory = self.result = None
         self.alive = None  # the guard's sign that we are
+        self.killed = False  # by the user
         self.position = 0  # in the console, after what was expected last
         self.started = self.deadline = 0.0
         self.emulator_log = ""
@@ -347,7 +349,9 @@ class Machine:
         status (see above). The emulator has ended afterwards."""
         while self.result is None:
             ended = self.process.poll() is not None
-            if ended:
+            if ended and self.console.connection is None:
+                self.console.close()
+            elif ended:
                 self.console.thread.join(5)
             verdict = self._verdict()
             now = time.monotonic()
@@ -355,7 +359,7 @@ class Machine:
                                         now - self.console.last_time > AFTER_VERDICT):
                 self.result = verdict
             elif ended:
-                self.result = EXIT_DIED
+                self.result = EXIT_KILLED if self.killed else EXIT_DIED
             elif now > self.deadline:
                 self.result = EXIT_TIMEOUT
             else:
@@ -372,6 +376,11 @@ class Machine:
             self.alive = None
         if self.process is not None:
             self.process.wait()
+
+    def kill(self):
+        """What the user means by having had enough: wait() returns EXIT_KILLED."""
+        self.killed = True
+        self._kill()
 
     def close(self):
         """Ends the emulator, if need be, and removes what the run left on disk."""
@@ -488,7 +497,7 @@ class Terminal:
             if not data:
                 return
             if self.saved is not None and self._is_kill(data):
-                self.machine._kill()
+                self.machine.kill()
                 return
             with contextlib.suppress(OSError, HostError):
                 self.machine.send(data)

@@ -237,21 +237,21 @@ class Target:
             self.file.truncate(size)
         else:
             self.part = None
-            self.check_device(status)
+            self.check_device()
             self.file = open(path, "r+b")
 
-    def check_device(self, status):
+    def check_device(self):
+        device = os.path.realpath(self.path)
         with open("/proc/self/mounts", encoding="utf-8") as mounts:
             for line in mounts:
-                source = line.split()[0]
-                if source.startswith(self.path) and os.path.exists(source):
-                    raise ImageError(f"{source} is mounted on {line.split()[1]}; unmount it first")
-        with open(self.path, "rb") as device:
-            room = device.seek(0, os.SEEK_END)
+                source, where = line.split()[:2]
+                if re.fullmatch(re.escape(device) + r"(p?\d+)?", os.path.realpath(source)):
+                    raise ImageError(f"{source} is mounted on {where}; unmount it first")
+        with open(device, "rb") as file:
+            room = file.seek(0, os.SEEK_END)
         if room < self.size:
             raise ImageError(f"{self.path} has {room} bytes, and the image {self.size}; "
                              f"use a larger one")
-        del status
 
     def finish(self):
         self.file.flush()
