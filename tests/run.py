@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Runs the project's tests and counts them: run.py [--quick] [--build DIR] [--jobs N]
+
+Host tests, lint, a short fuzz of every target, then the tests on emulated machines; --quick leaves
+out the last two, and takes under half a minute. The last line is `N passed, N failed`.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+
+
+class Count:
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def add(self, passed, failed):
+        self.passed += passed
+        self.failed += failed
+
+
+def run(command, **options):
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, errors="replace", check=False, **options)
+
+
+def stage(name, passed, failed, started, detail=""):
+    print(f"{name}: {passed} passed, {failed} failed ({time.monotonic() - started:.0f} s)")
+    if detail:
+        print("  " + detail.strip().replace("\n", "\n  "))
+    sys.stdout.flush()
+    return passed, failed
+
+
+def unit(arguments):
+    """Each test program prints `ok NAME` or `not ok NAME`; one that fails to build or dies counts as
+    a failure of its own."""
+    started = time.monotonic()
+    made = run(["make", "--no-print-directory", "-k", f"-j{arguments.jobs}", "--output-sync=target",
+                f"BUILD={arguments.build}", "unit"])
+    passed = len(re.findall(r"^ok \S+", made.stdout, re.MULTILINE))
+    failed = len(re.findall(r"^not ok \S+", made.stdout, re.MULTILINE))
+    if made.returncode != 0 and failed == 0:
+        failed = 1
+    detail = ""
+    if failed:
+        detail = "\n".join(line for line in made.stdout.split("\n")
+                           if line and not line.startswith("ok "))
+    return stage("host tests", passed, failed, started, detail[-6000:])
+
+
+def lint(_):
+    started = time.monotonic()
+    made = run([sys.executable, "tests/lint/lint.py"])
+    files = re.search(r"^lint: (\d+) files, (\d+) findings", made.stdout, re.MULTILINE)
+    if made.returncode == 0 and files:
+        return stage("lint", 1, 0, started)
+    return stage("lint", 0, 1, started, made.stdout)
+
+
+def fuzz(arguments):
+    """make's own target fails where a target finds something, or cannot find what is planted."""
+    started = time.monotonic()
+    made = run(["make", "--no-print-directory", "-k", f"BUILD={arguments.build}", "fuzz-smoke"])
+    if made.returncode == 0:
+        return stage("fuzz, short", 1, 0, started)
+    return stage("fuzz, short", 0, 1, started, made.stdout[-6000:])
+
+
+def machines(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        totals = os.path.join(folder, "totals")
+        command = [sys.executable, "-u", "tests/vm/run.py", "--build", arguments.build, "--jobs",
+                   str(arguments.jobs), "--totals", totals]
+        if arguments.filter:
+            command += ["--filter", arguments.filter]
+        status = subprocess.run(command, cwd=ROOT, check=False).returncode
+        try:
+            with open(totals, encoding="utf-8") as file:
+                total = json.load(file)
+        except (OSError, ValueError):
+            print(f"tests/vm/run.py ended with {status} and no totals")
+            return 0, 1
+    return total["passed"], total["failed"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="host tests and lint only")
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--filter", help="of the cases on machines, only those that match")
+    arguments = parser.parse_args()
+    count = Count()
+    stages = [unit, lint] if arguments.quick else [unit, lint, fuzz, machines]
+    for each in stages:
+        count.add(*each(arguments))
+    print(f"{count.passed} passed, {count.failed} failed")
+    return 1 if count.failed or count.passed == 0 else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
