@@ -348,6 +348,18 @@ static void decoded_instructions_are_not_stale(void)
     state.rip = CODE + 0xfff;
     CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_DONE);
     CHECK_EQ(gpr[GPR_RDI], 9);
+    /* What was fetched in two pieces is not taken for what was there before, nor the reverse; both
+     * addresses share a place among the decoded instructions. */
+    state.rip = CODE;
+    CHECK_EQ(run("8b 0b"), EMULATE_DONE);
+    gpr[GPR_RDI] = 0;
+    state.rip = CODE + 0xfff;
+    CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_DONE);
+    CHECK_EQ(gpr[GPR_RDI], 9);
+    gpr[GPR_RCX] = 0;
+    state.rip = CODE;
+    CHECK_EQ(run("8b 0b"), EMULATE_DONE);
+    CHECK_EQ(gpr[GPR_RCX], 9);
 }
 
 static void real_mode(void)
