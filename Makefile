@@ -8,12 +8,52 @@ MAKEFLAGS += --no-builtin-rules
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wshift-overflow=2 -Wvla -Wundef -Wpointer-arith -Wwrite-strings
 
-.PHONY: all
-all: $(BUILD)/BOOTX64.EFI
+# ---- What a user may set on the command line -----------------------------------------------------
+
+HOST ?= auto
+CONF ?= tests/default.conf
+MEM ?= 1024
+CPU ?=
+CPUS ?= 1
+IMG ?= $(BUILD)/traprock.img
+TIMEOUT ?=
+
+.PHONY: all help
+all: $(BUILD)/BOOTX64.EFI ## build the UEFI program
+
+help: ## show this list
+	@echo 'make TARGET [VARIABLE=VALUE]...'
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | sort | \
+		while IFS='|' read -r name text; do printf '  %-8s  %s\n' $$name "$$text"; done
+	@echo 'Variables:'
+	@echo '  CONF=FILE     the configuration to boot (tests/default.conf: Debian'"'"'s kernel)'
+	@echo '  HOST=auto     bochs, qemu (needs nested VMX), or auto: qemu where that works, else bochs'
+	@echo '  MEM=1024      MiB of memory of the machine'
+	@echo '  CPU=MODEL     its processor model, in the words of the emulator'
+	@echo '  CPUS=1        how many processors it has'
+	@echo '  IMG=FILE      the disk image that `make image` writes (build/traprock.img)'
+	@echo '  TIMEOUT=S     end `make run` after so many seconds'
+	@echo '  NO_INSTALL=1  only name missing Debian packages, install nothing'
 
 include kernel/build.mk
 include boot/build.mk
 include tests/guests/build.mk
+
+# ---- Packages ------------------------------------------------------------------------------------
+
+# What builds, and what tests and runs besides.
+BUILD_PACKAGES := gcc nasm binutils gnu-efi console-setup-linux python3
+RUN_PACKAGES := $(BUILD_PACKAGES) ovmf bochs bochsbios vgabios qemu-system-x86 mtools dosfstools \
+	busybox-static e2fsprogs dpkg-dev cpio xz-utils lz4
+TEST_PACKAGES := $(RUN_PACKAGES) clang libclang-rt-14-dev clang-format
+
+.PHONY: packages-build packages-run packages-test
+packages-build:
+	@tests/packages.sh $(BUILD_PACKAGES)
+packages-run:
+	@tests/packages.sh $(RUN_PACKAGES)
+packages-test:
+	@tests/packages.sh $(TEST_PACKAGES)
 
 # ---- Host tests: everything pure, under ASan and UBSan -------------------------------------------
 
@@ -24,10 +64,13 @@ HOST_FLAGS := -std=gnu11 -I. -g -O1 $(WARNINGS) -fno-omit-frame-pointer -MMD -MP
 # What has no hardware behind it, or only behind the doubles of tests/fake.
 PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/core/fmt.c \
 	kernel/core/pages.c kernel/core/page_table.c kernel/core/symbols.c kernel/core/time_calibrate.c \
-	drivers/host/acpi.c \
-	kernel/console/mux.c vmx/ept.c vmx/controls.c vmx/vmcs.c vmx/entry_check.c
-HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c) tests/check.c)
+	drivers/host/acpi.c kernel/console/mux.c vmx/ept.c vmx/controls.c vmx/vmcs.c vmx/entry_check.c \
+	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c boot/conf_line.c \
+	boot/elf_image.c boot/memory_map.c
+HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
+
+include tests/vm/guests.mk
 
 $(BUILD)/host/%.o: %.c
 	@mkdir -p $(@D)
@@ -37,15 +80,118 @@ $(BUILD)/host/libpure.a: $(HOST_OBJECTS)
 	@rm -f $@
 	@ar rcs $@ $^
 
-$(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.o $(BUILD)/host/libpure.a
+$(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.o $(BUILD)/host/tests/check.o $(BUILD)/host/libpure.a
 	@mkdir -p $(@D)
 	@$(HOST_CC) $(HOST_FLAGS) -o $@ $^
 
-.PRECIOUS: $(BUILD)/unit/% $(BUILD)/host/tests/unit/%.o $(BUILD)/efi/%.o $(BUILD)/monitor/%.o
+.PRECIOUS: $(BUILD)/unit/% $(BUILD)/host/%.o $(BUILD)/efi/%.o $(BUILD)/monitor/%.o $(BUILD)/fuzz-host/%.o
 
-.PHONY: unit unit-%
+.PHONY: unit units unit-%
+units: $(addprefix $(BUILD)/unit/,$(UNIT))
 unit: $(addprefix unit-,$(UNIT))
 unit-%: $(BUILD)/unit/%
 	@$<
+
+# ---- Fuzzers -------------------------------------------------------------------------------------
+
+FUZZ_CC := clang
+FUZZ_FLAGS := -std=gnu11 -I. -g -O1 -Wall -Wextra -MMD -MP -fno-sanitize-recover=all \
+	-fsanitize=fuzzer-no-link,address,undefined
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz-host/%.o,$(PURE) $(wildcard tests/fake/*.c))
+
+$(BUILD)/fuzz-host/%.o: %.c
+	@mkdir -p $(@D)
+	@$(FUZZ_CC) $(FUZZ_FLAGS) -c -o $@ $<
+
+$(BUILD)/fuzz-host/libpure.a: $(FUZZ_OBJECTS)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$(BUILD)/fuzz/%: $(BUILD)/fuzz-host/tests/fuzz/fuzz_%.o $(BUILD)/fuzz-host/libpure.a
+	@mkdir -p $(@D)
+	@$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^
+
+# The same with the bug that is planted for the target to find: its sources are compiled again.
+$(BUILD)/fuzz-planted/%: $(BUILD)/fuzz-host/tests/fuzz/fuzz_%.o $(BUILD)/fuzz-host/libpure.a
+	@mkdir -p $(@D)
+	@bug=PLANTED_BUG_$$(echo $* | tr a-z A-Z); sources=$$(grep -lw "$$bug" $(PURE)) && \
+		$(FUZZ_CC) $(filter-out -MMD -MP,$(FUZZ_FLAGS)) -D$$bug -fsanitize=fuzzer,address,undefined \
+		-o $@ $< $$sources $(BUILD)/fuzz-host/libpure.a
+
+# A short run of every target, for `make test`.
+.PHONY: fuzzers fuzz-smoke fuzz-smoke-% fuzz-planted-% fuzz-long-%
+fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
+fuzz-smoke: $(addprefix fuzz-smoke-,$(FUZZ))
+fuzz-smoke-%: $(BUILD)/fuzz/%
+	@$(call run-fuzzer,$<,$*,-max_total_time=4)
+
+# Finds the planted bug, or fails.
+fuzz-planted-%: $(BUILD)/fuzz-planted/%
+	@if $(call run-fuzzer,$<,$*,-max_total_time=300) >/dev/null; then \
+		echo "fuzz_$* does not find the bug that is planted for it"; exit 1; \
+	else echo "fuzz_$* finds its planted bug"; fi
+
+fuzz-long-%: $(BUILD)/fuzz/% fuzz-planted-%
+	@$(call run-fuzzer,$<,$*,-max_total_time=$(FUZZ_SECONDS)) && echo "fuzz_$*: nothing found in $(FUZZ_SECONDS) s"
+
+# $(call run-fuzzer,PROGRAM,NAME,OPTIONS): silent unless it finds something; what it finds is kept.
+run-fuzzer = mkdir -p $(BUILD)/fuzz-corpus/$(2) && { $(1) $(3) -timeout=20 -rss_limit_mb=4096 \
+	-artifact_prefix=$(BUILD)/fuzz/$(2)- $(BUILD)/fuzz-corpus/$(2) >$(1).log 2>&1 || \
+	{ tail -n 40 $(1).log; false; }; }
+
+# ---- Images and machines -------------------------------------------------------------------------
+
+HOST_PY := python3 tests/vm/host.py run --host $(HOST) --mem $(MEM) --cpus $(CPUS) \
+	$(if $(CPU),--cpu $(CPU)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
+	--serial-log $(BUILD)/serial.log --emulator-log $(BUILD)/emulator.log
+DEFAULT_FILES := $(BUILD)/guest/vmlinux $(BUILD)/guest/initramfs.cpio $(BUILD)/guest/root.ext4
+GUEST_READY := $(if $(filter tests/default.conf,$(CONF)),default-guest)
+
+# Its files lie beside a configuration, so the default one goes to where they are made.
+.PHONY: default-guest
+default-guest: $(DEFAULT_FILES)
+	@cp tests/default.conf $(BUILD)/guest/default.conf
+
+IMAGE_CONF = $(if $(GUEST_READY),$(BUILD)/guest/default.conf,$(CONF))
+
+.PHONY: image run check test bench fuzz gdb format lint clean
+image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB stick or an emulator
+	@$(MAKE) --no-print-directory $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
+	@python3 tests/vm/image.py --conf $(IMAGE_CONF) --efi $(BUILD)/BOOTX64.EFI \
+		--config-tool $(BUILD)/config_files --out $(IMG)
+
+run: image ## boot CONF here; the terminal is the guest's console, Ctrl-A h shows the monitor's keys
+	@$(HOST_PY) --image $(IMG) --interactive
+
+# ---- Tests ---------------------------------------------------------------------------------------
+
+lint: ## check format, layers and style
+	@python3 tests/lint/lint.py
+
+check: packages-test ## the fast half of the tests: host tests and lint
+	@python3 tests/run.py --quick --build $(BUILD)
+
+test: packages-test ## all tests
+	@$(MAKE) --no-print-directory -s -j2 all guests fuzzers $(DEFAULT_FILES) $(BUILD)/guest/vmlinuz \
+		$(BUILD)/config_files
+	@python3 tests/run.py --build $(BUILD)
+
+bench: packages-run ## count the instructions of each kind of exit
+	@$(MAKE) --no-print-directory -s all guests $(BUILD)/config_files
+	@python3 tests/bench/bench.py --build $(BUILD)
+
+FUZZ_SECONDS ?= 60
+fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first
+	@$(MAKE) --no-print-directory -s $(addprefix fuzz-long-,$(FUZZ))
+
+gdb: image ## boot CONF under QEMU and attach gdb to the monitor
+	@python3 tests/vm/debug.py --image $(IMG) --elf $(BUILD)/traprock.elf
+
+format: ## format the C sources
+	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+clean: ## remove what was built
+	@rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

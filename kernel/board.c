@@ -455,6 +455,8 @@ enum status board_init(struct board *board, struct vm *vm, struct mux_guest *ter
 void board_reset(struct board *board)
 {
     pci_bus_reset(&board->pci);
+    for (unsigned i = 0; i < CONFIG_HVCS_MAX; i++)
+        loopback_reset(&board->loop[i].loopback);
     pit_reset(&board->pit);
     rtc_reset(&board->rtc);
     acpi_pm_reset(&board->pm);

@@ -217,6 +217,40 @@ static enum status collect_disks(struct guest *guest, struct board_config *board
     return status;
 }
 
+/* The serial ports behind the guest's hvc consoles. Interrupts begin once the console is there. */
+static enum status init_hvc_lines(struct guest *guest, struct board_config *board)
+{
+    for (uint32_t i = 0; i < guest->config->hvc_count; i++) {
+        const struct config_hvc *hvc = &guest->config->hvc[i];
+        struct hvc_line *line = &guest->hvc_line[i];
+        if (hvc->loop)
+            continue;
+        enum status status = hvc_line_init(line, hvc->port, &guest->vm);
+        if (status != STATUS_OK) {
+            log_error("%s: hvc: the machine has no UART at port 0x%x", guest->vm.name, hvc->port);
+            return status;
+        }
+        board->hvc[i] = hvc_line_stream(line, &guest->board.console, i);
+    }
+    return STATUS_OK;
+}
+
+static void start_hvc_lines(struct guest *guest)
+{
+    for (uint32_t i = 0; i < guest->config->hvc_count; i++) {
+        struct hvc_line *line = &guest->hvc_line[i];
+        if (guest->config->hvc[i].loop)
+            continue;
+        enum status status = machine_route_isa(guest->monitor->machine, line->uart.irq,
+                                               serial_line_interrupt, &line->line);
+        if (status == STATUS_OK)
+            serial_line_start(&line->line);
+        else
+            log_warn("%s: hvc: the UART at port 0x%x has no interrupt (%s): its input is not seen",
+                     guest->vm.name, guest->config->hvc[i].port, status_text(status));
+    }
+}
+
 static enum status init_board(struct guest *guest)
 {
     struct monitor *monitor = guest->monitor;
@@ -231,6 +265,8 @@ static enum status init_board(struct guest *guest)
         .entropy = find_entropy(guest),
     };
     enum status status = collect_disks(guest, &config);
+    if (status == STATUS_OK)
+        status = init_hvc_lines(guest, &config);
     struct mux_guest *terminal =
         mux_add(&monitor->mux, guest->vm.name, board_input_ready, &guest->board);
     const char *what = "terminal";
@@ -239,6 +275,8 @@ static enum status init_board(struct guest *guest)
                                   : ERR_NO_SPACE;
     if (status != STATUS_OK)
         log_error("%s: %s: %s", guest->vm.name, what, status_text(status));
+    else
+        start_hvc_lines(guest);
     return status;
 }
 

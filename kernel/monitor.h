@@ -7,6 +7,7 @@
 #include "kernel/board.h"
 #include "kernel/console/mux.h"
 #include "kernel/console/serial_line.h"
+#include "kernel/hvc_line.h"
 #include "kernel/machine.h"
 #include "kernel/vm/config.h"
 #include "kernel/vm/guest_map.h"
@@ -25,7 +26,7 @@ struct guest {
     struct vmx_vm vmx;
     struct vcpu vcpu[1]; /* config has one vCPU for each guest */
     struct vmx_vcpu vmx_vcpu[1];
-    struct serial_line *hvc_line[CONFIG_HVCS_MAX]; /* NULL: a loop */
+    struct hvc_line hvc_line[CONFIG_HVCS_MAX]; /* unused where the port is a loop */
     uint32_t processor;
     uint64_t resets;
     struct load_error error; /* of the last attempt to load it */
