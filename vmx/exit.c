@@ -32,27 +32,42 @@ enum verdict exit_raise_code(struct vmx_exit *exit, enum vector vector, uint32_t
     return INJECT;
 }
 
+/* A step over a 4-GByte border: IP wraps outside 64-bit mode. A step out of canonical space, which
+ * no VM entry accepts, is #GP at the instruction itself. */
+static COLD uint64_t cross_border(struct vcpu *vcpu, uint64_t rip, uint64_t next)
+{
+    static const struct exception protection = {.vector = VECTOR_GP, .has_error_code = true};
+    if (!state_is_64bit())
+        return (uint32_t)next;
+    if (is_canonical(next))
+        return next;
+    (void)event_raise(&vcpu->events, &protection);
+    return rip;
+}
+
+static COLD void end_shadow(uint64_t interruptibility)
+{
+    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE,
+               interruptibility & ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+}
+
 /* SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
  * flag that was set before it brings a #DB after it. */
-static void advance(const struct vmx_exit *exit)
+static void advance(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
-    uint64_t next = exit->next_rip; /* not read before it is written, see has_next_rip */
-    if (!exit->has_next_rip) {
-        next = exit->rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH);
-        if (__builtin_expect((next ^ exit->rip) >> 32, 0) && !state_is_64bit())
-            next = (uint32_t)next;
-    }
+    uint64_t next = exit->has_next_rip ? exit->next_rip
+                                       : exit->rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH);
+    if (__builtin_expect((next ^ exit->rip) >> 32, 0))
+        next = cross_border(vcpu, exit->rip, next);
     vmcs_write(VMCS_GUEST_RIP, next);
     uint64_t interruptibility = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
     if (__builtin_expect(interruptibility & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS), 0))
-        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE,
-                   interruptibility & ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
+        end_shadow(interruptibility);
     if (__builtin_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF, 0))
-        vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
-                   vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_BS);
+        state_add_single_step();
 }
 
-static void read_snapshot(struct vmx_exit *exit, uint32_t reads)
+static COLD void read_snapshot(struct vmx_exit *exit, uint32_t reads)
 {
     if (reads & READ_QUALIFICATION)
         exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
@@ -70,18 +85,16 @@ static void record(struct vcpu *vcpu, const struct vmx_exit *exit)
     entry->qualification = exit->qualification;
 }
 
-static void stop(struct vcpu *vcpu)
+static COLD void stop(struct vcpu *vcpu)
 {
     dump_report(vcpu);
     vm_stop(vcpu->vm, VM_STOPPED, 0);
 }
 
-static void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdict verdict)
+static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdict verdict)
 {
     switch (verdict) {
     case ADVANCE:
-        advance(exit);
-        return;
     case RETRY:
         return;
     case INJECT:
@@ -116,6 +129,9 @@ bool vmx_exit(struct vcpu *vcpu)
         record(vcpu, &exit);
         verdict = exit_refuse(vcpu, &exit);
     }
-    carry_out(vcpu, &exit, verdict);
+    if (__builtin_expect(verdict == ADVANCE, 1))
+        advance(vcpu, &exit);
+    else
+        carry_out(vcpu, &exit, verdict);
     return run_prepare_entry(vcpu);
 }

@@ -72,7 +72,7 @@ static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct g
 {
     struct emulate_state state;
     read_state(vcpu, exit, access->paging.efer, &state);
-    uint64_t rsp = vcpu->gpr[GPR_RSP], rflags = state.rflags;
+    uint64_t rsp = vcpu->gpr[GPR_RSP], rcx = vcpu->gpr[GPR_RCX], rflags = state.rflags;
     spinlock_acquire(&vcpu->vm->lock);
     enum emulate_result result = guest_access_emulate(access, &state, &exit->exception);
     spinlock_release(&vcpu->vm->lock);
@@ -83,6 +83,9 @@ static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct g
         exit->has_next_rip = true;
         return ADVANCE;
     case EMULATE_AGAIN:
+        /* SDM: REP Prefix: a single step traps after each iteration. */
+        if (rflags & RFLAGS_TF && vcpu->gpr[GPR_RCX] != rcx)
+            state_add_single_step();
         return RETRY;
     case EMULATE_FAULT:
         if (exit->exception.vector == VECTOR_PF)
@@ -96,11 +99,10 @@ static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct g
 
 enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit)
 {
-    struct guest_access access;
-    guest_access_init(&access, &vcpu->vm->mem, &vcpu->vm->bus);
-    read_paging(vcpu, &access.paging);
-    state_read_segment(SEG_TR, &access.tr);
-    return carry_out(vcpu, exit, &access);
+    struct guest_access *access = &vmx_of(vcpu)->access;
+    read_paging(vcpu, &access->paging);
+    state_read_segment(SEG_TR, &access->tr);
+    return carry_out(vcpu, exit, access);
 }
 
 enum verdict exit_ept_violation(struct vcpu *vcpu, struct vmx_exit *exit)
@@ -112,13 +114,12 @@ enum verdict exit_ept_violation(struct vcpu *vcpu, struct vmx_exit *exit)
                   (unsigned long long)exit->guest_physical, (unsigned long long)exit->rip);
         return STOP_VM;
     }
-    struct guest_access access;
-    guest_access_init(&access, &vcpu->vm->mem, &vcpu->vm->bus);
-    read_paging(vcpu, &access.paging);
+    struct guest_access *access = &vmx_of(vcpu)->access;
+    read_paging(vcpu, &access->paging);
     if (qualification & EPT_VIOLATION_LINEAR_VALID && qualification & EPT_VIOLATION_FINAL_ADDRESS)
-        guest_access_assume(&access, GVA(vmcs_read(VMCS_GUEST_LINEAR_ADDRESS)),
+        guest_access_assume(access, GVA(vmcs_read(VMCS_GUEST_LINEAR_ADDRESS)),
                             GPA(exit->guest_physical), qualification & EPT_VIOLATION_WRITE);
-    return carry_out(vcpu, exit, &access);
+    return carry_out(vcpu, exit, access);
 }
 
 /* Our own tables are wrong: nothing that a guest does leads here. */

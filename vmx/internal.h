@@ -73,6 +73,8 @@ void state_read_segment(enum segment_register number, struct segment *segment);
 void state_write_segment(enum segment_register number, const struct segment *segment);
 bool state_is_64bit(void); /* CS.L in IA-32e mode */
 unsigned state_cpl(void);
+/* A single-step trap before the next instruction. SDM: Pending Debug Exceptions. */
+COLD void state_add_single_step(void);
 
 /* Switching what a VM exit leaves alone: FPU and extended state, XCR0, DR0-3, DR6, CR2, MSRs. */
 void state_load(struct vcpu *vcpu);
@@ -105,4 +107,4 @@ void dump_report(struct vcpu *vcpu);
 int vmx_guest_loop(struct vcpu *vcpu, bool launched);
 void vmx_exit_stub(void);
 bool vmx_exit(struct vcpu *vcpu);
-NORETURN void vmcs_write_failed(uint64_t field, uint64_t value);
+NORETURN COLD void vmcs_write_failed(uint64_t field, uint64_t value);

@@ -10,6 +10,9 @@
 #include "vmx/internal.h"
 #include "vmx/vmx_hw.h"
 
+/* How often device models get the processor while they have work that they put off. */
+#define WORK_SLICES_PER_SECOND 50000
+
 /* Where nothing is due, the guest still exits this often (about a second): on a processor that
  * loses external-interrupt exits while the guest masks interrupts, it is all that reaches it. */
 static uint64_t idle_bound(const struct vcpu *vcpu)
@@ -19,7 +22,7 @@ static uint64_t idle_bound(const struct vcpu *vcpu)
 
 /* SDM: VMX-Preemption Timer: counts down by one whenever bit `shift` of the TSC changes. Rounds up,
  * so that the guest does not exit just before its deadline. */
-static void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
+static COLD void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc);
@@ -32,7 +35,7 @@ static void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
     vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, ticks < UINT32_MAX ? ticks : UINT32_MAX);
 }
 
-static void run_timers(struct vcpu *vcpu, uint64_t now)
+static COLD void run_timers(struct vcpu *vcpu, uint64_t now)
 {
     spinlock_acquire(&vcpu->vm->lock);
     timers_run(&vcpu->timers, now);
@@ -47,8 +50,18 @@ static void continue_work(struct vcpu *vcpu)
     spinlock_release(&vm->lock);
 }
 
+/* Work is left over: the guest goes on for a moment, takes its interrupts, and comes back. */
+static void exit_soon(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    uint64_t ticks = vcpu->vm->clock.hz / WORK_SLICES_PER_SECOND;
+    vmx->armed = 0;
+    vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE,
+               ticks >> VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc));
+}
+
 /* Serves what was requested; false: leave the guest. */
-static bool serve_requests(struct vcpu *vcpu)
+static COLD bool serve_requests(struct vcpu *vcpu)
 {
     for (;;) {
         uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
@@ -57,8 +70,12 @@ static bool serve_requests(struct vcpu *vcpu)
         if (requests & VCPU_REQUEST_WORK)
             continue_work(vcpu);
         inject_prepare(vcpu);
-        if (!(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) & VCPU_REQUEST_STOP))
-            return true;
+        requests = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED);
+        if (requests & VCPU_REQUEST_STOP)
+            continue;
+        if (requests & VCPU_REQUEST_WORK)
+            exit_soon(vcpu);
+        return true;
     }
 }
 

@@ -47,6 +47,12 @@ unsigned state_cpl(void)
     return SEGMENT_DPL(vmcs_read(VMCS_GUEST_SS_ACCESS_RIGHTS));
 }
 
+void state_add_single_step(void)
+{
+    vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+               vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_BS);
+}
+
 static void load_msrs(struct vcpu *vcpu)
 {
     const struct msr_policy *row;

@@ -31,7 +31,7 @@ enum vmcs_field {
 const char *vmcs_field_name(uint32_t encoding);
 
 /* The current VMCS of this processor, which must have one. A field that the processor does not
- * have reads as 0; writing one is a bug of ours and panics. Bodies: vmx_hw.asm or vmx_hw.c. */
+ * have reads as 0; writing one is a bug of ours and panics. Bodies: vmx_hw.c. */
 uint64_t vmcs_read(enum vmcs_field field);
 void vmcs_write(enum vmcs_field field, uint64_t value);
 

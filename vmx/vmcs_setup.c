@@ -119,7 +119,10 @@ static void read_offers(struct vcpu *vcpu)
 enum status vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_vm *vm,
                             const struct vmx_cpu *cpu)
 {
-    *vmx = (struct vmx_vcpu){.cpu = cpu, .vm = vm};
+    memset(vmx, 0, sizeof(*vmx));
+    vmx->cpu = cpu;
+    vmx->vm = vm;
+    guest_access_init(&vmx->access, &vcpu->vm->mem, &vcpu->vm->bus);
     vcpu->backend = vmx;
     read_offers(vcpu);
     enum status status = alloc_frames(vm, 1, PAGE_VMX, &vmx->vmcs);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel/core/pages.h"
+#include "kernel/vm/guest_access.h"
 #include "kernel/vm/guest_entry.h"
 #include "kernel/vm/vm.h"
 #include "vmx/controls.h"
@@ -53,7 +54,8 @@ struct vmx_vcpu {
     bool has_1g_pages;       /* its CPUID offers 1-GByte pages */
     const struct vmx_cpu *cpu;
     struct vmx_vm *vm;
-    void *xsave_area; /* the guest's FPU and extended state while it is not loaded */
+    struct guest_access access; /* of the emulator, which keeps what it learnt between exits */
+    void *xsave_area;           /* the guest's FPU and extended state while it is not loaded */
     uint64_t xcr0;
     uint64_t cr2, dr[4], dr6;
 };

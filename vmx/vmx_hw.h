@@ -1,5 +1,5 @@
 /*
- * The VMX instructions, as prototypes; bodies in vmx_hw.asm, doubles in tests/fake. Each returns
+ * The VMX instructions, as prototypes; bodies in vmx_hw.c. Each returns
  * whether it succeeded (neither VMfailInvalid nor VMfailValid). SDM: VMX Instruction Reference.
  */
 #pragma once
@@ -10,7 +10,6 @@ bool vmx_hw_vmxon(hpa_t vmxon_region);
 void vmx_hw_vmxoff(void);
 bool vmx_hw_vmclear(hpa_t vmcs);
 bool vmx_hw_vmptrld(hpa_t vmcs);
-bool vmx_hw_vmread(uint64_t field, uint64_t *value);
 bool vmx_hw_vmwrite(uint64_t field, uint64_t value);
 
 /* SDM: INVEPT, INVVPID types. */

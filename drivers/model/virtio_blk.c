@@ -73,7 +73,7 @@ static enum outcome run_transfer(struct virtio_blk *blk, uint32_t *budget)
     bool is_read = request->type == TYPE_IN;
     struct virtqueue_cursor *cursor = is_read ? &blk->chain.writable : &blk->chain.readable;
     while (request->data_left > 0) {
-        uint8_t *host;
+        uint8_t *host = NULL;
         uint32_t max = request->data_left < *budget ? request->data_left : *budget;
         if (max == 0)
             return OUTCOME_BUSY;

@@ -24,6 +24,8 @@ typedef struct {
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define NORETURN __attribute__((noreturn))
+/* Off the hot path: keeps its callers' frames small. */
+#define COLD __attribute__((cold, noinline))
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define ALIGNED(n) __attribute__((aligned(n)))
 #define PACKED __attribute__((packed))
