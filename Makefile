@@ -47,11 +47,13 @@ RUN_PACKAGES := $(BUILD_PACKAGES) ovmf bochs bochsbios vgabios qemu-system-x86 m
 	busybox-static e2fsprogs dpkg-dev cpio xz-utils lz4
 TEST_PACKAGES := $(RUN_PACKAGES) clang libclang-rt-14-dev clang-format
 
-.PHONY: packages-build packages-run packages-test
+.PHONY: packages-build packages-run packages-gdb packages-test
 packages-build:
 	@tests/packages.sh $(BUILD_PACKAGES)
 packages-run:
 	@tests/packages.sh $(RUN_PACKAGES)
+packages-gdb:
+	@tests/packages.sh gdb
 packages-test:
 	@tests/packages.sh $(TEST_PACKAGES)
 
@@ -185,8 +187,8 @@ FUZZ_SECONDS ?= 60
 fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first
 	@$(MAKE) --no-print-directory -s $(addprefix fuzz-long-,$(FUZZ))
 
-gdb: image ## boot CONF under QEMU and attach gdb to the monitor
-	@python3 tests/vm/debug.py --image $(IMG) --elf $(BUILD)/traprock.elf
+gdb: packages-gdb image ## boot CONF under QEMU and attach gdb to the monitor
+	@python3 tests/vm/debug.py --mem $(MEM) --image $(IMG) --elf $(BUILD)/traprock.elf
 
 format: ## format the C sources
 	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i

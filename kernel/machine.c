@@ -205,9 +205,12 @@ enum status machine_route_isa(struct machine *machine, uint8_t irq, irq_handler 
                : status;
 }
 
-void machine_set_last_exits(struct machine *machine, void (*last_exits)(void *context))
+void machine_set_panic(struct machine *machine, void (*last_exits)(void *context),
+                       NORETURN void (*finish)(void *context), void *context)
 {
     machine->panic.last_exits = last_exits;
+    machine->panic.finish = finish;
+    machine->panic.context = context;
     panic_set_ports(&machine->panic);
 }
 

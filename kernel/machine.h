@@ -46,8 +46,9 @@ void machine_start_processors(struct machine *machine);
 enum status MUST_CHECK machine_route_isa(struct machine *machine, uint8_t irq, irq_handler *handler,
                                          void *argument);
 
-/* What a panic logs of the guests. */
-void machine_set_last_exits(struct machine *machine, void (*last_exits)(void *context));
+/* What a panic logs of the guests, and what it does last. */
+void machine_set_panic(struct machine *machine, void (*last_exits)(void *context),
+                       NORETURN void (*finish)(void *context), void *context);
 
 /* Logs how much memory there is of each kind. */
 void machine_report_memory(struct machine *machine);

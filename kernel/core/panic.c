@@ -90,13 +90,15 @@ static bool is_stack(uint64_t address)
     return paging_is_mapped(address, 16);
 }
 
-static void show_address(const char *what, uint64_t address)
+/* A return address may lie behind its function, whose last instruction was a call that does not
+ * return: it is looked up by the byte before it. */
+static void show_code(const char *what, uint64_t address, bool is_return)
 {
     uint64_t offset;
     const char *name =
-        ports.symbols != NULL ? symbols_lookup(ports.symbols, address, &offset) : NULL;
+        ports.symbols != NULL ? symbols_lookup(ports.symbols, address - is_return, &offset) : NULL;
     if (name != NULL)
-        log_error("%s 0x%lx %s+0x%lx", what, address, name, offset);
+        log_error("%s 0x%lx %s+0x%lx", what, address, name, offset + is_return);
     else
         log_error("%s 0x%lx", what, address);
 }
@@ -115,7 +117,7 @@ static void show_stack_top(uint64_t rsp)
         return;
     memcpy(&word, (const void *)(uintptr_t)rsp, sizeof(word));
     if (is_code(word))
-        show_address("(on top of the stack)", word);
+        show_code("(on top of the stack)", word, true);
 }
 
 /* Frame records: the caller's RBP, then the return address. They only go up a stack, or over to
@@ -128,7 +130,7 @@ static void show_backtrace(uint64_t rbp)
         memcpy(record, (const void *)(uintptr_t)rbp, sizeof(record));
         if (!is_code(record[1]))
             return;
-        show_address("   ", record[1]);
+        show_code("   ", record[1], true);
         rbp = record[0];
     }
 }
@@ -179,7 +181,7 @@ void panic_frame(const struct cpu_frame *frame)
         frame->vector < ARRAY_SIZE(exception_names) ? exception_names[frame->vector] : NULL;
     log_error("panic on processor %u: %s (vector %lu, error code 0x%lx)", cpu_this()->index,
               name != NULL ? name : "exception", frame->vector, frame->error_code);
-    show_address("at", frame->rip);
+    show_code("at", frame->rip, false);
     show_registers(frame);
     show_control_registers();
     show_stack_top(frame->rsp);
