@@ -25,6 +25,27 @@ static const struct bus_range *find(const struct bus *bus, enum bus_space space,
     return &bus->range[space][i];
 }
 
+static COLD const struct bus_range *find_anew(struct bus *bus, enum bus_space space,
+                                              uint64_t address)
+{
+    const struct bus_range *range = find(bus, space, address);
+    if (range != NULL)
+        bus->last_hit[space] = (unsigned)(range - bus->range[space]);
+    return range;
+}
+
+/* The range that holds all of an access, NULL where there is none. Guests come to the same device
+ * again and again. An index that is stale after a change of the table is only a wrong guess: the
+ * entries past the count are empty ranges. */
+static inline const struct bus_range *find_whole(struct bus *bus, enum bus_space space,
+                                                 uint64_t address, unsigned size)
+{
+    const struct bus_range *range = &bus->range[space][bus->last_hit[space]];
+    if (address - range->base > range->last - range->base || range->ops == NULL)
+        range = find_anew(bus, space, address);
+    return range != NULL && range->last - address >= size - 1 ? range : NULL;
+}
+
 enum status bus_add(struct bus *bus, enum bus_space space, uint64_t base, uint64_t length,
                     const struct bus_ops *ops, void *device)
 {
@@ -52,16 +73,12 @@ void bus_remove(struct bus *bus, enum bus_space space, uint64_t base, const void
         return;
     bus->count[space]--;
     memmove(&range[i], &range[i + 1], (bus->count[space] - i) * sizeof(range[0]));
+    range[bus->count[space]] = (struct bus_range){0};
 }
 
 bool bus_claims(const struct bus *bus, enum bus_space space, uint64_t address)
 {
     return find(bus, space, address) != NULL;
-}
-
-static bool is_inside(const struct bus_range *range, uint64_t address, unsigned size)
-{
-    return range->last - address >= size - 1;
 }
 
 /* The ports wrap at 64 KiB, as the address lines do. */
@@ -70,27 +87,38 @@ static uint64_t byte_address(enum bus_space space, uint64_t address, unsigned i)
     return space == BUS_PORT ? (address + i) & 0xffff : address + i;
 }
 
-uint64_t bus_read(const struct bus *bus, enum bus_space space, uint64_t address, unsigned size)
+static COLD uint64_t read_bytes(struct bus *bus, enum bus_space space, uint64_t address,
+                                unsigned size)
 {
-    const struct bus_range *range = find(bus, space, address);
-    if (range != NULL && is_inside(range, address, size))
-        return range->ops->read(range->device, address - range->base, size) & bits_size_mask(size);
+    uint64_t value = 0;
     if (size == 1)
         return 0xff;
-    uint64_t value = 0;
     for (unsigned i = 0; i < size; i++)
         value |= bus_read(bus, space, byte_address(space, address, i), 1) << (8 * i);
     return value;
 }
 
-void bus_write(const struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
-               uint64_t value)
+uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size)
 {
-    const struct bus_range *range = find(bus, space, address);
-    if (range != NULL && is_inside(range, address, size)) {
-        range->ops->write(range->device, address - range->base, size, value & bits_size_mask(size));
-        return;
-    }
+    const struct bus_range *range = find_whole(bus, space, address, size);
+    if (__builtin_expect(range == NULL, 0))
+        return read_bytes(bus, space, address, size);
+    return range->ops->read(range->device, address - range->base, size) & bits_size_mask(size);
+}
+
+static COLD void write_bytes(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
+                             uint64_t value)
+{
     for (unsigned i = 0; size > 1 && i < size; i++)
         bus_write(bus, space, byte_address(space, address, i), 1, value >> (8 * i) & 0xff);
+}
+
+void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
+               uint64_t value)
+{
+    const struct bus_range *range = find_whole(bus, space, address, size);
+    if (__builtin_expect(range == NULL, 0))
+        write_bytes(bus, space, address, size, value);
+    else
+        range->ops->write(range->device, address - range->base, size, value & bits_size_mask(size));
 }

@@ -30,6 +30,7 @@ struct bus_range {
 struct bus {
     struct bus_range range[BUS_SPACES][BUS_RANGES_MAX]; /* sorted by base */
     unsigned count[BUS_SPACES];
+    unsigned last_hit[BUS_SPACES]; /* index of the range that was found last; looked at first */
 };
 
 /* Claims [base, base + length). ERR_INVALID: empty or wrapping; ERR_EXISTS: overlaps another;
@@ -46,6 +47,6 @@ bool bus_claims(const struct bus *bus, enum bus_space space, uint64_t address);
 
 /* One access as the processor makes it. Nobody there reads as all ones and ignores writes; an
  * access that straddles the edge of a range is made byte by byte. Bytes above size read as zero. */
-uint64_t bus_read(const struct bus *bus, enum bus_space space, uint64_t address, unsigned size);
-void bus_write(const struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
+uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size);
+void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
                uint64_t value);

@@ -9,8 +9,7 @@
 #define TSS_IO_MAP_BASE 0x66u
 #define TSS_TYPE_32_BIT BIT(3)
 
-void guest_access_init(struct guest_access *access, const struct guest_mem *mem,
-                       const struct bus *bus)
+void guest_access_init(struct guest_access *access, const struct guest_mem *mem, struct bus *bus)
 {
     *access = (struct guest_access){.mem = mem, .bus = bus, .linear_mask = ~0ull};
 }

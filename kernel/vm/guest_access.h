@@ -38,7 +38,7 @@ struct guest_decoded {
 /* One vCPU's; about 4 KBytes. */
 struct guest_access {
     const struct guest_mem *mem;
-    const struct bus *bus;
+    struct bus *bus;
     struct paging paging; /* set by the caller but for cr0, rflags and cpl */
     struct segment tr;    /* read only when INS or OUTS meet the I/O permission bit map */
     /* What the last guest_access_emulate did, for reports. */
@@ -54,8 +54,7 @@ struct guest_access {
 };
 
 /* The caller sets paging and, where ports matter, tr. */
-void guest_access_init(struct guest_access *access, const struct guest_mem *mem,
-                       const struct bus *bus);
+void guest_access_init(struct guest_access *access, const struct guest_mem *mem, struct bus *bus);
 
 /* Tells what the processor already found out about the access that made it exit, e.g. the guest-
  * linear and guest-physical address of an EPT violation; write: the translation allowed a write.
