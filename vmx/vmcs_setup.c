@@ -224,7 +224,6 @@ static void write_guest_state(struct vcpu *vcpu, const struct guest_entry *entry
     vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, 0);
     vmcs_write(VMCS_GUEST_ACTIVITY_STATE, ACTIVITY_ACTIVE);
     vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, 0);
-    vmcs_write(VMCS_GUEST_SMBASE, 0);
     cr_set_initial(vcpu, entry->cr0, entry->cr4, entry->efer);
 }
 
