@@ -45,12 +45,6 @@ static COLD uint64_t cross_border(struct vcpu *vcpu, uint64_t rip, uint64_t next
     return rip;
 }
 
-static COLD void end_shadow(uint64_t interruptibility)
-{
-    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE,
-               interruptibility & ~(BLOCKING_BY_STI | BLOCKING_BY_MOV_SS));
-}
-
 /* SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
  * flag that was set before it brings a #DB after it. */
 static void advance(struct vcpu *vcpu, const struct vmx_exit *exit)
@@ -60,9 +54,8 @@ static void advance(struct vcpu *vcpu, const struct vmx_exit *exit)
     if (__builtin_expect((next ^ exit->rip) >> 32, 0))
         next = cross_border(vcpu, exit->rip, next);
     vmcs_write(VMCS_GUEST_RIP, next);
-    uint64_t interruptibility = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
-    if (__builtin_expect(interruptibility & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS), 0))
-        end_shadow(interruptibility);
+    if (__builtin_expect(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) & BLOCKING_BY_SHADOW, 0))
+        state_end_shadow();
     if (__builtin_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF, 0))
         state_add_single_step();
 }

@@ -17,6 +17,8 @@
 #define CR0_PAGING (CR0_PG | CR0_CD | CR0_NW)
 #define CR4_PAGING (CR4_PAE | CR4_PSE | CR4_PGE | CR4_SMEP)
 
+#define TYPE_BUSY_TSS_16 3
+
 /* What the guest believes CR0 and CR4 to hold. */
 static uint64_t read_shadowed(enum vmcs_field real, enum vmcs_field shadow, enum vmcs_field mask)
 {
@@ -111,7 +113,8 @@ static bool is_valid_cr0(uint64_t value, uint64_t cr4, uint64_t efer)
         return false;
     if (value & CR0_PG)
         return !(efer & EFER_LME) || efer & EFER_LMA ||
-               (cr4 & CR4_PAE && !(vmcs_read(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_L));
+               (cr4 & CR4_PAE && !(vmcs_read(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_L) &&
+                (vmcs_read(VMCS_GUEST_TR_ACCESS_RIGHTS) & SEGMENT_TYPE_MASK) != TYPE_BUSY_TSS_16);
     return !(cr4 & CR4_PCIDE) && !state_is_64bit();
 }
 

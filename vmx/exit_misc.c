@@ -10,7 +10,6 @@
 #define HYPERCALL_UNKNOWN ((uint64_t)-1000)
 
 #define DR7_GD BIT(13)
-#define DEBUGCTL_LBR BIT(0)
 
 enum verdict exit_refuse(struct vcpu *vcpu, struct vmx_exit *exit)
 {
@@ -73,13 +72,19 @@ enum verdict exit_external_interrupt(struct vcpu *vcpu, struct vmx_exit *exit)
 }
 
 /* SDM: Debug Exceptions: a #DB that exits has not touched DR6, DR7 or DEBUGCTL; its delivery by an
- * injection will not either. */
+ * injection will not either. Where it came in the shadow of STI with TF set, the entry wants to see
+ * a single step pending (SDM: Checks on Guest Non-Register State), which the exit has taken away;
+ * the injected #DB stands for it. */
 static enum verdict reflect_debug(struct vmx_exit *exit)
 {
     uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     hw_write_dr(6, (hw_read_dr(6) & ~0xfull) | (qualification & 0x600f));
     vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
-    vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, vmcs_read(VMCS_GUEST_IA32_DEBUGCTL) & ~DEBUGCTL_LBR);
+    vmcs_write(VMCS_GUEST_IA32_DEBUGCTL,
+               vmcs_read(VMCS_GUEST_IA32_DEBUGCTL) & ~(DEBUGCTL_LBR | DEBUGCTL_BTF));
+    if (vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) & BLOCKING_BY_SHADOW &&
+        vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
+        state_add_single_step();
     return exit_raise(exit, VECTOR_DB);
 }
 
@@ -92,6 +97,7 @@ static enum verdict reflect_int1(struct vcpu *vcpu)
         .vector = VECTOR_DB,
         .instruction_length = (uint8_t)vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH),
     };
+    state_end_shadow();
     return RETRY;
 }
 

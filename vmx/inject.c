@@ -91,11 +91,17 @@ static struct event_choice choose(struct vcpu *vcpu)
     uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
     struct event_blocking blocking = {
         .interrupt_flag = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF,
-        .shadow = state & (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS),
+        .shadow = state & BLOCKING_BY_SHADOW,
         .nmi = state & BLOCKING_BY_NMI,
     };
     bool pending = vcpu->intc_ops->has_interrupt(vcpu->intc);
     struct event_choice choice = event_choose(&vcpu->events, &blocking, pending);
+    /* SDM: NMI-Window Exiting: a processor may open it in spite of blocking by STI, and the guest
+     * would exit for ever where it stands. RFLAGS.IF is set then: the interrupt window opens. */
+    if (choice.nmi_window && state & BLOCKING_BY_STI) {
+        choice.nmi_window = false;
+        choice.interrupt_window = true;
+    }
     if (choice.take_interrupt) {
         int vector = vcpu->intc_ops->acknowledge(vcpu->intc);
         if (vector >= 0)

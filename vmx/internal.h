@@ -34,6 +34,7 @@ struct vmx_exit {
 /* SDM: Interruptibility State, Activity State, event-information format. */
 #define BLOCKING_BY_STI BIT(0)
 #define BLOCKING_BY_MOV_SS BIT(1)
+#define BLOCKING_BY_SHADOW (BLOCKING_BY_STI | BLOCKING_BY_MOV_SS)
 #define BLOCKING_BY_NMI BIT(3)
 #define ACTIVITY_ACTIVE 0
 #define ACTIVITY_HLT 1
@@ -41,6 +42,10 @@ struct vmx_exit {
 #define EVENT_INFORMATION_ERROR_CODE BIT(11)
 #define EVENT_INFORMATION_NMI_UNBLOCKING BIT(12)
 #define PENDING_DEBUG_BS BIT(14)
+
+/* SDM: IA32_DEBUGCTL MSR. */
+#define DEBUGCTL_LBR BIT(0)
+#define DEBUGCTL_BTF BIT(1)
 
 typedef enum verdict exit_handler(struct vcpu *vcpu, struct vmx_exit *exit);
 
@@ -73,8 +78,11 @@ void state_read_segment(enum segment_register number, struct segment *segment);
 void state_write_segment(enum segment_register number, const struct segment *segment);
 bool state_is_64bit(void); /* CS.L in IA-32e mode */
 unsigned state_cpl(void);
-/* A single-step trap before the next instruction. SDM: Pending Debug Exceptions. */
+/* RFLAGS.TF is set and an instruction is over: a single-step trap before the next one, unless the
+ * guest steps by branches. SDM: Pending Debug Exceptions. */
 COLD void state_add_single_step(void);
+/* The instruction in the shadow of STI or MOV SS is over. */
+COLD void state_end_shadow(void);
 
 /* Switching what a VM exit leaves alone: FPU and extended state, XCR0, DR0-3, DR6, CR2, MSRs. */
 void state_load(struct vcpu *vcpu);

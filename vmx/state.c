@@ -49,8 +49,15 @@ unsigned state_cpl(void)
 
 void state_add_single_step(void)
 {
-    vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
-               vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_BS);
+    if (!(vmcs_read(VMCS_GUEST_IA32_DEBUGCTL) & DEBUGCTL_BTF))
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+                   vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_BS);
+}
+
+void state_end_shadow(void)
+{
+    uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
+    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, state & ~BLOCKING_BY_SHADOW);
 }
 
 static void load_msrs(struct vcpu *vcpu)
