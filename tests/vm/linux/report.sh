@@ -24,7 +24,9 @@ same() {
     fi
 }
 
+# No process died of a fault that the test has not made.
 finish() {
+    check no-segfault sh -c '! dmesg | grep -E "segfault|general protection|traps:"'
     echo done
     exit $((failed != 0))
 }
