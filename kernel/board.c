@@ -220,6 +220,8 @@ void board_input_ready(void *context)
     spinlock_acquire(&board->vm->lock);
     feed_uart(board);
     spinlock_release(&board->vm->lock);
+    /* Input may only have set a timer, which a vCPU on another processor does not know yet. */
+    vcpu_request(board->vm->vcpu[0], VCPU_REQUEST_EVENT);
 }
 
 /* ---- Construction ------------------------------------------------------------------------- */

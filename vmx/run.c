@@ -20,19 +20,30 @@ static uint64_t idle_bound(const struct vcpu *vcpu)
     return vcpu->vm->clock.hz;
 }
 
-/* SDM: VMX-Preemption Timer: counts down by one whenever bit `shift` of the TSC changes. Rounds up,
- * so that the guest does not exit just before its deadline. */
+/* The timer stands still outside the guest. It is set anew at least this often (a quarter of a
+ * millisecond), so that no deadline comes late by all that the exits before it took. */
+static uint64_t lag_bound(const struct vcpu *vcpu)
+{
+    return vcpu->vm->clock.hz / 4096;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* SDM: VMX-Preemption Timer: counts down by one whenever bit `shift` of the TSC changes. Counted so
+ * that the guest does not exit just before its deadline. */
 static COLD void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc);
     uint64_t deadline = vcpu->timers.next;
-    uint64_t ticks = idle_bound(vcpu);
+    uint64_t end = earlier(deadline, now + idle_bound(vcpu));
+    uint64_t ticks = end > now ? ((end + BIT(shift) - 1) >> shift) - (now >> shift) : 0;
     vmx->armed = deadline;
-    if (deadline < now + ticks)
-        ticks = deadline > now ? deadline - now : 0;
-    ticks = (ticks + BIT(shift) - 1) >> shift;
-    vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, ticks < UINT32_MAX ? ticks : UINT32_MAX);
+    vmx->look_at = earlier(deadline, now + lag_bound(vcpu));
+    vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, earlier(ticks, UINT32_MAX));
 }
 
 static COLD void run_timers(struct vcpu *vcpu, uint64_t now)
@@ -50,7 +61,7 @@ static void continue_work(struct vcpu *vcpu)
     spinlock_release(&vm->lock);
 }
 
-/* Work is left over: the guest goes on for a moment, takes its interrupts, and comes back. */
+/* Something is left over: the guest goes on for a moment, takes its interrupts, and comes back. */
 static void exit_soon(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
@@ -60,32 +71,38 @@ static void exit_soon(struct vcpu *vcpu)
                ticks >> VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc));
 }
 
-/* Serves what was requested; false: leave the guest. */
+/* Serves what was requested; false: leave the guest. A request that stands when the guest is
+ * entered would hide the next one of its kind, which then makes no kick: so there is none, or the
+ * guest is back soon. */
 static COLD bool serve_requests(struct vcpu *vcpu)
 {
-    for (;;) {
-        uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
-        if (requests & VCPU_REQUEST_STOP)
-            return false;
-        if (requests & VCPU_REQUEST_WORK)
-            continue_work(vcpu);
-        inject_prepare(vcpu);
-        requests = __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED);
-        if (requests & VCPU_REQUEST_STOP)
-            continue;
-        if (requests & VCPU_REQUEST_WORK)
-            exit_soon(vcpu);
-        return true;
+    uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    if (requests & VCPU_REQUEST_STOP)
+        return false;
+    if (requests & VCPU_REQUEST_WORK) {
+        continue_work(vcpu);
+        /* What it raised is looked for anyway. */
+        __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
     }
+    inject_prepare(vcpu);
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) != 0)
+        exit_soon(vcpu);
+    return true;
+}
+
+static COLD void look_at_time(struct vcpu *vcpu, uint64_t now)
+{
+    if (now >= vcpu->timers.next)
+        run_timers(vcpu, now);
+    arm_preemption_timer(vcpu, now);
 }
 
 bool run_prepare_entry(struct vcpu *vcpu)
 {
+    const struct vmx_vcpu *vmx = vmx_of(vcpu);
     uint64_t now = hw_rdtsc();
-    if (__builtin_expect(now >= vcpu->timers.next, 0))
-        run_timers(vcpu, now);
-    if (__builtin_expect(vcpu->timers.next != vmx_of(vcpu)->armed, 0))
-        arm_preemption_timer(vcpu, now);
+    if (__builtin_expect(now >= vmx->look_at || vcpu->timers.next != vmx->armed, 0))
+        look_at_time(vcpu, now);
     /* A halted vCPU is put back into HLT at every entry: some processors save the activity state of
      * an exit that an external interrupt causes as active. */
     if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 && !vcpu->events.next.valid &&

@@ -47,6 +47,7 @@ struct vmx_vcpu {
     uint32_t primary;        /* processor-based controls as the VMCS has them */
     uint32_t entry_controls; /* VM-entry controls as the VMCS has them */
     uint64_t armed;          /* the deadline that the preemption timer runs for */
+    uint64_t look_at;        /* when to set it anew: at that deadline, or earlier */
     uint64_t cr0_fixed;      /* bits of CR0 that the guest cannot change */
     uint64_t cr4_allowed;    /* bits of CR4 that the guest may set */
     uint64_t xcr0_allowed;   /* bits of XCR0 that the guest may set; 0: no XSAVE */
