@@ -239,6 +239,12 @@ void host_uart_enable_transmit_interrupt(struct host_uart *uart, bool enable)
     write(uart, REG_IER, uart->interrupts);
 }
 
+void host_uart_interrupt_again(struct host_uart *uart)
+{
+    write(uart, REG_IER, 0);
+    write(uart, REG_IER, uart->interrupts);
+}
+
 bool host_uart_interrupt_pending(struct host_uart *uart)
 {
     return !(read(uart, REG_IIR) & IIR_NONE);

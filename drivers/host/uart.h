@@ -56,6 +56,8 @@ void host_uart_enable_transmit_interrupt(struct host_uart *uart, bool enable);
 /* Reads the interrupt identification: whether the UART still asks for something. An edge-triggered
  * interrupt comes again only after it has said no. */
 bool host_uart_interrupt_pending(struct host_uart *uart);
+/* Gives up on that: what the UART asks for makes a new edge. */
+void host_uart_interrupt_again(struct host_uart *uart);
 
 /* A sink for log_add_sink. Its writer takes no lock in a panic. */
 struct log_sink host_uart_log_sink(struct host_uart *uart);

@@ -100,13 +100,17 @@ void serial_line_interrupt(void *context)
 {
     struct serial_line *line = context;
     spinlock_acquire(&line->lock);
-    /* Bounded: a UART that never stops asking must not hold the processor. */
-    for (unsigned i = 0; i < INTERRUPT_ROUNDS; i++) {
+    /* Bounded: a UART that never stops asking, as one without a line behind it whose transmitter is
+     * always empty, must not hold the processor. */
+    unsigned rounds = 0;
+    do {
+        if (rounds++ == INTERRUPT_ROUNDS) {
+            host_uart_interrupt_again(line->uart);
+            break;
+        }
         host_uart_receive(line->uart);
         push(line);
-        if (!host_uart_interrupt_pending(line->uart))
-            break;
-    }
+    } while (host_uart_interrupt_pending(line->uart));
     bool has_room = line->was_full && line->head - line->tail < SERIAL_LINE_SIZE / 2;
     if (has_room)
         line->was_full = false;
