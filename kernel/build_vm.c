@@ -318,6 +318,8 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
         status = init_vmx(guest);
     if (status == STATUS_OK)
         monitor->guest[monitor->guests++] = guest;
+    else if (monitor->mux.count > monitor->guests)
+        mux_remove_last(&monitor->mux); /* nothing typed may reach half a guest */
     return status;
 }
 

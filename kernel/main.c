@@ -89,9 +89,10 @@ static void reset_guest(void *context, unsigned number)
 static void power_off_all(void *context)
 {
     struct monitor *self = context;
+    self->powers_off = true;
     for (uint32_t i = 0; i < self->guests; i++)
         vm_stop(&self->guest[i]->vm, VM_KILLED, 0);
-    if (self->running == 0)
+    if (__atomic_load_n(&self->running, __ATOMIC_SEQ_CST) == 0)
         power_off(&self->machine->power);
 }
 
@@ -206,6 +207,8 @@ void monitor_finish(struct monitor *self)
     mux_message(&self->mux, line, (size_t)length);
     if (self->has_line)
         serial_line_drain(&self->line);
+    if (self->powers_off)
+        power_off(&self->machine->power);
     switch (self->config.on_idle) {
     case CONFIG_IDLE_POWEROFF:
         power_off(&self->machine->power);
@@ -235,8 +238,10 @@ static void start_guests(struct monitor *self)
         struct guest *guest = self->guest[i];
         if (guest->processor == 0)
             mine = guest;
-        else if (smp_run(guest->processor, guest_run, guest) != STATUS_OK)
+        else if (smp_run(guest->processor, guest_run, guest) != STATUS_OK) {
             vm_stop(&guest->vm, VM_STOPPED, 0);
+            guest_run(guest); /* does no more than report it */
+        }
     }
     if (mine != NULL)
         guest_run(mine);

@@ -44,6 +44,7 @@ struct monitor {
     uint32_t guests;
     uint32_t running; /* guests whose result is still out; atomic */
     int exit_code;    /* the first that is not 0; atomic */
+    bool powers_off;  /* the user wants it, whatever on-idle says */
 };
 
 /* build_vm.c: makes the guest that config describes, to run on processor. Logs what fails, with

@@ -28,6 +28,15 @@ struct mux_guest *mux_add(struct mux *mux, const char *name, void (*input_ready)
     return guest;
 }
 
+void mux_remove_last(struct mux *mux)
+{
+    if (mux->count == 0)
+        return;
+    mux->count--;
+    if (mux->focus >= mux->count)
+        mux->focus = 0;
+}
+
 /* Everything that reaches the line passes here, so that the column is known. */
 static void emit(struct mux *mux, const char *bytes, size_t count)
 {

@@ -74,6 +74,9 @@ void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_com
 struct mux_guest *mux_add(struct mux *mux, const char *name, void (*input_ready)(void *context),
                           void *context);
 
+/* Takes the last mux_add back: that guest came to nothing. */
+void mux_remove_last(struct mux *mux);
+
 /* A byte that the guest sent; matches struct byte_sink's put (context is the mux_guest). */
 bool mux_put(void *guest, uint8_t byte);
 

@@ -163,6 +163,24 @@ static void keys_without_guests_do_no_harm(void)
     CHECK_EQ(resets, 0);
 }
 
+static void removed_guest_gets_nothing(void)
+{
+    struct mux_guest *guest = start(2);
+    uint8_t byte;
+    type("\x01"
+         "c");
+    mux_remove_last(&mux);
+    type("k\x01r");
+    CHECK(!mux_has_input(&guest[1]));
+    CHECK(mux_take_input(&guest[0], &byte) && byte == 'k');
+    CHECK_EQ(reset_number, 0);
+    mux_remove_last(&mux);
+    mux_remove_last(&mux);
+    type("k\x01r");
+    CHECK_EQ(ready, 1);
+    CHECK_EQ(resets, 1);
+}
+
 TEST_MAIN({"focus_passes_through", focus_passes_through},
           {"others_show_whole_lines", others_show_whole_lines},
           {"long_lines_are_cut_not_lost", long_lines_are_cut_not_lost},
@@ -170,4 +188,5 @@ TEST_MAIN({"focus_passes_through", focus_passes_through},
           {"typing_reaches_the_focus", typing_reaches_the_focus},
           {"escape_reaches_the_monitor", escape_reaches_the_monitor},
           {"full_input_is_counted", full_input_is_counted},
-          {"keys_without_guests_do_no_harm", keys_without_guests_do_no_harm})
+          {"keys_without_guests_do_no_harm", keys_without_guests_do_no_harm},
+          {"removed_guest_gets_nothing", removed_guest_gets_nothing})
