@@ -21,11 +21,11 @@ static void request_all(struct vm *vm)
 
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code)
 {
-    uint32_t running = VM_RUNNING;
-    vm->code = vm->outcome == VM_RUNNING ? code : vm->code;
-    if (__atomic_compare_exchange_n(&vm->outcome, &running, outcome, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST))
-        request_all(vm);
+    if (__atomic_exchange_n(&vm->is_ending, true, __ATOMIC_SEQ_CST))
+        return;
+    vm->code = code;
+    __atomic_store_n(&vm->outcome, outcome, __ATOMIC_SEQ_CST);
+    request_all(vm);
 }
 
 void vm_reset(struct vm *vm)

@@ -38,8 +38,9 @@ struct vm {
     struct log_budget log;
     struct vcpu *vcpu[VM_VCPUS_MAX];
     uint32_t vcpu_count;
-    uint32_t outcome; /* enum vm_outcome; atomic */
-    uint32_t code;
+    uint32_t outcome;    /* enum vm_outcome; atomic */
+    uint32_t code;       /* valid with the outcome */
+    bool is_ending;      /* outcome and code are somebody's to write; atomic */
     bool reset_pending;  /* set by vm_request_reset, served by the VM's runner */
     bool stops_at_reset; /* on-reset = stop */
     /* Makes a vCPU that is in the guest on another processor leave it. Any context. */

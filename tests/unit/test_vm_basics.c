@@ -3,6 +3,7 @@
 #include "kernel/vm/bus.h"
 #include "kernel/vm/guest_mem.h"
 #include "kernel/vm/timers.h"
+#include "kernel/vm/vm.h"
 #include "tests/check.h"
 
 struct recorder {
@@ -151,9 +152,70 @@ static void ratios_do_not_drift(void)
     CHECK_EQ(ratio_apply(ratio_make(50000000, 50000000), 12345), 12345);
 }
 
+static unsigned kicks;
+
+static void count_kick(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    kicks++;
+}
+
+static void first_outcome_stands(void)
+{
+    struct vcpu vcpu = {0};
+    struct vm vm = {.vcpu = {&vcpu}, .vcpu_count = 1, .kick = count_kick};
+    vcpu.vm = &vm;
+    kicks = 0;
+    vm_stop(&vm, VM_DEBUG_EXIT, 5);
+    vm_stop(&vm, VM_POWEROFF, 0);
+    vm_stop(&vm, VM_DEBUG_EXIT, 0);
+    CHECK_EQ(vm.outcome, VM_DEBUG_EXIT);
+    CHECK_EQ(vm.code, 5);
+    CHECK_EQ(vcpu.requests, VCPU_REQUEST_STOP);
+    CHECK_EQ(kicks, 1);
+    CHECK_EQ(vm_exit_code(vm.outcome, vm.code), 11);
+    CHECK_EQ(vm_exit_code(VM_POWEROFF, 0), 0);
+    CHECK_EQ(vm_exit_code(VM_DEBUG_EXIT, 0), 0);
+    CHECK_EQ(vm_exit_code(VM_KILLED, 0), 1);
+}
+
+static void resets_obey_the_configuration(void)
+{
+    struct vcpu vcpu = {0};
+    struct vm vm = {.vcpu = {&vcpu}, .vcpu_count = 1, .kick = count_kick};
+    vcpu.vm = &vm;
+    vm_request_reset(&vm, VM_TRIPLE_FAULT);
+    CHECK(vm.reset_pending && vm.outcome == VM_RUNNING);
+    vm.reset_pending = false;
+    vm.stops_at_reset = true;
+    vm_request_reset(&vm, VM_TRIPLE_FAULT);
+    CHECK(!vm.reset_pending && vm.outcome == VM_TRIPLE_FAULT);
+    vm_reset(&vm);
+    CHECK(vm.reset_pending);
+}
+
+static void standing_request_makes_no_kick(void)
+{
+    struct vcpu vcpu = {0};
+    struct vm vm = {.vcpu = {&vcpu}, .vcpu_count = 1, .kick = count_kick};
+    vcpu.vm = &vm;
+    kicks = 0;
+    vcpu_request(&vcpu, VCPU_REQUEST_EVENT);
+    vcpu_request(&vcpu, VCPU_REQUEST_EVENT);
+    CHECK_EQ(kicks, 1);
+    vcpu_request(&vcpu, VCPU_REQUEST_WORK);
+    CHECK_EQ(kicks, 2);
+    vcpu_raise_nmi(&vcpu);
+    CHECK_EQ(kicks, 2);
+    CHECK(vcpu.events.nmi_pending);
+}
+
 TEST_MAIN({"bus_dispatches", bus_dispatches}, {"bus_fills_up", bus_fills_up},
           {"timers_fire_in_order", timers_fire_in_order},
           {"timer_that_arms_itself_in_the_past_is_bounded",
            timer_that_arms_itself_in_the_past_is_bounded},
           {"guest_memory_has_borders", guest_memory_has_borders},
-          {"ratios_do_not_drift", ratios_do_not_drift})
+          {"ratios_do_not_drift", ratios_do_not_drift},
+          {"first_outcome_stands", first_outcome_stands},
+          {"resets_obey_the_configuration", resets_obey_the_configuration},
+          {"standing_request_makes_no_kick", standing_request_makes_no_kick})
