@@ -1,0 +1,227 @@
+/* The SDM's rules for a VM entry: a VMCS that breaks none, and one broken rule at a time. */
+#include "kernel/vm/cpu_mode.h"
+#include "tests/check.h"
+#include "vmx/entry_check.h"
+
+#define MAXPHYADDR 40
+
+static uint64_t fields[0x8000];
+
+struct report {
+    unsigned count;
+    enum vmcs_field field;
+    uint64_t value;
+};
+
+static uint64_t read_field(void *context, enum vmcs_field field)
+{
+    (void)context;
+    return fields[field];
+}
+
+static void note(void *context, enum vmcs_field field, uint64_t value, const char *rule)
+{
+    struct report *report = context;
+    CHECK(rule[0] != '\0');
+    if (report->count++ == 0) {
+        report->field = field;
+        report->value = value;
+    }
+}
+
+/* A processor that allows everything, with the default-1 bits of the architecture. */
+static const struct vmx_capabilities capabilities = {
+    .control = {0xffffffff00000016, 0xffffffff0401e172, 0xffffffff00000000, 0xffffffff00036dff,
+                0xffffffff000011ff},
+    .cr0_fixed0 = 0x80000021,
+    .cr0_fixed1 = 0xffffffff,
+    .cr4_fixed0 = 0x2000,
+    .cr4_fixed1 = 0x3767ff,
+    .ept_vpid = ~0ull,
+};
+
+static struct report check(void)
+{
+    struct report report = {0};
+    struct entry_check_ports ports = {read_field, note, &report};
+    unsigned broken = entry_check(&capabilities, MAXPHYADDR, &ports);
+    CHECK_EQ(broken, report.count);
+    return report;
+}
+
+#define FIELD_OF(first, number) (VMCS_GUEST_ES_##first + 2 * (number))
+
+static void set_segment(unsigned number, uint64_t selector, uint64_t access, uint64_t limit)
+{
+    fields[FIELD_OF(SELECTOR, number)] = selector;
+    fields[FIELD_OF(ACCESS_RIGHTS, number)] = access;
+    fields[FIELD_OF(LIMIT, number)] = limit;
+    fields[FIELD_OF(BASE, number)] = 0;
+}
+
+static void make_host_and_controls(void)
+{
+    memset(fields, 0, sizeof(fields));
+    fields[VMCS_PIN_BASED_CONTROLS] = 0x16 | CONTROL_NMI_EXITING | CONTROL_VIRTUAL_NMIS;
+    fields[VMCS_PROCESSOR_BASED_CONTROLS] = 0x0401e172 | (uint32_t)CONTROL_USE_IO_BITMAPS |
+                                            (uint32_t)CONTROL_ACTIVATE_SECONDARY_CONTROLS;
+    fields[VMCS_SECONDARY_PROCESSOR_BASED_CONTROLS] =
+        CONTROL_ENABLE_EPT | CONTROL_UNRESTRICTED_GUEST | CONTROL_ENABLE_VPID;
+    fields[VMCS_VM_EXIT_CONTROLS] = 0x36dff | CONTROL_HOST_ADDRESS_SPACE_SIZE;
+    fields[VMCS_VM_ENTRY_CONTROLS] = 0x11ff | CONTROL_IA32E_MODE_GUEST;
+    fields[VMCS_VPID] = 1;
+    fields[VMCS_EPT_POINTER] = 0x1000 | 6 | 3 << 3;
+    fields[VMCS_HOST_CR0] = 0x80010033;
+    fields[VMCS_HOST_CR4] = 0x2620 | CR4_PAE;
+    fields[VMCS_HOST_CS_SELECTOR] = 8;
+    fields[VMCS_HOST_SS_SELECTOR] = 16;
+    fields[VMCS_HOST_TR_SELECTOR] = 24;
+    fields[VMCS_HOST_RIP] = 0xffffffff80000000;
+    fields[VMCS_HOST_IA32_EFER] = EFER_LME | EFER_LMA | EFER_NXE;
+}
+
+static void make_64bit_guest(void)
+{
+    make_host_and_controls();
+    fields[VMCS_GUEST_CR0] = 0x80010033;
+    fields[VMCS_GUEST_CR4] = CR4_PAE | CR4_VMXE;
+    fields[VMCS_GUEST_IA32_EFER] = EFER_LME | EFER_LMA;
+    fields[VMCS_GUEST_IA32_PAT] = 0x0007040600070406;
+    fields[VMCS_GUEST_RFLAGS] = 2;
+    fields[VMCS_GUEST_RIP] = 0xffffffff81000000;
+    fields[VMCS_VMCS_LINK_POINTER] = ~0ull;
+    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+        set_segment(i, 16, 0xc093, 0xffffffff);
+    set_segment(SEG_CS, 8, 0xa09b, 0xffffffff);
+    set_segment(SEG_LDTR, 0, 0x10000, 0);
+    set_segment(SEG_TR, 24, 0x8b, 0x67);
+}
+
+static void make_real_mode_guest(void)
+{
+    make_64bit_guest();
+    fields[VMCS_VM_ENTRY_CONTROLS] &= ~(uint64_t)CONTROL_IA32E_MODE_GUEST;
+    fields[VMCS_GUEST_CR0] = 0x20 | CR0_ET;
+    fields[VMCS_GUEST_CR4] = CR4_VMXE;
+    fields[VMCS_GUEST_IA32_EFER] = 0;
+    fields[VMCS_GUEST_RIP] = 0xfff0;
+    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+        set_segment(i, 0, 0x93, 0xffff);
+}
+
+static void correct_states_break_nothing(void)
+{
+    make_64bit_guest();
+    CHECK_EQ(check().count, 0);
+    make_real_mode_guest();
+    CHECK_EQ(check().count, 0);
+    make_64bit_guest();
+    fields[VMCS_VM_ENTRY_INTERRUPTION_INFORMATION] = 0x80000b0e;
+    CHECK_EQ(check().count, 0);
+}
+
+/* One change to the 64-bit guest, and the field that is to blame. */
+static const struct {
+    enum vmcs_field change;
+    uint64_t value;
+    enum vmcs_field blamed;
+} broken_rules[] = {
+    {VMCS_PIN_BASED_CONTROLS, 0, VMCS_PIN_BASED_CONTROLS},
+    {VMCS_VM_EXIT_CONTROLS, 0x200, VMCS_VM_EXIT_CONTROLS},
+    {VMCS_CR3_TARGET_COUNT, 5, VMCS_CR3_TARGET_COUNT},
+    {VMCS_IO_BITMAP_A, 0x1001, VMCS_IO_BITMAP_A},
+    {VMCS_IO_BITMAP_B, 1ull << MAXPHYADDR, VMCS_IO_BITMAP_B},
+    {VMCS_VPID, 0, VMCS_VPID},
+    {VMCS_EPT_POINTER, 0x1000 | 5 | 3 << 3, VMCS_EPT_POINTER},
+    {VMCS_EPT_POINTER, 0x1000 | 6, VMCS_EPT_POINTER},
+    {VMCS_EPT_POINTER, 0x1000 | 6 | 3 << 3 | 1 << 8, VMCS_EPT_POINTER},
+    {VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, 0x80000100, VMCS_VM_ENTRY_INTERRUPTION_INFORMATION},
+    {VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, 0x80000203, VMCS_VM_ENTRY_INTERRUPTION_INFORMATION},
+    {VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, 0x80000320, VMCS_VM_ENTRY_INTERRUPTION_INFORMATION},
+    {VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, 0x8000030d, VMCS_VM_ENTRY_INTERRUPTION_INFORMATION},
+    {VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, 0x80000030, VMCS_GUEST_INTERRUPTIBILITY_STATE},
+    {VMCS_HOST_CR0, 0x10033, VMCS_HOST_CR0},
+    {VMCS_HOST_CR4, CR4_PAE, VMCS_HOST_CR4},
+    {VMCS_HOST_CR3, 1ull << MAXPHYADDR, VMCS_HOST_CR3},
+    {VMCS_HOST_RIP, 1ull << 47, VMCS_HOST_RIP},
+    {VMCS_HOST_GS_BASE, 1ull << 63, VMCS_HOST_GS_BASE},
+    {VMCS_HOST_CS_SELECTOR, 0, VMCS_HOST_CS_SELECTOR},
+    {VMCS_HOST_SS_SELECTOR, 19, VMCS_HOST_SS_SELECTOR},
+    {VMCS_HOST_TR_SELECTOR, 0, VMCS_HOST_TR_SELECTOR},
+    {VMCS_HOST_IA32_EFER, EFER_LME, VMCS_HOST_IA32_EFER},
+    {VMCS_GUEST_CR0, 0x80010032, VMCS_GUEST_CR0},
+    {VMCS_GUEST_CR4, CR4_PAE, VMCS_GUEST_CR4},
+    {VMCS_GUEST_CR3, 1ull << MAXPHYADDR, VMCS_GUEST_CR3},
+    {VMCS_GUEST_DR7, 1ull << 32, VMCS_GUEST_DR7},
+    {VMCS_GUEST_IA32_SYSENTER_EIP, 1ull << 47, VMCS_GUEST_IA32_SYSENTER_EIP},
+    {VMCS_GUEST_IA32_PAT, 2, VMCS_GUEST_IA32_PAT},
+    {VMCS_GUEST_IA32_PAT, 0x40, VMCS_GUEST_IA32_PAT},
+    {VMCS_GUEST_IA32_EFER, EFER_LME, VMCS_GUEST_IA32_EFER},
+    {VMCS_GUEST_IA32_EFER, EFER_LME | EFER_LMA | 2, VMCS_GUEST_IA32_EFER},
+    {VMCS_GUEST_CS_ACCESS_RIGHTS, 0xe09b, VMCS_GUEST_CS_ACCESS_RIGHTS},
+    {VMCS_GUEST_CS_ACCESS_RIGHTS, 0xa092, VMCS_GUEST_CS_ACCESS_RIGHTS},
+    {VMCS_GUEST_SS_ACCESS_RIGHTS, 0xc091, VMCS_GUEST_SS_ACCESS_RIGHTS},
+    {VMCS_GUEST_DS_ACCESS_RIGHTS, 0xc013, VMCS_GUEST_DS_ACCESS_RIGHTS},
+    {VMCS_GUEST_ES_LIMIT, 0x1000, VMCS_GUEST_ES_LIMIT},
+    {VMCS_GUEST_FS_BASE, 1ull << 47, VMCS_GUEST_FS_BASE},
+    {VMCS_GUEST_DS_BASE, 1ull << 32, VMCS_GUEST_DS_BASE},
+    {VMCS_GUEST_TR_ACCESS_RIGHTS, 0x10000, VMCS_GUEST_TR_ACCESS_RIGHTS},
+    {VMCS_GUEST_TR_SELECTOR, 4, VMCS_GUEST_TR_SELECTOR},
+    {VMCS_GUEST_LDTR_ACCESS_RIGHTS, 0x8b, VMCS_GUEST_LDTR_ACCESS_RIGHTS},
+    {VMCS_GUEST_GDTR_LIMIT, 0x10000, VMCS_GUEST_GDTR_LIMIT},
+    {VMCS_GUEST_IDTR_BASE, 1ull << 47, VMCS_GUEST_IDTR_BASE},
+    {VMCS_GUEST_RIP, 1ull << 47, VMCS_GUEST_RIP},
+    {VMCS_GUEST_RFLAGS, 0, VMCS_GUEST_RFLAGS},
+    {VMCS_GUEST_RFLAGS, 2 | 1 << 15, VMCS_GUEST_RFLAGS},
+    {VMCS_GUEST_ACTIVITY_STATE, 4, VMCS_GUEST_ACTIVITY_STATE},
+    {VMCS_GUEST_INTERRUPTIBILITY_STATE, 1, VMCS_GUEST_INTERRUPTIBILITY_STATE},
+    {VMCS_GUEST_INTERRUPTIBILITY_STATE, 1 << 5, VMCS_GUEST_INTERRUPTIBILITY_STATE},
+    {VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, 1 << 5, VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS},
+    {VMCS_VMCS_LINK_POINTER, 1, VMCS_VMCS_LINK_POINTER},
+};
+
+static void each_broken_rule_is_named(void)
+{
+    for (size_t i = 0; i < sizeof(broken_rules) / sizeof(broken_rules[0]); i++) {
+        make_64bit_guest();
+        fields[broken_rules[i].change] = broken_rules[i].value;
+        struct report report = check();
+        if (report.count == 0 || report.field != broken_rules[i].blamed)
+            printf("# rule %zu: %s = 0x%" PRIx64 "\n", i, vmcs_field_name(broken_rules[i].change),
+                   broken_rules[i].value);
+        CHECK(report.count > 0);
+        CHECK_EQ(report.field, broken_rules[i].blamed);
+        CHECK_EQ(report.value, fields[broken_rules[i].blamed]);
+    }
+}
+
+static void virtual_8086_segments_are_fixed(void)
+{
+    make_real_mode_guest();
+    fields[VMCS_GUEST_CR0] |= CR0_PE;
+    fields[VMCS_GUEST_RFLAGS] |= RFLAGS_VM;
+    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+        set_segment(i, 0, 0xf3, 0xffff);
+    CHECK_EQ(check().count, 0);
+    fields[VMCS_GUEST_SS_BASE] = 0x10;
+    CHECK_EQ(check().field, VMCS_GUEST_SS_BASE);
+}
+
+static void pae_pdptes_are_checked(void)
+{
+    make_real_mode_guest();
+    fields[VMCS_GUEST_CR0] |= CR0_PE | CR0_PG;
+    fields[VMCS_GUEST_CR4] |= CR4_PAE;
+    set_segment(SEG_CS, 8, 0xc09b, 0xffffffff);
+    fields[VMCS_GUEST_PDPTE2] = 0x2001;
+    CHECK_EQ(check().count, 0);
+    fields[VMCS_GUEST_PDPTE2] = 0x2003;
+    CHECK_EQ(check().field, VMCS_GUEST_PDPTE2);
+    fields[VMCS_GUEST_PDPTE2] = 2; /* not present: anything goes */
+    CHECK_EQ(check().count, 0);
+}
+
+TEST_MAIN({"correct_states_break_nothing", correct_states_break_nothing},
+          {"each_broken_rule_is_named", each_broken_rule_is_named},
+          {"virtual_8086_segments_are_fixed", virtual_8086_segments_are_fixed},
+          {"pae_pdptes_are_checked", pae_pdptes_are_checked})
