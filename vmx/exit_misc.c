@@ -142,12 +142,14 @@ enum verdict exit_entry_failure(struct vcpu *vcpu, struct vmx_exit *exit)
 enum verdict exit_cpuid(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     (void)exit;
-    struct cpuid_result result;
-    cpuid_lookup(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX], (uint32_t)vcpu->gpr[GPR_RCX], &result);
-    vcpu->gpr[GPR_RAX] = result.eax;
-    vcpu->gpr[GPR_RBX] = result.ebx;
-    vcpu->gpr[GPR_RCX] = result.ecx;
-    vcpu->gpr[GPR_RDX] = result.edx;
+    uint64_t *gpr = vcpu->gpr;
+    struct cpuid_result scratch;
+    const struct cpuid_result *result =
+        cpuid_find(&vcpu->cpuid, (uint32_t)gpr[GPR_RAX], (uint32_t)gpr[GPR_RCX], &scratch);
+    gpr[GPR_RAX] = result->eax;
+    gpr[GPR_RBX] = result->ebx;
+    gpr[GPR_RCX] = result->ecx;
+    gpr[GPR_RDX] = result->edx;
     return ADVANCE;
 }
 

@@ -85,11 +85,11 @@ static void lay_out(struct cpuid_table *table)
     static const uint32_t highest[] = {CPUID_MAX_BASIC, CPUID_MAX_HYPERVISOR, CPUID_MAX_EXTENDED};
     for (size_t i = 0; i < ARRAY_SIZE(highest); i++)
         for (uint32_t leaf = highest[i] & MASK(31, 30); leaf <= highest[i]; leaf++)
-            *leaf_row(table, leaf) = (struct cpuid_leaf){0, 1, false};
+            *leaf_row(table, leaf) = (struct cpuid_leaf){0, 0, 1};
     uint8_t next = 1;
     for (size_t i = 0; i < ARRAY_SIZE(layout); i++) {
         *leaf_row(table, layout[i].leaf) =
-            (struct cpuid_leaf){next, layout[i].count, layout[i].indexed};
+            (struct cpuid_leaf){layout[i].indexed ? ~0u : 0, next, layout[i].count};
         next = (uint8_t)(next + layout[i].count);
     }
 }

@@ -12,33 +12,27 @@
 #define XSAVE_HEADER_END 576u
 #define XSTATE_FIRST_EXTENDED 2
 
-/* What the fast path does not answer. SDM: CPUID, returned information for invalid leaves. */
-static void lookup_outside(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf,
-                           struct cpuid_result *result)
+/* SDM: CPUID, returned information for invalid leaves. */
+const struct cpuid_result *cpuid_find_outside(const struct cpuid_table *table, uint32_t leaf,
+                                              uint32_t subleaf, struct cpuid_result *scratch)
 {
-    *result = (struct cpuid_result){0};
+    *scratch = (struct cpuid_result){0};
     bool is_listed = (leaf & MASK(29, 0)) < CPUID_LEAVES &&
                      table->leaf[leaf >> 30][leaf & (CPUID_LEAVES - 1)].count != 0;
     if (leaf == LEAF_EXTENDED_TOPOLOGY || leaf == LEAF_V2_EXTENDED_TOPOLOGY) {
-        result->ecx = subleaf & 0xff;
-        result->edx = table->apic_id;
+        scratch->ecx = subleaf & 0xff;
+        scratch->edx = table->apic_id;
     } else if (!is_listed && leaf >> 30 != 1) {
-        cpuid_lookup(table, CPUID_MAX_BASIC, subleaf, result);
+        return cpuid_find(table, CPUID_MAX_BASIC, subleaf, scratch);
     }
+    return scratch;
 }
 
 void cpuid_lookup(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf,
                   struct cpuid_result *result)
 {
-    if ((leaf & MASK(29, 0)) < CPUID_LEAVES) {
-        struct cpuid_leaf row = table->leaf[leaf >> 30][leaf & (CPUID_LEAVES - 1)];
-        uint32_t index = row.indexed ? subleaf : 0;
-        if (index < row.count) {
-            *result = table->entry[row.first + index];
-            return;
-        }
-    }
-    lookup_outside(table, leaf, subleaf, result);
+    struct cpuid_result scratch;
+    *result = *cpuid_find(table, leaf, subleaf, &scratch);
 }
 
 static void set_bit(uint32_t *value, uint64_t bit, bool on)

@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "kernel/core/types.h"
+#include "kernel/core/bits.h"
 
 struct cpuid_result {
     uint32_t eax, ebx, ecx, edx;
@@ -33,13 +33,13 @@ struct cpuid_facts {
 #define CPUID_HYPERVISOR_SIGNATURE "TraprockTrap" /* EBX, ECX, EDX of leaf 0x40000000 */
 
 #define CPUID_ENTRIES_MAX 64
-#define CPUID_LEAVES 32 /* rows in each of the four quarters of the leaf numbers */
-#define CPUID_XSTATES 8 /* state components that a guest may be offered: XCR0 bits 0 to 7 */
+#define CPUID_LEAVES 32u /* rows in each of the four quarters of the leaf numbers, 2 to the 5 */
+#define CPUID_XSTATES 8  /* state components that a guest may be offered: XCR0 bits 0 to 7 */
 
 struct cpuid_leaf {
-    uint8_t first; /* entry of subleaf 0 */
-    uint8_t count; /* subleaves; beyond, see cpuid_lookup */
-    bool indexed;  /* ECX selects a subleaf */
+    uint32_t subleaf_mask; /* all ones where ECX selects a subleaf, else 0 */
+    uint16_t first;        /* entry of subleaf 0 */
+    uint16_t count;        /* subleaves; beyond, see cpuid_find */
 };
 
 struct cpuid_table {
@@ -54,8 +54,26 @@ struct cpuid_table {
 /* Builds the table of a vCPU as after reset: XCR0 1, CR4.OSXSAVE 0, local APIC enabled. */
 void cpuid_build(struct cpuid_table *table, const struct cpuid_facts *facts);
 
-/* The answer to CPUID. A leaf past the highest of its kind is answered as the highest basic leaf,
- * as the processor does; leaves of hypervisors past the highest are zero. */
+/* The rest of cpuid_find. */
+COLD const struct cpuid_result *cpuid_find_outside(const struct cpuid_table *table, uint32_t leaf,
+                                                   uint32_t subleaf, struct cpuid_result *scratch);
+
+/* The answer to CPUID, in the table or in *scratch. A leaf past the highest of its kind is answered
+ * as the highest basic leaf, as the processor does; leaves of hypervisors past the highest are
+ * zero. In the header since it stands on the way of an exit. */
+static inline const struct cpuid_result *cpuid_find(const struct cpuid_table *table, uint32_t leaf,
+                                                    uint32_t subleaf, struct cpuid_result *scratch)
+{
+    if ((leaf & MASK(29, 5)) == 0) {
+        const struct cpuid_leaf *row = &table->leaf[leaf >> 30][leaf & (CPUID_LEAVES - 1)];
+        uint32_t index = subleaf & row->subleaf_mask;
+        if (index < row->count)
+            return &table->entry[row->first + index];
+    }
+    return cpuid_find_outside(table, leaf, subleaf, scratch);
+}
+
+/* The same, copied. */
 void cpuid_lookup(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf,
                   struct cpuid_result *result);
 
