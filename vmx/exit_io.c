@@ -1,4 +1,6 @@
 /* Port I/O. SDM: Exit Qualification for I/O Instructions. */
+#include "kernel/core/hw.h"
+#include "kernel/vm/breakpoint.h"
 #include "vmx/internal.h"
 
 #define IO_IN BIT(3)
@@ -11,19 +13,40 @@ static void complete_in(struct vcpu *vcpu, unsigned size, uint64_t value)
     vcpu->gpr[GPR_RAX] = kept | value;
 }
 
+/* Breakpoints on ports are left to who emulates the access; they trap behind the instruction. */
+static COLD void meet_breakpoints(uint64_t port, unsigned size)
+{
+    uint64_t address[4];
+    if (!(cr_read_cr4() & CR4_DE))
+        return;
+    for (unsigned i = 0; i < ARRAY_SIZE(address); i++)
+        address[i] = hw_read_dr(i);
+    unsigned hits = breakpoint_match_io(address, vmcs_read(VMCS_GUEST_DR7), port, size);
+    if (hits != 0)
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+                   vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_ENABLED | hits);
+}
+
 enum verdict exit_io(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t qualification = exit->qualification;
-    if (qualification & IO_STRING)
-        return exit_emulate(vcpu, exit);
     unsigned size = (qualification & 7) + 1;
     uint64_t port = bits_get(qualification, 31, 16);
     struct vm *vm = vcpu->vm;
+    bool has_breakpoints = vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES;
+    if (qualification & IO_STRING) {
+        enum verdict verdict = exit_emulate(vcpu, exit);
+        if (verdict == ADVANCE && has_breakpoints)
+            meet_breakpoints(port, size);
+        return verdict;
+    }
     spinlock_acquire(&vm->lock);
     if (qualification & IO_IN)
         complete_in(vcpu, size, bus_read(&vm->bus, BUS_PORT, port, size));
     else
         bus_write(&vm->bus, BUS_PORT, port, size, vcpu->gpr[GPR_RAX]);
     spinlock_release(&vm->lock);
+    if (__builtin_expect(has_breakpoints, 0))
+        meet_breakpoints(port, size);
     return ADVANCE;
 }

@@ -41,7 +41,9 @@ struct vmx_exit {
 #define EVENT_INFORMATION_VALID BIT(31)
 #define EVENT_INFORMATION_ERROR_CODE BIT(11)
 #define EVENT_INFORMATION_NMI_UNBLOCKING BIT(12)
+#define PENDING_DEBUG_ENABLED BIT(12) /* bits 3:0 have a breakpoint that DR7 enables */
 #define PENDING_DEBUG_BS BIT(14)
+#define DR7_ENABLES MASK(7, 0)
 
 /* SDM: IA32_DEBUGCTL MSR. */
 #define DEBUGCTL_LBR BIT(0)
