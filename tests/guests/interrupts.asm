@@ -744,6 +744,27 @@ test_single_step:
 .m1:
     END_STEPPING
     EXPECT_EQ qword [step_rip], .m1, "none right behind MOV SS"
+    TEST "single-step-sti"
+    ; STI's shadow holds interrupts off, not traps
+    STEPPING
+    sti
+.i1: cpuid
+.i2: cli
+.i3:
+    END_STEPPING
+    EXPECT_EQ qword [step_rip], .i1, "right behind STI"
+    EXPECT_EQ qword [step_rip + 8], .i2, "behind CPUID"
+    EXPECT_EQ qword [step_rip + 2 * 8], .i3, "behind CLI"
+    TEST "int1-behind-mov-ss"
+    mov eax, SEL_DATA
+    STEPPING
+    mov ss, eax
+    db 0xf1
+.n1: nop
+.n2:
+    END_STEPPING
+    EXPECT_EQ qword [step_rip], .n1, "behind INT1"
+    EXPECT_EQ qword [step_rip + 8], .n2, "behind NOP"
     TEST "breakpoint-io"
     mov rax, cr4
     or eax, CR4_DE
