@@ -241,13 +241,7 @@ static void start_hvc_lines(struct guest *guest)
         struct hvc_line *line = &guest->hvc_line[i];
         if (guest->config->hvc[i].loop)
             continue;
-        enum status status = machine_route_isa(guest->monitor->machine, line->uart.irq,
-                                               serial_line_interrupt, &line->line);
-        if (status == STATUS_OK)
-            serial_line_start(&line->line);
-        else
-            log_warn("%s: hvc: the UART at port 0x%x has no interrupt (%s): its input is not seen",
-                     guest->vm.name, guest->config->hvc[i].port, status_text(status));
+        monitor_start_line(guest->monitor, &line->line);
     }
 }
 

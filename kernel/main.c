@@ -10,6 +10,9 @@
 #include "kernel/core/time.h"
 #include "kernel/monitor.h"
 
+/* A 16-byte FIFO fills in 1.4 ms at 115200 baud. */
+#define POLLS_PER_SECOND 1000
+
 /* The only instances; everything gets them, or a part of them, as an argument. */
 static struct machine machine;
 static struct monitor monitor;
@@ -96,6 +99,33 @@ static void power_off_all(void *context)
         power_off(&self->machine->power);
 }
 
+static void poll_lines(void *context)
+{
+    struct monitor *self = context;
+    host_lapic_timer_arm(&self->machine->lapic, time_now() + time_tsc_hz() / POLLS_PER_SECOND);
+    for (uint32_t i = 0; i < self->polled_count; i++)
+        serial_line_interrupt(self->polled[i]);
+}
+
+void monitor_start_line(struct monitor *self, struct serial_line *line)
+{
+    enum status status =
+        machine_route_isa(self->machine, line->uart->irq, serial_line_interrupt, line);
+    if (status == STATUS_OK) {
+        serial_line_start(line);
+    } else if (self->polled_count == MONITOR_POLLED_MAX) {
+        log_warn("too many UARTs without an interrupt: input at port 0x%x is not seen",
+                 line->uart->port);
+    } else {
+        log_info("the UART at port 0x%x has no interrupt that is known (%s): it is polled",
+                 line->uart->port, status_text(status));
+        self->polled[self->polled_count++] = line;
+        self->machine->lapic.tick = poll_lines;
+        self->machine->lapic.tick_context = self;
+        poll_lines(self);
+    }
+}
+
 static void init_terminal(struct monitor *self)
 {
     struct mux_line line = {write_line, self};
@@ -109,13 +139,7 @@ static void init_terminal(struct monitor *self)
     self->line.context = self;
     struct log_sink sink = {write_log, flush_log, self};
     log_replace_sink(&self->machine->console, &sink);
-    enum status status = machine_route_isa(self->machine, self->machine->console.irq,
-                                           serial_line_interrupt, &self->line);
-    if (status == STATUS_OK)
-        serial_line_start(&self->line);
-    else
-        log_warn("the console's UART has no interrupt (%s): nothing typed there is seen",
-                 status_text(status));
+    monitor_start_line(self, &self->line);
 }
 
 /* ---- Processors ---------------------------------------------------------------------------- */

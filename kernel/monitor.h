@@ -16,6 +16,8 @@
 
 struct monitor;
 
+#define MONITOR_POLLED_MAX 8
+
 /* A guest with everything that it is made of; its pages belong to the VM's owner number. */
 struct guest {
     struct vm vm;
@@ -38,6 +40,8 @@ struct monitor {
     struct mux mux;
     struct serial_line line; /* the console's */
     bool has_line;
+    struct serial_line *polled[MONITOR_POLLED_MAX]; /* lines whose UART has no interrupt */
+    uint32_t polled_count;
     struct vmx_cpu vmx_cpu[CPU_MAX];
     const char *vmx_reason[CPU_MAX]; /* why a processor is not in VMX operation; NULL: it is */
     struct guest *guest[CONFIG_VMS_MAX];
@@ -55,6 +59,10 @@ enum status MUST_CHECK guest_build(struct monitor *monitor, const struct config_
 /* Runs the guest on this processor from loading to its end, reports, and, when it was the last one,
  * ends the monitor's run. Matches smp_run. */
 void guest_run(void *guest);
+
+/* Connects a line's UART to its interrupt or, where that has none, to a clock by which processor 0
+ * looks after it. Called on processor 0, before the guests run. */
+void monitor_start_line(struct monitor *monitor, struct serial_line *line);
 
 /* Something went wrong that makes the run a failure without a guest's result. */
 void monitor_fail(struct monitor *monitor);

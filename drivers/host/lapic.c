@@ -164,6 +164,13 @@ static void only_wakes(void *context)
     (void)context;
 }
 
+static void on_timer(void *context)
+{
+    const struct host_lapic *lapic = context;
+    if (lapic->tick != NULL)
+        lapic->tick(lapic->tick_context);
+}
+
 static void claim(uint8_t vector, irq_handler *handler, struct host_lapic *lapic)
 {
     enum status status = irq_register(vector, handler, lapic);
@@ -186,7 +193,7 @@ void host_lapic_init(struct host_lapic *lapic)
     }
     claim(IRQ_VECTOR_SPURIOUS, only_wakes, lapic);
     claim(IRQ_VECTOR_ERROR, on_error, lapic);
-    claim(IRQ_VECTOR_TIMER, only_wakes, lapic);
+    claim(IRQ_VECTOR_TIMER, on_timer, lapic);
     irq_set_eoi(end_interrupt, lapic);
     enable(lapic);
 }

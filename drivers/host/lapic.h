@@ -12,6 +12,9 @@
 struct host_lapic {
     volatile uint32_t *registers; /* xAPIC mode; NULL: x2APIC mode */
     bool has_tsc_deadline;
+    /* What the timer's interrupt does besides ending a HLT; NULL: nothing. Set by the owner. */
+    void (*tick)(void *context);
+    void *tick_context;
     uint64_t timer_hz;     /* of the timer at divide 1; 0: not measured */
     struct ratio from_tsc; /* TSC counts to timer counts */
 };
