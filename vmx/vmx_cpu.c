@@ -98,6 +98,9 @@ enum status vmx_cpu_enable(struct vmx_cpu *cpu, struct pages *pages, const char 
     *reason = "VMXON failed: another monitor may be running, or the firmware forbids it";
     if (!vmx_hw_vmxon(cpu->vmxon_region))
         return ERR_UNSUPPORTED;
+    /* Guests have no state in IA32_XSS; were some enabled here, their XSAVES would exit. */
+    if (cpu->controls.word[CONTROL_SECONDARY] & CONTROL_ENABLE_XSAVES)
+        (void)!hw_wrmsr_safe(MSR_IA32_XSS, 0);
     /* Whatever ran here before us may have left translations behind. */
     vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
     if (cpu->controls.word[CONTROL_SECONDARY] & CONTROL_ENABLE_VPID)

@@ -1,20 +1,26 @@
 #include "kernel/console/serial_line.h"
 
 #define INTERRUPT_ROUNDS 16
+/* What a writer waits for at a time while the ring is full: 5 ms, so that input is not lost. */
+#define FORCED_BYTES 64
 
 void serial_line_init(struct serial_line *line, struct host_uart *uart)
 {
     *line = (struct serial_line){.uart = uart};
 }
 
-/* With the lock: empties the ring through the line, which may be stuck but then drops. */
-static void force(struct serial_line *line)
+/* With the lock: sends count bytes of the ring, or what it has, through the line, which may be
+ * stuck but then drops. */
+static void force(struct serial_line *line, uint32_t count)
 {
-    while (line->tail != line->head) {
+    while (line->tail != line->head && count > 0) {
         uint32_t first = line->tail % SERIAL_LINE_SIZE;
         uint32_t run = line->head - line->tail;
         if (run > SERIAL_LINE_SIZE - first)
             run = SERIAL_LINE_SIZE - first;
+        if (run > count)
+            run = count;
+        count -= run;
         host_uart_write(line->uart, &line->ring[first], run);
         line->tail += run;
     }
@@ -35,7 +41,7 @@ static void push(struct serial_line *line)
     }
     bool pending = line->tail != line->head;
     if (pending && !line->has_interrupts)
-        force(line);
+        force(line, UINT32_MAX);
     else if (pending != line->transmitting) {
         line->transmitting = pending;
         host_uart_enable_transmit_interrupt(line->uart, pending);
@@ -70,7 +76,7 @@ void serial_line_write(struct serial_line *line, const void *bytes, size_t count
         next += taken;
         count -= taken;
         if (count > 0)
-            force(line);
+            force(line, FORCED_BYTES);
     }
     if (!line->transmitting)
         push(line);
@@ -80,7 +86,7 @@ void serial_line_write(struct serial_line *line, const void *bytes, size_t count
 void serial_line_drain(struct serial_line *line)
 {
     spinlock_acquire(&line->lock);
-    force(line);
+    force(line, UINT32_MAX);
     spinlock_release(&line->lock);
     host_uart_drain(line->uart);
 }
