@@ -171,16 +171,21 @@ static struct entropy_source find_entropy(struct guest *guest)
     return (struct entropy_source){has_rdrand ? fill_entropy : NULL, guest};
 }
 
+/* Kernels and initrds are read again at each reset of their guest. */
 static unsigned count_users(const struct config *config, const char *file)
 {
     unsigned users = 0;
-    for (uint32_t vm = 0; vm < config->vm_count; vm++)
-        for (uint32_t i = 0; i < config->vm[vm].disk_count; i++)
-            users += strcmp(config->vm[vm].disk[i].file, file) == 0;
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        const struct config_vm *vm = &config->vm[i];
+        users += strcmp(vm->kernel, file) == 0;
+        users += strcmp(vm->initrd, file) == 0;
+        for (uint32_t disk = 0; disk < vm->disk_count; disk++)
+            users += strcmp(vm->disk[disk].file, file) == 0;
+    }
     return users;
 }
 
-/* What one guest writes to a disk is its own, although others may have the same image. */
+/* What one guest writes to a disk is its own, although the image may have other uses. */
 static enum status give_disk(struct guest *guest, const struct config_disk *disk,
                              const struct boot_file *file, uint8_t **image)
 {
