@@ -3,6 +3,7 @@
 
     host.py run --image IMG [--host auto|bochs|qemu|qemu-tcg] [--mem MIB] [--cpus N] [--cpu MODEL]
                 [--timeout S] [--serial-log FILE] [--com2 FILE|tcp:PORT] [--interactive]
+                [--trace FILE]
     host.py which
 
 `qemu` uses KVM where its guests can use VMX, else TCG, which has no VMX. `auto` is QEMU with such a
@@ -41,6 +42,7 @@ EXIT_KILLED = 130
 OVMF = "/usr/share/ovmf/OVMF.fd"
 BOCHS_DEFAULT_CPU = "corei7_skylake_x"
 BOCHS_LOG_MAX = 64 << 20  # a machine that was reset fills the log without end
+BOCHS_TRACE_MAX = 4 << 30  # the same where each VM entry and exit is logged, and much besides
 BOCHS_HOST_MEMORY_MAX = 2048
 GEOMETRY = 16 * 63 * 512
 
@@ -325,8 +327,9 @@ class Machine:
 
     def _check_emulator(self):
         """Ends an emulator that goes on, but can come to nothing."""
+        limit = BOCHS_TRACE_MAX if self.options.trace_cpu else BOCHS_LOG_MAX
         with contextlib.suppress(OSError):
-            if os.path.getsize(os.path.join(self.directory, "bochs.log")) > BOCHS_LOG_MAX:
+            if os.path.getsize(os.path.join(self.directory, "bochs.log")) > limit:
                 self._kill()
         if "KVM internal error" in self._read("output", 4096):
             self._kill()
@@ -526,7 +529,10 @@ def run(arguments):
         sinks.append(log.write)
     machine = Machine(arguments.image, timeout=arguments.timeout, com2=parse_com2(arguments.com2),
                       sinks=sinks, host=arguments.host, memory=arguments.mem, cpus=arguments.cpus,
-                      cpu=arguments.cpu, realtime=arguments.interactive)
+                      cpu=arguments.cpu, realtime=arguments.interactive,
+                      trace_cpu=arguments.trace is not None)
+    if arguments.trace and machine.options.host != "bochs":
+        raise HostError("--trace needs --host bochs")
     with contextlib.ExitStack() as stack:
         stack.callback(log.close if log is not None else lambda: None)
         # A signal must unwind what is below: the terminal, the emulator, the temporary files.
@@ -537,6 +543,8 @@ def run(arguments):
             terminal = stack.enter_context(Terminal(machine))
             threading.Thread(target=terminal.pump, daemon=True).start()
         result = machine.wait()
+        if arguments.trace:
+            shutil.copyfile(os.path.join(machine.directory, "bochs.log"), arguments.trace)
     if arguments.emulator_log:
         with open(arguments.emulator_log, "w", encoding="utf-8") as file:
             file.write(machine.emulator_log)
@@ -560,6 +568,8 @@ def arguments_parse():
     command.add_argument("--timeout", type=int, help="seconds (600; 43200 with --interactive)")
     command.add_argument("--serial-log", help="a file for what COM1 says")
     command.add_argument("--emulator-log", help="a file for what the emulator says")
+    command.add_argument("--trace", metavar="FILE",
+                         help="Bochs: its whole log, with each VM entry and exit of processor 0")
     command.add_argument("--com2", help="FILE for what COM2 says, or tcp:PORT to connect to")
     command.add_argument("--interactive", action="store_true", help="the terminal is COM1")
     command.add_argument("--quiet", action="store_true", help="nothing on standard output")
