@@ -162,7 +162,7 @@ MODELS = {
 }
 
 CASES = [reporting(name) for name in ("hello", "ports", "mmio", "cpuid", "msr", "crs", "modes",
-                                      "interrupts", "timers", "reset")]
+                                      "interrupts", "stepping", "timers", "reset")]
 CASES += [reporting(name, model=model, variant=f"{name}-{short}", skips=skips)
           for short, (model, skips) in MODELS.items() for name in ("interrupts", "msr")]
 CASES += [
