@@ -5,7 +5,7 @@ MONITOR_CC := gcc
 # can put doubles in its place; calls to them cost too much on the way of an exit.
 # No vector registers: they are the guests', also while the monitor runs.
 MONITOR_FLAGS := -std=gnu11 -I. -O2 -g $(WARNINGS) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
-	-mno-red-zone -mgeneral-regs-only -fno-omit-frame-pointer -fno-stack-protector \
+	-mno-red-zone -mgeneral-regs-only -fno-omit-frame-pointer -momit-leaf-frame-pointer -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing -MMD -MP \
 	-flto -fno-fat-lto-objects
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \

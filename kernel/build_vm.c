@@ -332,7 +332,7 @@ static void report_result(struct guest *guest)
     char line[128];
     int length = fmt_format(line, sizeof(line), "traprock: vm %s: %s code=%u\r\n", vm->name,
                             vm_outcome_text(vm->outcome), vm->code);
-    mux_message(&monitor->mux, line, (size_t)length);
+    monitor_say(monitor, line, (size_t)length);
     int code = vm_exit_code(vm->outcome, vm->code), none = 0;
     if (code != 0)
         __atomic_compare_exchange_n(&monitor->exit_code, &none, code, false, __ATOMIC_SEQ_CST,
@@ -346,7 +346,7 @@ static void reset_guest(struct guest *guest)
     struct vm *vm = &guest->vm;
     __atomic_store_n(&vm->reset_pending, false, __ATOMIC_SEQ_CST);
     guest->resets++;
-    log_info("%s: reset", vm->name);
+    log_debug("%s: reset", vm->name);
     spinlock_acquire(&vm->lock);
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
         vm->vcpu[i]->tsc_offset = 0 - hw_rdtsc();

@@ -78,7 +78,7 @@ static void show_status(void *context)
             "traprock: %c %-16s %-12s processor %u, %llu MiB, %llu exits, %llu resets\r\n",
             i == self->mux.focus ? '*' : ' ', guest->vm.name, state_text(guest), guest->processor,
             (unsigned long long)(guest->config->memory >> 20),
-            (unsigned long long)guest->vcpu[0].exits, (unsigned long long)guest->resets);
+            (unsigned long long)vcpu_exits(&guest->vcpu[0]), (unsigned long long)guest->resets);
         mux_message(&self->mux, line, (size_t)length);
     }
 }
@@ -166,7 +166,8 @@ static void enable_vmx_everywhere(struct monitor *self)
     }
     for (uint32_t i = 0; i < cpu_count(); i++)
         if (self->vmx_reason[i] != NULL)
-            log_error("processor %u runs no guests: %s", i, self->vmx_reason[i]);
+            log_error("processor %u runs no guests; what is wrong, or missing: %s", i,
+                      self->vmx_reason[i]);
 }
 
 static bool is_taken(const struct monitor *self, const uint32_t *processor, uint32_t count,
@@ -218,6 +219,14 @@ static enum status assign_processors(struct monitor *self, uint32_t *processor)
 
 /* ---- The run ------------------------------------------------------------------------------- */
 
+void monitor_say(struct monitor *self, const char *line, size_t length)
+{
+    if (self->has_line)
+        mux_message(&self->mux, line, length);
+    else
+        log_info("%.*s", (int)(length - 2), line);
+}
+
 void monitor_fail(struct monitor *self)
 {
     self->exit_code = 1;
@@ -228,7 +237,7 @@ void monitor_finish(struct monitor *self)
 {
     char line[64];
     int length = fmt_format(line, sizeof(line), "traprock: exit %d\r\n", self->exit_code);
-    mux_message(&self->mux, line, (size_t)length);
+    monitor_say(self, line, (size_t)length);
     if (self->has_line)
         serial_line_drain(&self->line);
     if (self->powers_off)

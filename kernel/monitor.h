@@ -64,6 +64,10 @@ void guest_run(void *guest);
  * looks after it. Called on processor 0, before the guests run. */
 void monitor_start_line(struct monitor *monitor, struct serial_line *line);
 
+/* A line of the protocol with whoever started the machine, ending in CR and LF: to the terminal or,
+ * where there is none, to the log and so to the screen. */
+void monitor_say(struct monitor *monitor, const char *line, size_t length);
+
 /* Something went wrong that makes the run a failure without a guest's result. */
 void monitor_fail(struct monitor *monitor);
 

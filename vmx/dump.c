@@ -8,11 +8,11 @@ typedef unsigned long long ull;
 
 void vmx_log_history(const struct vcpu *vcpu)
 {
-    uint64_t first = vcpu->exits > VCPU_HISTORY ? vcpu->exits - VCPU_HISTORY : 0;
-    log_info("%s vcpu%u: %llu exits; the last ones:", vcpu->vm->name, vcpu->index,
-             (ull)vcpu->exits);
-    for (uint64_t i = first; i < vcpu->exits; i++) {
-        const struct vcpu_history *entry = &vcpu->history[i & (VCPU_HISTORY - 1)];
+    uint64_t exits = vcpu_exits(vcpu);
+    unsigned shown = exits < VCPU_HISTORY ? (unsigned)exits : VCPU_HISTORY;
+    log_info("%s vcpu%u: %llu exits; the last ones:", vcpu->vm->name, vcpu->index, (ull)exits);
+    for (unsigned i = VCPU_HISTORY - shown; i < VCPU_HISTORY; i++) {
+        const struct vcpu_history *entry = &vcpu->history[(vcpu->history_next + i) % VCPU_HISTORY];
         log_info("  %-28s rip %016llx qualification %llx", exit_reason_name(entry->reason),
                  (ull)entry->rip, (ull)entry->qualification);
     }
@@ -66,7 +66,7 @@ void dump_report(struct vcpu *vcpu)
 static uint64_t read_current(void *context, enum vmcs_field field)
 {
     (void)context;
-    return vmcs_read(field);
+    return vmcs_read_optional(field);
 }
 
 static void log_broken(void *context, enum vmcs_field field, uint64_t value, const char *rule)

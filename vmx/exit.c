@@ -5,18 +5,26 @@
 
 static const struct exit_row {
     exit_handler *handle;
-    const char *name;
-    uint32_t reads;
+    uint64_t reads;
 } rows[VCPU_EXIT_REASONS_MAX] = {
-#define EXIT_REASON(number, name, handler, reads) [number] = {handler, #name, reads},
+#define EXIT_REASON(number, name, handler, reads) [number] = {handler, reads},
 #include "vmx/exit_reasons.def"
 #undef EXIT_REASON
 };
 
+/* Apart from the rows, which an exit reads. */
+static const char *const names[VCPU_EXIT_REASONS_MAX] = {
+#define EXIT_REASON(number, name, handler, reads) [number] = #name,
+#include "vmx/exit_reasons.def"
+#undef EXIT_REASON
+};
+
+STATIC_ASSERT(EXIT_REASON_RESERVED_79 == VCPU_EXIT_REASONS_MAX - 1, "every row has a handler");
+
 const char *exit_reason_name(uint32_t reason)
 {
     reason &= 0xffff;
-    return reason < ARRAY_SIZE(rows) && rows[reason].name != NULL ? rows[reason].name : "?";
+    return reason < ARRAY_SIZE(names) ? names[reason] : "?";
 }
 
 enum verdict exit_raise(struct vmx_exit *exit, enum vector vector)
@@ -45,12 +53,13 @@ static COLD uint64_t cross_border(struct vcpu *vcpu, uint64_t rip, uint64_t next
     return rip;
 }
 
-/* SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
+/* Inline in both its places, one of which every emulated instruction passes.
+ * SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
  * flag that was set before it brings a #DB after it. */
-static void advance(struct vcpu *vcpu, const struct vmx_exit *exit)
+static inline __attribute__((always_inline)) void advance(struct vcpu *vcpu,
+                                                          const struct vmx_exit *exit,
+                                                          uint64_t next)
 {
-    uint64_t next = exit->has_next_rip ? exit->next_rip
-                                       : exit->rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH);
     if (__builtin_expect((next ^ exit->rip) >> 32, 0))
         next = cross_border(vcpu, exit->rip, next);
     vmcs_write(VMCS_GUEST_RIP, next);
@@ -60,7 +69,16 @@ static void advance(struct vcpu *vcpu, const struct vmx_exit *exit)
         state_add_single_step();
 }
 
-static COLD void read_snapshot(struct vmx_exit *exit, uint32_t reads)
+static void record(struct vcpu *vcpu, const struct vmx_exit *exit)
+{
+    uint32_t index = vcpu->history_next;
+    vcpu->history_next = (index + 1) % VCPU_HISTORY;
+    vcpu->history[index].rip = exit->rip;
+    vcpu->history[index].reason = exit->reason;
+}
+
+/* What the row asks for; and the qualification into the history, whose newest entry stands. */
+static COLD void read_snapshot(struct vcpu *vcpu, struct vmx_exit *exit, uint64_t reads)
 {
     if (reads & READ_QUALIFICATION)
         exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
@@ -68,14 +86,10 @@ static COLD void read_snapshot(struct vmx_exit *exit, uint32_t reads)
         exit->guest_physical = vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
     if (reads & READ_INTERRUPTION)
         exit->interruption = (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_INFORMATION);
-}
-
-static void record(struct vcpu *vcpu, const struct vmx_exit *exit)
-{
-    struct vcpu_history *entry = &vcpu->history[vcpu->exits++ & (VCPU_HISTORY - 1)];
-    entry->rip = exit->rip;
-    entry->reason = exit->reason;
-    entry->qualification = exit->qualification;
+    vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY].qualification =
+        reads & READ_QUALIFICATION ? exit->qualification : 0;
+    if (reads & READ_VECTORING)
+        inject_collect(vcpu, exit);
 }
 
 static COLD void stop(struct vcpu *vcpu)
@@ -87,8 +101,8 @@ static COLD void stop(struct vcpu *vcpu)
 static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdict verdict)
 {
     switch (verdict) {
-    case ADVANCE:
-    case RETRY:
+    case ADVANCE_TO:
+        advance(vcpu, exit, exit->next_rip);
         return;
     case INJECT:
         if (event_raise(&vcpu->events, &exit->exception) == EVENT_TRIPLE_FAULT)
@@ -96,6 +110,9 @@ static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdic
         return;
     case STOP_VM:
         stop(vcpu);
+        return;
+    case ADVANCE:
+    case RETRY:
         return;
     }
 }
@@ -105,25 +122,16 @@ bool vmx_exit(struct vcpu *vcpu)
     struct vmx_exit exit;
     exit.reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
     exit.rip = vmcs_read(VMCS_GUEST_RIP);
-    exit.has_next_rip = false;
-    exit.qualification = 0;
     uint32_t basic = exit.reason & 0xffff;
-    enum verdict verdict;
-    if (__builtin_expect(basic < ARRAY_SIZE(rows) && rows[basic].handle != NULL, 1)) {
-        const struct exit_row *row = &rows[basic];
-        vcpu->exit_count[basic]++;
-        if (row->reads != 0) {
-            read_snapshot(&exit, row->reads);
-            inject_collect(vcpu, &exit);
-        }
-        record(vcpu, &exit);
-        verdict = row->handle(vcpu, &exit);
-    } else {
-        record(vcpu, &exit);
-        verdict = exit_refuse(vcpu, &exit);
-    }
+    if (__builtin_expect(basic >= ARRAY_SIZE(rows), 0))
+        basic = EXIT_REASON_RESERVED_35; /* refused like every number that the SDM does not have */
+    record(vcpu, &exit);
+    vcpu->exit_count[basic]++;
+    if (rows[basic].reads != 0)
+        read_snapshot(vcpu, &exit, rows[basic].reads);
+    enum verdict verdict = rows[basic].handle(vcpu, &exit);
     if (__builtin_expect(verdict == ADVANCE, 1))
-        advance(vcpu, &exit);
+        advance(vcpu, &exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
     else
         carry_out(vcpu, &exit, verdict);
     return run_prepare_entry(vcpu);

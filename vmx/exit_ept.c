@@ -80,8 +80,7 @@ static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct g
     switch (result) {
     case EMULATE_DONE:
         exit->next_rip = state.rip;
-        exit->has_next_rip = true;
-        return ADVANCE;
+        return ADVANCE_TO;
     case EMULATE_AGAIN:
         /* SDM: REP Prefix: a single step traps after each iteration. */
         if (rflags & RFLAGS_TF && vcpu->gpr[GPR_RCX] != rcx)

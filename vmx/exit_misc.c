@@ -139,17 +139,30 @@ enum verdict exit_entry_failure(struct vcpu *vcpu, struct vmx_exit *exit)
     return STOP_VM;
 }
 
+static void return_cpuid(struct vcpu *vcpu, const struct cpuid_result *result)
+{
+    vcpu->gpr[GPR_RAX] = result->eax;
+    vcpu->gpr[GPR_RBX] = result->ebx;
+    vcpu->gpr[GPR_RCX] = result->ecx;
+    vcpu->gpr[GPR_RDX] = result->edx;
+}
+
+static COLD enum verdict exit_cpuid_outside(struct vcpu *vcpu)
+{
+    struct cpuid_result result;
+    cpuid_lookup(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX], (uint32_t)vcpu->gpr[GPR_RCX], &result);
+    return_cpuid(vcpu, &result);
+    return ADVANCE;
+}
+
 enum verdict exit_cpuid(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     (void)exit;
-    uint64_t *gpr = vcpu->gpr;
-    struct cpuid_result scratch;
     const struct cpuid_result *result =
-        cpuid_find(&vcpu->cpuid, (uint32_t)gpr[GPR_RAX], (uint32_t)gpr[GPR_RCX], &scratch);
-    gpr[GPR_RAX] = result->eax;
-    gpr[GPR_RBX] = result->ebx;
-    gpr[GPR_RCX] = result->ecx;
-    gpr[GPR_RDX] = result->edx;
+        cpuid_find(&vcpu->cpuid, (uint32_t)vcpu->gpr[GPR_RAX], (uint32_t)vcpu->gpr[GPR_RCX]);
+    if (__builtin_expect(result == NULL, 0))
+        return exit_cpuid_outside(vcpu);
+    return_cpuid(vcpu, result);
     return ADVANCE;
 }
 

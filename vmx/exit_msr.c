@@ -50,11 +50,11 @@ static bool write_time(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     return true;
 }
 
-static bool read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+/* What the policy leaves to others. */
+static bool read_elsewhere(struct vcpu *vcpu, enum msr_verdict verdict, uint32_t msr,
+                           uint64_t *value)
 {
-    switch (msr_read(&vcpu->msrs, msr, value)) {
-    case MSR_DONE:
-        return true;
+    switch (verdict) {
     case MSR_TO_MACHINE:
         return hw_rdmsr_safe(msr, value) == STATUS_OK;
     case MSR_TO_BACK_END:
@@ -64,6 +64,7 @@ static bool read(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
         return true;
     case MSR_TO_CONTROLLER:
         return read_controller(vcpu, msr, value);
+    case MSR_DONE:
     case MSR_FAULT:
         break;
     }
@@ -89,13 +90,29 @@ static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     return false;
 }
 
+static void return_msr(struct vcpu *vcpu, uint64_t value)
+{
+    vcpu->gpr[GPR_RAX] = (uint32_t)value;
+    vcpu->gpr[GPR_RDX] = value >> 32;
+}
+
+static COLD enum verdict rdmsr_elsewhere(struct vcpu *vcpu, struct vmx_exit *exit,
+                                         enum msr_verdict verdict)
+{
+    uint64_t value = 0;
+    if (!read_elsewhere(vcpu, verdict, (uint32_t)vcpu->gpr[GPR_RCX], &value))
+        return exit_raise_code(exit, VECTOR_GP, 0);
+    return_msr(vcpu, value);
+    return ADVANCE;
+}
+
 enum verdict exit_rdmsr(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t value;
-    if (!read(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], &value))
-        return exit_raise_code(exit, VECTOR_GP, 0);
-    vcpu->gpr[GPR_RAX] = (uint32_t)value;
-    vcpu->gpr[GPR_RDX] = value >> 32;
+    enum msr_verdict verdict = msr_read(&vcpu->msrs, (uint32_t)vcpu->gpr[GPR_RCX], &value);
+    if (__builtin_expect(verdict != MSR_DONE, 0))
+        return rdmsr_elsewhere(vcpu, exit, verdict);
+    return_msr(vcpu, value);
     return ADVANCE;
 }
 

@@ -1,22 +1,6 @@
 /* Carrying events between vcpu->events and the VMCS. SDM: Event Injection; VM-Exit Information. */
 #include "vmx/internal.h"
 
-/* The reasons after which IDT-vectoring information can be valid. */
-static bool can_interrupt_delivery(uint32_t basic)
-{
-    switch (basic) {
-    case EXIT_REASON_EXCEPTION_OR_NMI:
-    case EXIT_REASON_TASK_SWITCH:
-    case EXIT_REASON_APIC_ACCESS:
-    case EXIT_REASON_EPT_VIOLATION:
-    case EXIT_REASON_EPT_MISCONFIGURATION:
-    case EXIT_REASON_PAGE_MODIFICATION_LOG_FULL:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static void set_nmi_blocking(bool blocked)
 {
     uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
@@ -28,8 +12,6 @@ static void set_nmi_blocking(bool blocked)
 void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
     uint32_t basic = exit->reason & 0xffff;
-    if (!can_interrupt_delivery(basic))
-        return;
     uint64_t information = vmcs_read(VMCS_IDT_VECTORING_INFORMATION);
     if (!(information & EVENT_INFORMATION_VALID)) {
         /* SDM: Information About NMI Unblocking Due to IRET: the IRET will run again. */

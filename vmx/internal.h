@@ -1,6 +1,7 @@
 /* What the files of vmx/ share, and nobody else. */
 #pragma once
 
+#include "kernel/core/hw.h"
 #include "kernel/core/panic.h"
 #include "kernel/vm/vm.h"
 #include "vmx/vmcs.h"
@@ -8,18 +9,17 @@
 
 /* How an exit goes on. Only vmx_exit moves RIP. */
 enum verdict {
-    ADVANCE, /* the instruction was emulated: past it, with the shadow cleared and TF honoured */
-    RETRY,   /* enter again where the guest stands */
-    INJECT,  /* raise exit->exception */
-    STOP_VM, /* the guest is over; a reason was logged */
+    ADVANCE,    /* the instruction was emulated: past it, with the shadow cleared and TF honoured */
+    ADVANCE_TO, /* the same, but RIP becomes exit->next_rip, not what the exit's length says */
+    RETRY,      /* enter again where the guest stands */
+    INJECT,     /* raise exit->exception */
+    STOP_VM,    /* the guest is over; a reason was logged */
 };
 
 /* One snapshot of an exit: only what the row of exit_reasons.def asks for is valid. */
 struct vmx_exit {
     uint64_t rip;
-    uint64_t
-        next_rip; /* where has_next_rip: the emulator, which finds the length itself, sets it */
-    bool has_next_rip;
+    uint64_t next_rip; /* for ADVANCE_TO */
     uint64_t qualification;
     uint64_t guest_physical;
     uint32_t reason;            /* the whole field; basic reason in bits 15:0 */
@@ -30,6 +30,7 @@ struct vmx_exit {
 #define READ_QUALIFICATION 1
 #define READ_GUEST_PHYSICAL 2
 #define READ_INTERRUPTION 4
+#define READ_VECTORING 8 /* the exit can have interrupted an event's delivery */
 
 /* SDM: Interruptibility State, Activity State, event-information format. */
 #define BLOCKING_BY_STI BIT(0)
@@ -95,8 +96,26 @@ void state_save(struct vcpu *vcpu);
 void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit);
 void inject_prepare(struct vcpu *vcpu);
 
-/* run.c: whether to enter again; everything due is done. */
-bool run_prepare_entry(struct vcpu *vcpu);
+/* run.c: timers that are due, and the preemption timer; what was requested (false: leave the
+ * guest). */
+COLD void run_look_at_time(struct vcpu *vcpu, uint64_t now);
+COLD bool run_serve_requests(struct vcpu *vcpu);
+
+/* Whether to enter again; everything due is done. In the header since every exit ends here. */
+static inline bool run_prepare_entry(struct vcpu *vcpu)
+{
+    const struct vmx_vcpu *vmx = vmx_of(vcpu);
+    uint64_t now = hw_rdtsc();
+    if (__builtin_expect(now >= vmx->look_at || vcpu->timers.next != vmx->armed, 0))
+        run_look_at_time(vcpu, now);
+    /* A halted vCPU is put back into HLT at every entry: some processors save the activity state of
+     * an exit that an external interrupt causes as active. */
+    if (__builtin_expect(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 &&
+                             !vcpu->events.next.valid && vcpu->activity == VCPU_RUNNING,
+                         1))
+        return true;
+    return run_serve_requests(vcpu);
+}
 
 /* exit_ept.c: carries out the instruction at RIP on bus and memory: MMIO and string I/O. */
 enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit);

@@ -74,7 +74,7 @@ static void exit_soon(struct vcpu *vcpu)
 /* Serves what was requested; false: leave the guest. A request that stands when the guest is
  * entered would hide the next one of its kind, which then makes no kick: so there is none, or the
  * guest is back soon. */
-static COLD bool serve_requests(struct vcpu *vcpu)
+bool run_serve_requests(struct vcpu *vcpu)
 {
     uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
     if (requests & VCPU_REQUEST_STOP)
@@ -90,25 +90,11 @@ static COLD bool serve_requests(struct vcpu *vcpu)
     return true;
 }
 
-static COLD void look_at_time(struct vcpu *vcpu, uint64_t now)
+void run_look_at_time(struct vcpu *vcpu, uint64_t now)
 {
     if (now >= vcpu->timers.next)
         run_timers(vcpu, now);
     arm_preemption_timer(vcpu, now);
-}
-
-bool run_prepare_entry(struct vcpu *vcpu)
-{
-    const struct vmx_vcpu *vmx = vmx_of(vcpu);
-    uint64_t now = hw_rdtsc();
-    if (__builtin_expect(now >= vmx->look_at || vcpu->timers.next != vmx->armed, 0))
-        look_at_time(vcpu, now);
-    /* A halted vCPU is put back into HLT at every entry: some processors save the activity state of
-     * an exit that an external interrupt causes as active. */
-    if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 && !vcpu->events.next.valid &&
-        vcpu->activity == VCPU_RUNNING)
-        return true;
-    return serve_requests(vcpu);
 }
 
 enum verdict exit_preemption_timer(struct vcpu *vcpu, struct vmx_exit *exit)

@@ -30,8 +30,10 @@ enum vmcs_field {
 /* The SDM's name of a field, or "?" for an encoding that the list does not have. */
 const char *vmcs_field_name(uint32_t encoding);
 
-/* The current VMCS of this processor, which must have one. A field that the processor does not
- * have reads as 0; writing one is a bug of ours and panics. Bodies: vmx_hw.c. */
+/* The current VMCS of this processor, which must have one. The field must exist for vmcs_read and
+ * vmcs_write (writing another is a bug of ours and panics); for vmcs_read_optional one that does
+ * not reads as 0. */
+uint64_t vmcs_read_optional(enum vmcs_field field);
 uint64_t vmcs_read(enum vmcs_field field);
 void vmcs_write(enum vmcs_field field, uint64_t value);
 

@@ -52,6 +52,13 @@ bool vmx_hw_invvpid(uint64_t type, uint64_t vpid)
 
 uint64_t vmcs_read(enum vmcs_field field)
 {
+    uint64_t value;
+    __asm__ volatile("vmread %1, %0" : "=r"(value) : "r"((uint64_t)field) : "cc");
+    return value;
+}
+
+uint64_t vmcs_read_optional(enum vmcs_field field)
+{
     uint64_t value = 0;
     __asm__ volatile("vmread %1, %0" : "+r"(value) : "r"((uint64_t)field) : "cc");
     return value;

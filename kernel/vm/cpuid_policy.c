@@ -12,27 +12,29 @@
 #define XSAVE_HEADER_END 576u
 #define XSTATE_FIRST_EXTENDED 2
 
-/* SDM: CPUID, returned information for invalid leaves. */
-const struct cpuid_result *cpuid_find_outside(const struct cpuid_table *table, uint32_t leaf,
-                                              uint32_t subleaf, struct cpuid_result *scratch)
+/* What does not stand in the table. SDM: CPUID, returned information for invalid leaves. */
+static void lookup_outside(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf,
+                           struct cpuid_result *result)
 {
-    *scratch = (struct cpuid_result){0};
+    *result = (struct cpuid_result){0};
     bool is_listed = (leaf & MASK(29, 0)) < CPUID_LEAVES &&
                      table->leaf[leaf >> 30][leaf & (CPUID_LEAVES - 1)].count != 0;
     if (leaf == LEAF_EXTENDED_TOPOLOGY || leaf == LEAF_V2_EXTENDED_TOPOLOGY) {
-        scratch->ecx = subleaf & 0xff;
-        scratch->edx = table->apic_id;
+        result->ecx = subleaf & 0xff;
+        result->edx = table->apic_id;
     } else if (!is_listed && leaf >> 30 != 1) {
-        return cpuid_find(table, CPUID_MAX_BASIC, subleaf, scratch);
+        cpuid_lookup(table, CPUID_MAX_BASIC, subleaf, result);
     }
-    return scratch;
 }
 
 void cpuid_lookup(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf,
                   struct cpuid_result *result)
 {
-    struct cpuid_result scratch;
-    *result = *cpuid_find(table, leaf, subleaf, &scratch);
+    const struct cpuid_result *entry = cpuid_find(table, leaf, subleaf);
+    if (entry != NULL)
+        *result = *entry;
+    else
+        lookup_outside(table, leaf, subleaf, result);
 }
 
 static void set_bit(uint32_t *value, uint64_t bit, bool on)

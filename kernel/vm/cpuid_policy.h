@@ -39,7 +39,7 @@ struct cpuid_facts {
 struct cpuid_leaf {
     uint32_t subleaf_mask; /* all ones where ECX selects a subleaf, else 0 */
     uint16_t first;        /* entry of subleaf 0 */
-    uint16_t count;        /* subleaves; beyond, see cpuid_find */
+    uint16_t count;        /* subleaves; beyond, see cpuid_lookup */
 };
 
 struct cpuid_table {
@@ -54,26 +54,20 @@ struct cpuid_table {
 /* Builds the table of a vCPU as after reset: XCR0 1, CR4.OSXSAVE 0, local APIC enabled. */
 void cpuid_build(struct cpuid_table *table, const struct cpuid_facts *facts);
 
-/* The rest of cpuid_find. */
-COLD const struct cpuid_result *cpuid_find_outside(const struct cpuid_table *table, uint32_t leaf,
-                                                   uint32_t subleaf, struct cpuid_result *scratch);
-
-/* The answer to CPUID, in the table or in *scratch. A leaf past the highest of its kind is answered
- * as the highest basic leaf, as the processor does; leaves of hypervisors past the highest are
- * zero. In the header since it stands on the way of an exit. */
+/* The answer to CPUID where it stands in the table, else NULL: cpuid_lookup knows the rest. In the
+ * header since it stands on the way of an exit. */
 static inline const struct cpuid_result *cpuid_find(const struct cpuid_table *table, uint32_t leaf,
-                                                    uint32_t subleaf, struct cpuid_result *scratch)
+                                                    uint32_t subleaf)
 {
-    if ((leaf & MASK(29, 5)) == 0) {
-        const struct cpuid_leaf *row = &table->leaf[leaf >> 30][leaf & (CPUID_LEAVES - 1)];
-        uint32_t index = subleaf & row->subleaf_mask;
-        if (index < row->count)
-            return &table->entry[row->first + index];
-    }
-    return cpuid_find_outside(table, leaf, subleaf, scratch);
+    if ((leaf & MASK(29, 5)) != 0)
+        return NULL;
+    const struct cpuid_leaf *row = &table->leaf[leaf >> 30][leaf & (CPUID_LEAVES - 1)];
+    uint32_t index = subleaf & row->subleaf_mask;
+    return index < row->count ? &table->entry[row->first + index] : NULL;
 }
 
-/* The same, copied. */
+/* The answer to CPUID. A leaf past the highest of its kind is answered as the highest basic leaf,
+ * as the processor does; leaves of hypervisors past the highest are zero. */
 void cpuid_lookup(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf,
                   struct cpuid_result *result);
 

@@ -35,7 +35,7 @@ struct interrupt_controller_ops {
 };
 
 #define VCPU_EXIT_REASONS_MAX 80
-#define VCPU_HISTORY 16 /* a power of two */
+#define VCPU_HISTORY 16u /* a power of two */
 
 /* One of the last exits, for reports. */
 struct vcpu_history {
@@ -57,12 +57,21 @@ struct vcpu {
     void *intc;
     struct cpuid_table cpuid;
     struct msr_state msrs;
-    uint32_t processor; /* the machine's processor that it is bound to */
-    void *backend;      /* e.g. struct vmx_vcpu */
-    uint64_t exits;
+    uint32_t processor;    /* the machine's processor that it is bound to */
+    void *backend;         /* e.g. struct vmx_vcpu */
+    uint32_t history_next; /* index of the oldest entry of history, which is written next */
     uint64_t exit_count[VCPU_EXIT_REASONS_MAX];
     struct vcpu_history history[VCPU_HISTORY];
 };
+
+/* All exits so far. */
+static inline uint64_t vcpu_exits(const struct vcpu *vcpu)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < VCPU_EXIT_REASONS_MAX; i++)
+        sum += vcpu->exit_count[i];
+    return sum;
+}
 
 /* Makes the vCPU look at requests before its next entry, at once also when it is in the guest on
  * another processor. Any context. */
