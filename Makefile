@@ -45,7 +45,7 @@ include tests/guests/build.mk
 BUILD_PACKAGES := gcc nasm binutils gnu-efi console-setup-linux python3
 RUN_PACKAGES := $(BUILD_PACKAGES) ovmf bochs bochsbios vgabios qemu-system-x86 mtools dosfstools \
 	busybox-static e2fsprogs dpkg-dev cpio xz-utils lz4
-TEST_PACKAGES := $(RUN_PACKAGES) clang libclang-rt-14-dev clang-format
+TEST_PACKAGES := $(RUN_PACKAGES) clang libclang-rt-14-dev clang-format shellcheck
 
 .PHONY: packages-build packages-run packages-gdb packages-test
 packages-build:

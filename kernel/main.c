@@ -39,10 +39,12 @@ static void write_log(void *context, const char *text, size_t length)
     memcpy(line, text, length);
     line[length] = '\r';
     line[length + 1] = '\n';
-    if (panic_in_progress())
+    if (panic_in_progress()) {
+        serial_line_abandon(&self->line);
         host_uart_write(self->line.uart, line, length + 2);
-    else
+    } else {
         mux_message(&self->mux, line, length + 2);
+    }
 }
 
 static void flush_log(void *context)

@@ -40,9 +40,9 @@ static void push(struct serial_line *line)
             break;
     }
     bool pending = line->tail != line->head;
-    if (pending && !line->has_interrupts)
+    if (pending && !line->has_interrupts) {
         force(line, UINT32_MAX);
-    else if (pending != line->transmitting) {
+    } else if (pending != line->transmitting) {
         line->transmitting = pending;
         host_uart_enable_transmit_interrupt(line->uart, pending);
     }
@@ -89,6 +89,11 @@ void serial_line_drain(struct serial_line *line)
     force(line, UINT32_MAX);
     spinlock_release(&line->lock);
     host_uart_drain(line->uart);
+}
+
+void serial_line_abandon(struct serial_line *line)
+{
+    force(line, UINT32_MAX);
 }
 
 size_t serial_line_read(struct serial_line *line, void *bytes, size_t count)

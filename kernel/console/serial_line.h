@@ -42,6 +42,10 @@ void serial_line_write(struct serial_line *line, const void *bytes, size_t count
 /* Waits, bounded, until everything has left the machine. */
 void serial_line_drain(struct serial_line *line);
 
+/* For a panic: what waits is sent past the lock, whose holder may be the one that panics, and later
+ * output must go to the UART itself. */
+void serial_line_abandon(struct serial_line *line);
+
 /* Takes up to count bytes of input; one caller at a time. */
 size_t serial_line_read(struct serial_line *line, void *bytes, size_t count);
 
