@@ -125,6 +125,7 @@ static void init_cpuid(struct guest *guest)
         .has_rdtscp = secondary & CONTROL_ENABLE_RDTSCP,
         .has_invpcid = secondary & CONTROL_ENABLE_INVPCID,
         .has_xsaves = secondary & CONTROL_ENABLE_XSAVES,
+        .has_xsavec = !guest->monitor->xsavec_broken,
     };
     for (uint32_t i = 0; i < guest->vm.vcpu_count; i++) {
         facts.apic_id = i;

@@ -8,6 +8,7 @@
 #include "kernel/core/panic.h"
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
+#include "kernel/core/xsave_check.h"
 #include "kernel/monitor.h"
 
 /* A 16-byte FIFO fills in 1.4 ms at 115200 baud. */
@@ -313,6 +314,10 @@ static void run(struct machine *self_machine)
     cpu_set_nmi_hook(vmx_nmi_hook);
     machine_start_processors(self_machine);
     enable_vmx_everywhere(self);
+    self->xsavec_broken = !xsave_check_compacted(cpu_this()->xcr0);
+    if (self->xsavec_broken)
+        log_info(
+            "this processor's XSAVEC does not keep what it saves: guests see no XSAVEC, XSAVES");
     if (self->vmx_reason[0] != NULL || assign_processors(self, processor) != STATUS_OK ||
         build_guests(self, processor) != STATUS_OK)
         monitor_fail(self);

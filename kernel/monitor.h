@@ -42,6 +42,7 @@ struct monitor {
     bool has_line;
     struct serial_line *polled[MONITOR_POLLED_MAX]; /* lines whose UART has no interrupt */
     uint32_t polled_count;
+    bool xsavec_broken; /* see xsave_check.h */
     struct vmx_cpu vmx_cpu[CPU_MAX];
     const char *vmx_reason[CPU_MAX]; /* why a processor is not in VMX operation; NULL: it is */
     struct guest *guest[CONFIG_VMS_MAX];

@@ -94,12 +94,14 @@ uint64_t hw_read_dr(unsigned number);
 void hw_write_dr(unsigned number, uint64_t value);
 
 /* The processor's extended state, area 64-byte aligned and as large as CPUID leaf 0DH says for
- * mask; bits of mask outside XCR0 are ignored. The _s forms need XSAVES and IA32_XSS. FXSAVE needs
+ * mask; bits of mask outside XCR0 are ignored. XSAVEC and the _s forms need what CPUID leaf 0DH,
+ * subleaf 1, says; the _s forms use IA32_XSS. FXSAVE needs
  * 512 bytes, 16-byte aligned. XRSTOR and FXRSTOR of an area that the monitor did not save itself
  * can fault: the _safe form returns ERR_FAULT. */
 void hw_xsave(void *area, uint64_t mask);
 void hw_xrstor(const void *area, uint64_t mask);
 enum status MUST_CHECK hw_xrstor_safe(const void *area, uint64_t mask);
+void hw_xsavec(void *area, uint64_t mask);
 void hw_xsaves(void *area, uint64_t mask);
 void hw_xrstors(const void *area, uint64_t mask);
 void hw_fxsave(void *area);

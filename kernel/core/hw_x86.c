@@ -268,6 +268,7 @@ void hw_write_dr(unsigned number, uint64_t value)
     }
 
 AREA_INSTRUCTION(xsave, "xsave64")
+AREA_INSTRUCTION(xsavec, "xsavec64")
 AREA_INSTRUCTION(xsaves, "xsaves64")
 AREA_CONST_INSTRUCTION(xrstor, "xrstor64")
 AREA_CONST_INSTRUCTION(xrstors, "xrstors64")

@@ -4,7 +4,7 @@
 #include "kernel/vm/cpuid_policy.h"
 
 enum reg { EAX, EBX, ECX, EDX };
-enum need { NONE, XSAVE, AVX, AVX512, RDTSCP, INVPCID, XSAVES, NEEDS };
+enum need { NONE, XSAVE, AVX, AVX512, RDTSCP, INVPCID, XSAVEC, XSAVES, NEEDS };
 
 #define XCR0_X87 BIT(0)
 #define XCR0_SSE BIT(1)
@@ -132,7 +132,8 @@ static void apply_rules(struct cpuid_table *table, const struct cpuid_facts *fac
         [AVX512] = table->xcr0_offered & XCR0_AVX512,
         [RDTSCP] = facts->has_rdtscp,
         [INVPCID] = facts->has_invpcid,
-        [XSAVES] = table->xcr0_offered != 0 && facts->has_xsaves,
+        [XSAVEC] = table->xcr0_offered != 0 && facts->has_xsavec,
+        [XSAVES] = table->xcr0_offered != 0 && facts->has_xsavec && facts->has_xsaves,
     };
     for (size_t i = 0; i < ARRAY_SIZE(rules); i++) {
         const struct rule *rule = &rules[i];

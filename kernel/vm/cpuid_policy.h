@@ -25,6 +25,7 @@ struct cpuid_facts {
     bool has_rdtscp;       /* whether the back end lets the guest execute RDTSCP and RDPID, */
     bool has_invpcid;      /* INVPCID, */
     bool has_xsaves;       /* XSAVES and XRSTORS */
+    bool has_xsavec;       /* the compacted form of XSAVE can be trusted; without it no XSAVES */
 };
 
 #define CPUID_MAX_BASIC 0x1fu

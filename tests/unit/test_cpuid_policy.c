@@ -61,6 +61,7 @@ static const struct cpuid_facts all = {
     .has_rdtscp = true,
     .has_invpcid = true,
     .has_xsaves = true,
+    .has_xsavec = true,
 };
 
 static struct cpuid_result look(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf)
