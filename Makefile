@@ -97,7 +97,7 @@ unit-%: $(BUILD)/unit/%
 # ---- Fuzzers -------------------------------------------------------------------------------------
 
 FUZZ_CC := clang
-FUZZ_FLAGS := -std=gnu11 -I. -g -O1 -Wall -Wextra -MMD -MP -fno-sanitize-recover=all -mcx16 \
+FUZZ_FLAGS := -std=gnu11 -I. -g -O1 -Wall -Wextra -Werror -MMD -MP -fno-sanitize-recover=all -mcx16 \
 	-fsanitize=fuzzer-no-link,address,undefined
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz-host/%.o,$(PURE) $(wildcard tests/fake/*.c))

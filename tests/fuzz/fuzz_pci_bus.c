@@ -22,7 +22,7 @@ static void any_write(void *device, uint64_t offset, unsigned size, uint64_t val
 static const struct bus_ops any_ops = {any_read, any_write};
 static const struct pci_function_ops no_ops = {0};
 
-static void check_ranges(const struct guest_machine *machine)
+static void check_ranges(struct guest_machine *machine)
 {
     const struct bus_range *range = machine->bus.range[BUS_MMIO];
     for (unsigned i = 0; i < machine->bus.count[BUS_MMIO]; i++) {

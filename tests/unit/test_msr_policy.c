@@ -32,6 +32,7 @@ static void make(bool has_features)
         .vcpu_count = 1,
         .has_rdtscp = has_features,
         .has_xsaves = has_features,
+        .has_xsavec = has_features,
     };
     cpuid_build(&cpuid, &facts);
     struct msr_facts msr_facts = {&cpuid, facts.tsc_hz, 0x2b000461, ~0ull};
