@@ -27,26 +27,30 @@ static COLD void meet_breakpoints(uint64_t port, unsigned size)
                    vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_ENABLED | hits);
 }
 
+static COLD enum verdict string_io(struct vcpu *vcpu, struct vmx_exit *exit, uint64_t port,
+                                   unsigned size)
+{
+    enum verdict verdict = exit_emulate(vcpu, exit);
+    if (verdict == ADVANCE_TO && vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES)
+        meet_breakpoints(port, size);
+    return verdict;
+}
+
 enum verdict exit_io(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t qualification = exit->qualification;
     unsigned size = (qualification & 7) + 1;
     uint64_t port = bits_get(qualification, 31, 16);
     struct vm *vm = vcpu->vm;
-    bool has_breakpoints = vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES;
-    if (qualification & IO_STRING) {
-        enum verdict verdict = exit_emulate(vcpu, exit);
-        if (verdict == ADVANCE && has_breakpoints)
-            meet_breakpoints(port, size);
-        return verdict;
-    }
+    if (__builtin_expect(qualification & IO_STRING, 0))
+        return string_io(vcpu, exit, port, size);
     spinlock_acquire(&vm->lock);
     if (qualification & IO_IN)
         complete_in(vcpu, size, bus_read(&vm->bus, BUS_PORT, port, size));
     else
         bus_write(&vm->bus, BUS_PORT, port, size, vcpu->gpr[GPR_RAX]);
     spinlock_release(&vm->lock);
-    if (__builtin_expect(has_breakpoints, 0))
+    if (__builtin_expect(vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES, 0))
         meet_breakpoints(port, size);
     return ADVANCE;
 }

@@ -53,6 +53,12 @@ static void write_event(const struct event *event)
     vmcs_write(VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, information);
 }
 
+void inject_next(struct vcpu *vcpu)
+{
+    write_event(&vcpu->events.next);
+    vcpu->events.next.valid = false;
+}
+
 static void set_primary(struct vmx_vcpu *vmx, uint32_t control, bool on)
 {
     uint32_t value = on ? vmx->primary | control : vmx->primary & ~control;
@@ -103,8 +109,7 @@ void inject_prepare(struct vcpu *vcpu)
     set_primary(vmx, CONTROL_INTERRUPT_WINDOW_EXITING, choice.interrupt_window);
     set_primary(vmx, CONTROL_NMI_WINDOW_EXITING, choice.nmi_window);
     if (vcpu->events.next.valid) {
-        write_event(&vcpu->events.next);
-        vcpu->events.next.valid = false;
+        inject_next(vcpu);
         if (vcpu->activity == VCPU_HALTED)
             set_activity(vcpu, VCPU_RUNNING);
     } else if (vcpu->activity == VCPU_HALTED) {

@@ -95,6 +95,8 @@ void state_save(struct vcpu *vcpu);
  * interrupted back into vcpu->events; inject_prepare carries events into the entry fields. */
 void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit);
 void inject_prepare(struct vcpu *vcpu);
+/* vcpu->events.next, which is valid, into the entry fields. */
+void inject_next(struct vcpu *vcpu);
 
 /* run.c: timers that are due, and the preemption timer; what was requested (false: leave the
  * guest). */

@@ -76,6 +76,11 @@ static void exit_soon(struct vcpu *vcpu)
  * guest is back soon. */
 bool run_serve_requests(struct vcpu *vcpu)
 {
+    /* Only an exception of the guest's own: what else is pending was looked at when it came. */
+    if (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 && vcpu->activity == VCPU_RUNNING) {
+        inject_next(vcpu);
+        return true;
+    }
     uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
     if (requests & VCPU_REQUEST_STOP)
         return false;
