@@ -67,7 +67,7 @@ HOST_FLAGS := -std=gnu11 -I. -g -O1 $(WARNINGS) -fno-omit-frame-pointer -MMD -MP
 PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/core/fmt.c \
 	kernel/core/pages.c kernel/core/page_table.c kernel/core/symbols.c kernel/core/time_calibrate.c \
 	drivers/host/acpi.c kernel/console/mux.c vmx/ept.c vmx/controls.c vmx/vmcs.c vmx/entry_check.c \
-	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c boot/conf_line.c \
+	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
 	boot/elf_image.c boot/memory_map.c
 HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))

@@ -1,5 +1,4 @@
 /* The configuration's part in booting: the console's port, and which files to read. */
-#include "boot/conf_line.h"
 #include "boot/efi_boot.h"
 #include "boot/uart16550.h"
 #include "kernel/core/mem.h"
@@ -31,14 +30,14 @@ static void print_errors(struct boot *boot, const struct config_errors *errors)
                   errors->count, errors->count == 1 ? "" : "s", errors->count == 1 ? "it" : "them");
 }
 
-static EFI_STATUS read_named_files(struct boot *boot, const struct config *config, const char *text,
-                                   uint64_t size)
+static EFI_STATUS read_named_files(struct boot *boot, const struct config *config)
 {
     const char *name;
+    uint32_t line;
     EFI_STATUS status = EFI_SUCCESS;
 
-    for (unsigned i = 0; (name = config_file(config, i)) != NULL && !EFI_ERROR(status); i++)
-        status = files_read(boot, name, conf_line_of(text, size, name));
+    for (unsigned i = 0; (name = config_file(config, i, &line)) != NULL && !EFI_ERROR(status); i++)
+        status = files_read(boot, name, line);
     return status;
 }
 
@@ -63,7 +62,7 @@ EFI_STATUS config_load(struct boot *boot)
     errors.size = sizeof(work->error_text);
     if (config_parse(&work->config, boot->conf_name, text, file->size, &errors) == STATUS_OK) {
         console_set_port(&boot->console, work->config.console);
-        status = read_named_files(boot, &work->config, text, file->size);
+        status = read_named_files(boot, &work->config);
     } else {
         console_set_port(&boot->console, UART_COM1);
         print_errors(boot, &errors);

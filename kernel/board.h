@@ -78,8 +78,9 @@ struct board {
 /* What the composition gives a board. */
 struct board_config {
     const struct config_vm *vm;
-    uint64_t wall_seconds; /* Unix time, 0: unknown */
-    uint64_t timer_hz;     /* of the local APIC's timer, as CPUID.15H says */
+    const char *config_name; /* the configuration's file, for messages */
+    uint64_t wall_seconds;   /* Unix time, 0: unknown */
+    uint64_t timer_hz;       /* of the local APIC's timer, as CPUID.15H says */
     bool x2apic;
     unsigned physical_bits;
     uint8_t *disk[CONFIG_DISKS_MAX]; /* the images, in memory that the board may write */

@@ -45,6 +45,11 @@ static const struct boot_file *find_file(const struct monitor *monitor, const ch
     return NULL;
 }
 
+static const char *config_name(const struct guest *guest)
+{
+    return guest->monitor->machine->boot.file[0].name;
+}
+
 /* How much may be asked for at gpa so that what comes back can be mapped by large pages. */
 static uint64_t chunk_limit(uint64_t gpa, uint64_t left)
 {
@@ -83,7 +88,7 @@ static enum status add_memory(struct guest *guest)
         uint64_t free = pages_total(pages, PAGE_FREE) * PAGE_SIZE;
         log_error("%s:%u: %s: memory = %llu MiB: %s; this machine has %llu MiB left for guests: "
                   "lower `memory`, or run with more",
-                  guest->monitor->machine->boot.file[0].name, guest->config->line, guest->vm.name,
+                  config_name(guest), guest->config->memory_line, guest->vm.name,
                   (unsigned long long)(guest->config->memory >> 20), status_text(status),
                   (unsigned long long)(free >> 20));
     }
@@ -199,8 +204,10 @@ static enum status give_disk(struct guest *guest, const struct config_disk *disk
     enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_VM,
                                      (uint16_t)guest->vm.id, &copy);
     if (status != STATUS_OK) {
-        log_error("%s: disk %s: no memory for a copy of its own: %s", guest->vm.name, disk->file,
-                  status_text(status));
+        log_error(
+            "%s:%u: %s: disk %s: no memory for a copy of its own: %s; run with more, or share it "
+            "with ',ro'",
+            config_name(guest), disk->line, guest->vm.name, disk->file, status_text(status));
         return status;
     }
     *image = memcpy(phys_to_virt(copy), *image, file->size);
@@ -233,7 +240,8 @@ static enum status init_hvc_lines(struct guest *guest, struct board_config *boar
             continue;
         enum status status = hvc_line_init(line, hvc->port, &guest->vm);
         if (status != STATUS_OK) {
-            log_error("%s: hvc: the machine has no UART at port 0x%x", guest->vm.name, hvc->port);
+            log_error("%s:%u: %s: hvc: the machine has no UART at port 0x%x; name another, or loop",
+                      config_name(guest), hvc->line, guest->vm.name, hvc->port);
             return status;
         }
         board->hvc[i] = hvc_line_stream(line, &guest->board.console, i);
@@ -258,6 +266,7 @@ static enum status init_board(struct guest *guest)
     cpuid_lookup(&guest->vcpu[0].cpuid, 1, 0, &basic);
     struct board_config config = {
         .vm = guest->config,
+        .config_name = config_name(guest),
         .wall_seconds = time_unix_seconds(),
         .timer_hz = cpuid_timer_hz(&guest->vcpu[0].cpuid),
         .x2apic = basic.ecx & BIT(21),
@@ -398,7 +407,9 @@ static enum status load_guest(struct guest *guest)
     }
     status = load_kernel(&request, &entry, &guest->error);
     if (status != STATUS_OK) {
-        log_error("%s: %s", guest->vm.name, guest->error.text);
+        log_error("%s:%u: %s: %s", config_name(guest),
+                  guest->error.file == config->initrd ? config->initrd_line : config->kernel_line,
+                  guest->vm.name, guest->error.text);
         return status;
     }
     vmx_vcpu_reset(&guest->vcpu[0], &entry);

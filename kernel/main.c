@@ -194,8 +194,8 @@ static enum status assign_processors(struct monitor *self, uint32_t *processor)
         if (is_taken(self, pinned, pins, pin)) {
             log_error("%s:%u: %s: pin = %u: there is no such processor, or it has a guest already; "
                       "this machine has processors 0 to %u",
-                      self->machine->boot.file[0].name, config->vm[i].line, config->vm[i].name, pin,
-                      cpu_count() - 1);
+                      self->machine->boot.file[0].name, config->vm[i].pin_line, config->vm[i].name,
+                      pin, cpu_count() - 1);
             return ERR_INVALID;
         }
         pinned[pins++] = pin;

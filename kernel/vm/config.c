@@ -93,7 +93,8 @@ static void open_vm(struct config_parser *parser, struct config_slice name)
         return;
     }
     parser->vm = &config->vm[config->vm_count++];
-    parser->vm->line = parser->line;
+    parser->vm->line = parser->vm->memory_line = parser->vm->kernel_line = parser->line;
+    parser->vm->initrd_line = parser->vm->pin_line = parser->line;
     parser->vm->memory = CONFIG_MEMORY_DEFAULT;
     parser->vm->pin = CONFIG_PIN_ANY;
     memcpy(parser->vm->name, name.at, name.length);

@@ -62,17 +62,20 @@ enum config_on_reset { CONFIG_RESET_RESTART, CONFIG_RESET_STOP };
 
 struct config_disk {
     char file[CONFIG_PATH_MAX];
+    uint32_t line;
     bool read_only; /* else the guest may write, and what it wrote is discarded at power-off */
 };
 
 struct config_hvc {
+    uint32_t line;
     bool loop;     /* gives back what it is given */
     uint16_t port; /* else the first I/O port of a UART of the machine */
 };
 
 struct config_vm {
     char name[CONFIG_NAME_MAX];
-    uint32_t line; /* of its section's header, for messages */
+    /* Lines, for messages: of the section's header, and of keys; of the header without the key. */
+    uint32_t line, memory_line, kernel_line, initrd_line, pin_line;
     uint64_t memory;
     char kernel[CONFIG_PATH_MAX];
     char initrd[CONFIG_PATH_MAX]; /* empty: none */
@@ -114,5 +117,5 @@ enum status MUST_CHECK config_parse(struct config *config, const char *file_name
                                     size_t size, struct config_errors *errors);
 
 /* The files that the configuration names, each once, in the order of the VMs: kernel, initrd,
- * disks. NULL when index is past the last. */
-const char *config_file(const struct config *config, unsigned index);
+ * disks; *line is where the name stands first in that order. NULL when index is past the last. */
+const char *config_file(const struct config *config, unsigned index, uint32_t *line);

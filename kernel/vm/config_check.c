@@ -22,7 +22,7 @@ static void check_uarts(const struct config_parser *parser)
             for (unsigned i = 0; i < count; i++) {
                 if (!uarts_overlap(vm->hvc[h].port, used[i]))
                     continue;
-                config_report(parser, vm->line,
+                config_report(parser, vm->hvc[h].line,
                               "[vm %s]: the serial port at 0x%x of its hvc belongs to %s already",
                               vm->name, vm->hvc[h].port, i == 0 ? "the console" : "another hvc");
                 break;
@@ -43,7 +43,7 @@ static void check_vms(const struct config_parser *parser)
             config_report(parser, vm->line, "[vm %s] has no kernel; add 'kernel = FILE'", vm->name);
         for (uint32_t j = 0; j < i; j++)
             if (vm->pin != CONFIG_PIN_ANY && config->vm[j].pin == vm->pin)
-                config_report(parser, vm->line,
+                config_report(parser, vm->pin_line,
                               "[vm %s] is pinned to processor %u, as [vm %s]; each "
                               "guest needs a processor of its own",
                               vm->name, vm->pin, config->vm[j].name);
@@ -54,6 +54,13 @@ static void check_vms(const struct config_parser *parser)
 static unsigned slot_count(const struct config *config)
 {
     return config->vm_count * (2 + CONFIG_DISKS_MAX);
+}
+
+static uint32_t slot_line(const struct config *config, unsigned slot)
+{
+    const struct config_vm *vm = &config->vm[slot / (2 + CONFIG_DISKS_MAX)];
+    unsigned i = slot % (2 + CONFIG_DISKS_MAX);
+    return i == 0 ? vm->kernel_line : i == 1 ? vm->initrd_line : vm->disk[i - 2].line;
 }
 
 static const char *file_slot(const struct config *config, unsigned slot)
@@ -75,11 +82,13 @@ static bool is_repeated(const struct config *config, unsigned slot)
     return false;
 }
 
-const char *config_file(const struct config *config, unsigned index)
+const char *config_file(const struct config *config, unsigned index, uint32_t *line)
 {
     for (unsigned slot = 0; slot < slot_count(config); slot++)
-        if (file_slot(config, slot) != NULL && !is_repeated(config, slot) && index-- == 0)
+        if (file_slot(config, slot) != NULL && !is_repeated(config, slot) && index-- == 0) {
+            *line = slot_line(config, slot);
             return file_slot(config, slot);
+        }
     return NULL;
 }
 
@@ -91,7 +100,7 @@ static void check_case(const struct config_parser *parser, unsigned slot)
         if (other == NULL || !config_same_but_case(name, other))
             continue;
         config_report(
-            parser, 0,
+            parser, slot_line(parser->config, slot),
             "the files %s and %s differ in case only, which the image's file system cannot "
             "keep apart",
             other, name);
@@ -106,7 +115,8 @@ static void check_files(const struct config_parser *parser)
         if (file_slot(parser->config, slot) == NULL || is_repeated(parser->config, slot))
             continue;
         if (count++ == CONFIG_FILES_MAX)
-            config_report(parser, 0, "too many files; 63 are allowed");
+            config_report(parser, slot_line(parser->config, slot),
+                          "too many files; 63 are allowed");
         check_case(parser, slot);
     }
 }

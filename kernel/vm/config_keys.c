@@ -55,6 +55,7 @@ static void parse_escape(struct config_parser *parser)
 static void parse_memory(struct config_parser *parser)
 {
     uint64_t bytes = 0;
+    parser->vm->memory_line = parser->line;
     enum status status = config_size(parser->value, &bytes);
     if (status == ERR_INVALID)
         config_report_value(parser, "not a number of bytes; write for example 256M (K, M or G)");
@@ -69,11 +70,13 @@ static void parse_memory(struct config_parser *parser)
 static void parse_kernel(struct config_parser *parser)
 {
     parser->has_kernel |= 1u << (parser->vm - parser->config->vm);
+    parser->vm->kernel_line = parser->line;
     parse_path(parser, parser->value, parser->vm->kernel);
 }
 
 static void parse_initrd(struct config_parser *parser)
 {
+    parser->vm->initrd_line = parser->line;
     parse_path(parser, parser->value, parser->vm->initrd);
 }
 
@@ -96,6 +99,7 @@ static void parse_disk(struct config_parser *parser)
     }
     struct config_disk *disk = &vm->disk[vm->disk_count++];
     struct config_slice name = parser->value, option;
+    disk->line = parser->line;
     if (config_slice_split(&name, ',', &option)) {
         disk->read_only = config_slice_is(option, "ro");
         if (!disk->read_only && !config_slice_is(option, "discard")) {
@@ -131,6 +135,7 @@ static void parse_debug_exit(struct config_parser *parser)
 static void parse_pin(struct config_parser *parser)
 {
     uint64_t processor = 0;
+    parser->vm->pin_line = parser->line;
     if (config_number(parser->value, &processor) != STATUS_OK || processor > 255)
         config_report_value(parser, "allowed is the number of a processor, from 0 to 255");
     else
@@ -145,6 +150,7 @@ static void parse_hvc(struct config_parser *parser)
         return;
     }
     struct config_hvc *hvc = &vm->hvc[vm->hvc_count++];
+    hvc->line = parser->line;
     hvc->loop = config_slice_is(parser->value, "loop");
     if (!hvc->loop && config_uart(parser->value, &hvc->port) != STATUS_OK)
         config_report_value(parser,

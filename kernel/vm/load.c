@@ -46,6 +46,7 @@ enum status load_kernel(const struct load_request *request, struct guest_entry *
                         struct load_error *error)
 {
     error->text[0] = '\0';
+    error->file = request->kernel_name;
     if (request->initrd != NULL && request->initrd_size == 0)
         return load_fail(error, ERR_INVALID, request->initrd_name, "the initrd is empty");
     for (size_t i = 0; i < ARRAY_SIZE(forms); i++)

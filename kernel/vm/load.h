@@ -11,6 +11,7 @@
 
 /* Why a kernel could not be loaded: names the file, what is wrong and what would help. */
 struct load_error {
+    const char *file; /* the request's kernel_name or initrd_name: which one it is about */
     char text[LOAD_ERROR_MAX];
 };
 

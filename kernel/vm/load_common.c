@@ -96,6 +96,7 @@ enum status load_fail(struct load_error *error, enum status status, const char *
                       const char *format, ...)
 {
     va_list args;
+    error->file = file_name;
     int used = fmt_format(error->text, sizeof(error->text), "%.128s: ", file_name);
     va_start(args, format);
     fmt_vformat(error->text + used, sizeof(error->text) - (size_t)used, format, args);

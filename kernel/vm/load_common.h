@@ -27,7 +27,7 @@ enum status MUST_CHECK load_room_lowest(struct load_room *room, uint64_t size, u
 enum status MUST_CHECK load_room_highest(struct load_room *room, uint64_t size, uint64_t alignment,
                                          uint64_t min, uint64_t end, uint64_t *base);
 
-/* Sets the error's text, after the file's name; returns status. */
+/* Sets the error's file, and its text, which begins with the file's name; returns status. */
 enum status load_fail(struct load_error *error, enum status status, const char *file_name,
                       const char *format, ...) PRINTF(4, 5);
 

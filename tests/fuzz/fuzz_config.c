@@ -58,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (uint32_t i = 0; i < config.vm_count; i++)
         require_vm(&config.vm[i]);
     unsigned files = 0;
-    while (config_file(&config, files) != NULL)
+    uint32_t line = 0;
+    while (config_file(&config, files, &line) != NULL)
         files++;
     REQUIRE(files >= 1 && files <= CONFIG_FILES_MAX);
     return 0;

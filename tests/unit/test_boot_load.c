@@ -5,7 +5,6 @@
 #include "boot/boot_path.h"
 #include "boot/boot_tables.h"
 #include "boot/check_cpu.h"
-#include "boot/conf_line.h"
 #include "boot/elf_image.h"
 #include "tests/check.h"
 
@@ -495,23 +494,6 @@ static void load_options(void)
     check_path(path, "default");
 }
 
-/* ---- Lines of the configuration ---- */
-
-static void lines_of_names(void)
-{
-    static const char text[] = "# kernel = vmlinuz\n[vm vmlinuz]\r\nkernel = vmlinuz\r\n"
-                               "initrd=\"my initrd\" # x\ndisk = root.ext4,ro\ndisk=last";
-    size_t size = sizeof(text) - 1;
-
-    CHECK_EQ(conf_line_of(text, size, "vmlinuz"), 3);
-    CHECK_EQ(conf_line_of(text, size, "my initrd"), 4);
-    CHECK_EQ(conf_line_of(text, size, "root.ext4"), 5);
-    CHECK_EQ(conf_line_of(text, size, "root"), 0);
-    CHECK_EQ(conf_line_of(text, size, "last"), 6);
-    CHECK_EQ(conf_line_of(text, size, "lastlastlastlast"), 0);
-    CHECK_EQ(conf_line_of(text, 0, "last"), 0);
-}
-
 TEST_MAIN({"a_whole_processor_passes", a_whole_processor_passes},
           {"each_lack_is_named", each_lack_is_named},
           {"reads_no_msr_that_may_be_missing", reads_no_msr_that_may_be_missing},
@@ -523,5 +505,4 @@ TEST_MAIN({"a_whole_processor_passes", a_whole_processor_passes},
           {"tables_map_what_they_should", tables_map_what_they_should},
           {"tables_say_what_is_wrong", tables_say_what_is_wrong}, {"paths_join", paths_join},
           {"long_paths_are_refused", long_paths_are_refused},
-          {"last_part_for_messages", last_part_for_messages}, {"load_options", load_options},
-          {"lines_of_names", lines_of_names})
+          {"last_part_for_messages", last_part_for_messages}, {"load_options", load_options})

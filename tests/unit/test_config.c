@@ -200,17 +200,17 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\npin = 256\n",
      "c.conf:3: pin = 256: allowed is the number of a processor, from 0 to 255\n"},
     {"[vm x]\nkernel = k\npin = 1\n[vm y]\nkernel = k\npin = 0x1\n",
-     "c.conf:4: [vm y] is pinned to processor 1, as [vm x]; each guest needs a processor of its "
+     "c.conf:6: [vm y] is pinned to processor 1, as [vm x]; each guest needs a processor of its "
      "own\n"},
     {"[vm x]\nkernel = k\ndebug-exit = 0xfffd\n",
      "c.conf:3: debug-exit = 0xfffd: allowed is an I/O port from 1 to 0xfffc, for example 0xf4\n"},
     {"[vm x]\nkernel = k\nhvc = com3\n",
      "c.conf:3: hvc = com3: allowed are com1, com2, loop, or an I/O port from 1 to 0xfff8\n"},
     {"[vm x]\nkernel = k\nhvc = com1\n",
-     "c.conf:1: [vm x]: the serial port at 0x3f8 of its hvc belongs to the console already\n"},
+     "c.conf:3: [vm x]: the serial port at 0x3f8 of its hvc belongs to the console already\n"},
     {"[vm x]\nkernel = k\nhvc = com2\n[vm y]\nkernel = k\nhvc = 0x2f1\n",
-     "c.conf:4: [vm y]: the serial port at 0x2f1 of its hvc belongs to another hvc already\n"},
-    {"[vm x]\nkernel = k\ndisk = K\n", "c.conf: the files k and K differ in case only, which the "
+     "c.conf:6: [vm y]: the serial port at 0x2f1 of its hvc belongs to another hvc already\n"},
+    {"[vm x]\nkernel = k\ndisk = K\n", "c.conf:3: the files k and K differ in case only, which the "
                                        "image's file system cannot keep apart\n"},
     {"[vm x]\nkernel = k\n[traprock]\nescape = ctrl-1\n",
      "c.conf:4: escape = ctrl-1: allowed are ctrl-a to ctrl-z, ctrl-], ctrl-\\, ctrl-^, ctrl-_\n"},
@@ -307,6 +307,7 @@ static void tables_fill_up(void)
 static void too_many_files(void)
 {
     char text[16384];
+    uint32_t line;
     size_t used = 0;
     for (unsigned i = 0; i < CONFIG_FILES_MAX; i++) {
         if (i % 8 == 0)
@@ -314,11 +315,11 @@ static void too_many_files(void)
         used += (size_t)sprintf(text + used, "disk = d%u\n", i);
     }
     CHECK_EQ(parse(text), STATUS_OK);
-    CHECK(config_file(&config, CONFIG_FILES_MAX - 1) != NULL);
-    CHECK(config_file(&config, CONFIG_FILES_MAX) == NULL);
+    CHECK(config_file(&config, CONFIG_FILES_MAX - 1, &line) != NULL);
+    CHECK(config_file(&config, CONFIG_FILES_MAX, &line) == NULL);
     sprintf(text + used, "disk = more\n");
     CHECK_EQ(parse(text), ERR_INVALID);
-    CHECK_STR(messages, "c.conf: too many files; 63 are allowed\n");
+    CHECK_STR(messages, "c.conf:80: too many files; 63 are allowed\n");
 }
 
 static void messages_are_bounded(void)
@@ -339,15 +340,40 @@ static void messages_are_bounded(void)
 
 static void files_are_listed_once(void)
 {
-    CHECK_EQ(parse("[vm a]\nkernel = k\ninitrd = i\ndisk = d,ro\ndisk = e\n"
-                   "[vm b]\nkernel = k\ndisk = d,ro\ninitrd = j\n"),
+    static const struct {
+        const char *name;
+        uint32_t line;
+    } files[] = {{"k", 2}, {"i i", 3}, {"d", 4}, {"e", 6}, {"j", 10}};
+    uint32_t line;
+
+    /* A line is the key's, wherever else the name stands. */
+    CHECK_EQ(parse("[vm a]\nkernel = k\ninitrd = \"i i\" # k\ndisk = d,ro\ncmdline = e j\n"
+                   "disk = e\n[vm b]\nkernel = k\ndisk = d,ro\ninitrd = j\n"),
              STATUS_OK);
-    CHECK_STR(config_file(&config, 0), "k");
-    CHECK_STR(config_file(&config, 1), "i");
-    CHECK_STR(config_file(&config, 2), "d");
-    CHECK_STR(config_file(&config, 3), "e");
-    CHECK_STR(config_file(&config, 4), "j");
-    CHECK(config_file(&config, 5) == NULL);
+    for (unsigned i = 0; i < ARRAY_SIZE(files); i++) {
+        CHECK_STR(config_file(&config, i, &line), files[i].name);
+        CHECK_EQ(line, files[i].line);
+    }
+    CHECK(config_file(&config, ARRAY_SIZE(files), &line) == NULL);
+}
+
+static void keys_have_lines(void)
+{
+    CHECK_EQ(parse("\n[vm a]\nkernel = k\n[vm b]\nhvc = loop\npin = 1\nmemory = 8M\nkernel = k\n"
+                   "disk = d\ninitrd = i\n"),
+             STATUS_OK);
+    CHECK_EQ(config.vm[0].line, 2);
+    CHECK_EQ(config.vm[0].kernel_line, 3);
+    CHECK_EQ(config.vm[0].memory_line, 2); /* not set: the section's */
+    CHECK_EQ(config.vm[0].pin_line, 2);
+    CHECK_EQ(config.vm[0].initrd_line, 2);
+    CHECK_EQ(config.vm[1].line, 4);
+    CHECK_EQ(config.vm[1].hvc[0].line, 5);
+    CHECK_EQ(config.vm[1].pin_line, 6);
+    CHECK_EQ(config.vm[1].memory_line, 7);
+    CHECK_EQ(config.vm[1].kernel_line, 8);
+    CHECK_EQ(config.vm[1].disk[0].line, 9);
+    CHECK_EQ(config.vm[1].initrd_line, 10);
 }
 
 static void a_configuration_of_megabytes_is_none(void)
@@ -368,5 +394,5 @@ TEST_MAIN({"the_example_is_read", the_example_is_read},
           {"nul_bytes_and_long_lines", nul_bytes_and_long_lines}, {"long_names", long_names},
           {"tables_fill_up", tables_fill_up}, {"too_many_files", too_many_files},
           {"messages_are_bounded", messages_are_bounded},
-          {"files_are_listed_once", files_are_listed_once},
+          {"files_are_listed_once", files_are_listed_once}, {"keys_have_lines", keys_have_lines},
           {"a_configuration_of_megabytes_is_none", a_configuration_of_megabytes_is_none})

@@ -151,7 +151,7 @@ def no_pvh_note(run):
 def more_memory(run):
     run.guest("hello")
     refused(run, "more-memory", run.make_image(vm("hello", memory="2G")),
-            r"traprock\.conf:1: hello: memory = 2048 MiB: .*this machine has \d+ MiB left", 1)
+            r"traprock\.conf:3: hello: memory = 2048 MiB: .*this machine has \d+ MiB left", 1)
 
 
 def too_many_guests(run):
@@ -164,7 +164,7 @@ def too_many_guests(run):
 def no_such_processor(run):
     run.guest("hello")
     refused(run, "no-such-processor", run.make_image(vm("hello", pin="3")),
-            r"traprock\.conf:1: hello: pin = 3: there is no such processor", 1)
+            r"traprock\.conf:3: hello: pin = 3: there is no such processor", 1)
 
 
 def odd_disk(run):
@@ -172,8 +172,8 @@ def odd_disk(run):
     run.guest("hello")
     run.write("odd.img", os.urandom(4096 + 100))
     status, text = run.run_to_end(vm("hello", disk="odd.img,ro", debug_exit="0xf4"))
-    run.check("bad-input/odd-disk", re.search(r"odd\.img.*4196 bytes.*multiple of 512", text),
-              "no warning")
+    wanted = r"traprock\.conf:3: hello: disk odd\.img.*4196 bytes.*multiple of 512"
+    run.check("bad-input/odd-disk", re.search(wanted, text), "no warning")
     run.check("bad-input/odd-disk-status", status == 0 and outcome(text, "hello") is not None,
               f"exit status {status}")
 
@@ -220,10 +220,10 @@ CASES = [
     conf_case("boot-unknown-key", "[vm a]\r\nkernel = a.elf\r\nspeed = 11\r\n", {"a.elf": "hello"},
               r"traprock\.conf:3: .*speed"),
     kernel_case("no-kernel-at-all", b"this is a text, not a kernel\n" * 100,
-                r"traprock\.conf:\d+: .*kernel: not a kernel"),
-    kernel_case("truncated-vmlinux", truncated_vmlinux, r"traprock\.conf:\d+: .*kernel: .*truncated"),
-    kernel_case("truncated-bzimage", truncated_bzimage, r"traprock\.conf:\d+: .*kernel: .*truncated"),
-    kernel_case("elf-without-pvh", no_pvh_note, r"traprock\.conf:\d+: .*kernel: .*PVH"),
+                r"traprock\.conf:2: a: kernel: not a kernel"),
+    kernel_case("truncated-vmlinux", truncated_vmlinux, r"traprock\.conf:2: a: kernel: .*truncated"),
+    kernel_case("truncated-bzimage", truncated_bzimage, r"traprock\.conf:2: a: kernel: .*truncated"),
+    kernel_case("elf-without-pvh", no_pvh_note, r"traprock\.conf:2: a: kernel: .*PVH"),
     boot_case("more-memory", more_memory),
     boot_case("too-many-guests", too_many_guests),
     boot_case("no-such-processor", no_such_processor),

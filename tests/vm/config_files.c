@@ -1,5 +1,5 @@
 /*
- * Prints the files that a configuration names, one a line, as the configuration spells them; for
+ * Prints the files that a configuration names, one a line, after the number of the line there; for
  * the tool that writes a disk image. Exit status 1 with messages on standard error: the
  * configuration is wrong; 2: it cannot be read.
  */
@@ -31,7 +31,8 @@ int main(int argc, char **argv)
         return 1;
     }
     const char *name;
-    for (unsigned i = 0; (name = config_file(&config, i)) != NULL; i++)
-        puts(name);
+    uint32_t line;
+    for (unsigned i = 0; (name = config_file(&config, i, &line)) != NULL; i++)
+        printf("%u %s\n", line, name);
     return 0;
 }

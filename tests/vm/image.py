@@ -29,8 +29,6 @@ GPT_ENTRY_SIZE = 128
 GPT_TABLE_SECTORS = GPT_ENTRIES * GPT_ENTRY_SIZE // SECTOR
 FAT32_FROM = 60 << 20  # below, 1 KiB clusters of FAT16 reach
 FAT_FILE_MAX = (1 << 32) - 1
-FAT_NAME_MAX = 255
-FORBIDDEN = set('"*:<>?|\\')  # in names on FAT
 
 # Fixed, so that images can be compared. The first is what UEFI calls an EFI system partition.
 TYPE_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -65,19 +63,7 @@ def named_files(tool, conf):
     if run.returncode != 0:
         raise ImageError(run.stderr.decode(errors="replace").strip()
                          or f"{tool} {conf} ended with {run.returncode}")
-    names = run.stdout.decode().splitlines()
-    with open(conf, "rb") as file:
-        lines = file.read().decode(errors="replace").split("\n")
-    return [(line_of(lines, name), name) for name in names]
-
-
-def line_of(lines, name):
-    """The number of the first line that has the name in its value."""
-    pattern = re.compile(r'^[^#=]*=(?:.*[\s",])?"?' + re.escape(name) + r'(?:[\s",]|$)')
-    for number, line in enumerate(lines, 1):
-        if pattern.search(line):
-            return number
-    return 0
+    return [tuple(row.split(" ", maxsplit=1)) for row in run.stdout.decode().splitlines()]
 
 
 def regular_file(path, where):
@@ -98,13 +84,6 @@ def regular_file(path, where):
     return status.st_size
 
 
-def check_name(name, where):
-    for part in name.split("/"):
-        if (FORBIDDEN & set(part) or part in ("", ".", "..") or part[-1] in ". "
-                or len(part) > FAT_NAME_MAX):
-            raise ImageError(f'{where}: "{name}" is no name for a FAT file system; rename the file')
-
-
 def gather(conf, efi, tool):
     """[(path in the image, source, size)], the program and the configuration first."""
     files = [(EFI_PATH, efi, regular_file(efi, "image.py")),
@@ -112,7 +91,6 @@ def gather(conf, efi, tool):
     taken = {path.lower(): path for path, _, _ in files}
     for line, name in named_files(tool, conf):
         where = f"{conf}:{line}"
-        check_name(name, where)
         path = os.path.dirname(CONF_PATH) + "/" + name
         if taken.setdefault(path.lower(), path) != path or path in (EFI_PATH, CONF_PATH):
             raise ImageError(f'{where}: "{name}" and "{os.path.basename(taken[path.lower()])}" '
