@@ -28,7 +28,7 @@ help: ## show this list
 	@echo 'Variables:'
 	@echo '  CONF=FILE     the configuration to boot (tests/default.conf: Debian'"'"'s kernel)'
 	@echo '  HOST=auto     bochs, qemu (needs nested VMX), or auto: qemu where that works, else bochs'
-	@echo '  MEM=1024      MiB of memory of the machine'
+	@echo '  MEM=1024      MiB of memory of the machine, or with M or G behind it'
 	@echo '  CPU=MODEL     its processor model, in the words of the emulator'
 	@echo '  CPUS=1        how many processors it has'
 	@echo '  IMG=FILE      the disk image that `make image` writes (build/traprock.img)'
@@ -144,11 +144,15 @@ run-fuzzer = mkdir -p $(BUILD)/fuzz-corpus/$(2) && { $(1) $(3) -timeout=20 -rss_
 
 # ---- Images and machines -------------------------------------------------------------------------
 
-HOST_PY := python3 tests/vm/host.py run --host $(HOST) --mem $(MEM) --cpus $(CPUS) \
-	$(if $(CPU),--cpu $(CPU)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
+# What a user sets, as one word for the shell.
+quote = '$(subst ','\'',$(1))'
+
+HOST_PY = python3 tests/vm/host.py run --host $(call quote,$(HOST)) --mem $(call quote,$(MEM)) \
+	--cpus $(call quote,$(CPUS)) $(if $(CPU),--cpu $(call quote,$(CPU))) \
+	$(if $(TIMEOUT),--timeout $(call quote,$(TIMEOUT))) \
 	--serial-log $(BUILD)/serial.log --emulator-log $(BUILD)/emulator.log
 DEFAULT_FILES := $(BUILD)/guest/vmlinux $(BUILD)/guest/initramfs.cpio $(BUILD)/guest/root.ext4
-GUEST_READY := $(if $(filter tests/default.conf,$(CONF)),default-guest)
+GUEST_READY := $(if $(filter $(abspath tests/default.conf),$(abspath $(CONF))),default-guest)
 
 # Its files lie beside a configuration, so the default one goes to where they are made.
 .PHONY: default-guest
@@ -160,11 +164,11 @@ IMAGE_CONF = $(if $(GUEST_READY),$(BUILD)/guest/default.conf,$(CONF))
 .PHONY: image run check test bench fuzz gdb format lint clean
 image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB stick or an emulator
 	@$(MAKE) --no-print-directory $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
-	@python3 tests/vm/image.py --conf $(IMAGE_CONF) --efi $(BUILD)/BOOTX64.EFI \
-		--config-tool $(BUILD)/config_files --out $(IMG)
+	@python3 tests/vm/image.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
+		--config-tool $(BUILD)/config_files --out $(call quote,$(IMG))
 
 run: image ## boot CONF here; the terminal is the guest's console, Ctrl-A h shows the monitor's keys
-	@$(HOST_PY) --image $(IMG) --interactive
+	@$(HOST_PY) --image $(call quote,$(IMG)) --interactive
 
 # ---- Tests ---------------------------------------------------------------------------------------
 
@@ -188,7 +192,7 @@ fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, 
 	@$(MAKE) --no-print-directory -s $(addprefix fuzz-long-,$(FUZZ))
 
 gdb: packages-gdb image ## boot CONF under QEMU and attach gdb to the monitor
-	@python3 tests/vm/debug.py --mem $(MEM) --image $(IMG) --elf $(BUILD)/traprock.elf
+	@python3 tests/vm/debug.py --mem $(call quote,$(MEM)) --image $(call quote,$(IMG)) --elf $(BUILD)/traprock.elf
 
 format: ## format the C sources
 	@git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i

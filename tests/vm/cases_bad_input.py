@@ -206,12 +206,53 @@ def host_messages(run):
               made.stderr)
 
 
+# Arguments of host.py, and what the message must match.
+ARGUMENTS = [
+    ("host", ["--host", "vmware"], r"'vmware'.*bochs.*qemu"),
+    ("memory", ["--mem", "lots"], r"'lots' is no size of memory; write MiB"),
+    ("no-memory", ["--mem", "0"], r"'0' is no size of memory"),
+    ("processors", ["--cpus", "0"], r"'0' is no number from 1 to 255"),
+    ("many-processors", ["--cpus", "256"], r"'256' is no number from 1 to 255"),
+    ("timeout", ["--timeout", "-3"], r"'-3' is no number from 1"),
+    ("model", ["--host", "bochs", "--cpu", "z80"], r"no processor model 'z80'; it has .*corei7_skylake_x"),
+]
+
+
+def host_arguments(run):
+    tool = os.path.join(os.path.dirname(os.path.abspath(__file__)), "host.py")
+    run.write("disk.img", bytes(16 * 63 * 512))
+    for name, arguments, pattern in ARGUMENTS:
+        made = subprocess.run([sys.executable, tool, "run", "--image", run.path("disk.img"), *arguments],
+                              capture_output=True, text=True, check=False)
+        run.check(f"bad-input/argument-{name}", made.returncode != 0 and "Traceback" not in made.stderr
+                  and re.search(pattern, made.stderr), made.stderr.strip())
+
+
+def odd_names(run):
+    """Through make and a shell: blanks and quotation marks in names and folders."""
+    os.mkdir(run.path("it's a folder"))
+    run.link("it's a folder/good.elf", run.files.guest("hello"))
+    conf = run.write("it's a folder/my guests.conf", "[vm a]\nkernel = good.elf\n")
+    out = run.path("a 'new' image.img")
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    # The build folder spelled as it was to make, which else would link again.
+    build = os.path.relpath(run.files.build, root)
+    made = subprocess.run(["make", "-s", "image", "NO_INSTALL=1", f"BUILD={build}", f"CONF={conf}",
+                           f"IMG={out}"], cwd=root, env=environment, capture_output=True, text=True,
+                          check=False)
+    run.check("good-input/odd-names", made.returncode == 0 and os.path.exists(out), made.stderr.strip())
+
+
 GOOD_CONF = "[vm a]\nkernel = a.elf\n"
 
 CASES = [
     Case("bad-input-configurations", by_image_tool, seconds=5),
     Case("good-input-configurations", good_configurations, seconds=5),
     Case("bad-input-host", host_messages, seconds=2),
+    Case("bad-input-arguments", host_arguments, seconds=3),
+    Case("good-input-odd-names", odd_names, seconds=3),
     conf_case("boot-missing-file", GOOD_CONF, {},
               r'traprock\.conf:2: file "a\.elf" cannot be opened'),
     conf_case("boot-empty-file", GOOD_CONF, {"a.elf": b""}, r'traprock\.conf:2: file "a\.elf" is empty'),

@@ -28,7 +28,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--image", required=True)
     parser.add_argument("--elf", required=True, help="the monitor with its symbols")
-    parser.add_argument("--mem", type=int, default=1024, help="MiB")
+    parser.add_argument("--mem", type=host.memory_size, default=1024, help="MiB")
     parser.add_argument("--command", action="append", default=[], help="for gdb, before it asks")
     parser.add_argument("--batch", action="store_true", help="gdb ends after the commands")
     arguments = parser.parse_args()

@@ -44,6 +44,8 @@ BOCHS_DEFAULT_CPU = "corei7_skylake_x"
 BOCHS_LOG_MAX = 64 << 20  # a machine that was reset fills the log without end
 BOCHS_TRACE_MAX = 4 << 30  # the same where each VM entry and exit is logged, and much besides
 BOCHS_HOST_MEMORY_MAX = 2048
+MEMORY_MAX = 1 << 20  # MiB, of Bochs
+CPUS_MAX = 255
 GEOMETRY = 16 * 63 * 512
 
 VERDICT = re.compile(rb"^traprock: exit (\d+)\r?$", re.MULTILINE)
@@ -90,12 +92,23 @@ def host_choose(name):
 # ---- The emulators' command lines ----------------------------------------------------------------
 
 
+def bochs_check_model(model):
+    """Bochs's own message about a model that it does not have names no model."""
+    listed = subprocess.run(["bochs", "--help", "cpu"], stdin=subprocess.DEVNULL, capture_output=True,
+                            text=True, check=False)
+    models = re.findall(r"^ *(\w+)$", listed.stdout + listed.stderr, re.MULTILINE)
+    if models and model not in models:
+        raise HostError(f"Bochs has no processor model {model!r}; it has {', '.join(models)}")
+
+
 def bochs_command(options, directory, com1, com2):
     """Writes the configuration into directory; returns the command."""
     size = os.path.getsize(options.image)
     if size % GEOMETRY != 0:
         raise HostError(f"{options.image} has {size} bytes, no multiple of {GEOMETRY}: "
                         f"make it with image.py")
+    if options.cpu and shutil.which("bochs"):
+        bochs_check_model(options.cpu)
     # What the run writes goes to a file beside this link, and is gone afterwards.
     os.symlink(os.path.abspath(options.image), os.path.join(directory, "disk.img"))
     lines = [
@@ -517,6 +530,25 @@ def parse_com2(text):
     return ("file", os.path.abspath(text))
 
 
+def memory_size(text):
+    """MiB, from a number of them or one with M or G behind it."""
+    match = re.fullmatch(r"(\d{1,7})([MG]?)", text)
+    size = int(match.group(1)) * (1024 if match.group(2) == "G" else 1) if match else 0
+    if not 1 <= size <= MEMORY_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of memory; write MiB, for example 1024, "
+                                         f"or 2G")
+    return size
+
+
+def number(least, most):
+    """The type of an argument that is a whole number in these bounds."""
+    def parse(text):
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {least} to {most}")
+        return int(text)
+    return parse
+
+
 def write_all(descriptor, data):
     while data:
         data = data[os.write(descriptor, data):]
@@ -562,10 +594,12 @@ def arguments_parse():
     command.add_argument("--image", required=True)
     command.add_argument("--host", default="auto",
                          choices=("auto", "bochs", "qemu", "qemu-tcg"))
-    command.add_argument("--mem", type=int, default=512, help="MiB (%(default)s)")
-    command.add_argument("--cpus", type=int, default=1)
+    command.add_argument("--mem", type=memory_size, default=512,
+                         help="MiB, or with M or G behind it (%(default)s)")
+    command.add_argument("--cpus", type=number(1, CPUS_MAX), default=1)
     command.add_argument("--cpu", help="the processor's model, in the emulator's words")
-    command.add_argument("--timeout", type=int, help="seconds (600; 43200 with --interactive)")
+    command.add_argument("--timeout", type=number(1, 1000000),
+                         help="seconds (600; 43200 with --interactive)")
     command.add_argument("--serial-log", help="a file for what COM1 says")
     command.add_argument("--emulator-log", help="a file for what the emulator says")
     command.add_argument("--trace", metavar="FILE",
