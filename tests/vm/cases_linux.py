@@ -1,6 +1,7 @@
 """Debian's Linux under Traprock."""
 
 import contextlib
+import hashlib
 import os
 import re
 import subprocess
@@ -21,23 +22,27 @@ FAST = QUIET + " cryptomgr.notests"
 LOUD = "console=ttyS0 cryptomgr.notests"
 
 
-def initramfs(run, script=None):
-    """The initramfs of the default guest, with /test.sh if a script is named."""
+def initramfs(run, script=None, files=()):
+    """The initramfs of the default guest, with /test.sh if a script is named, and files of the
+    case's folder by their names."""
     if script is None:
         run.link("initramfs.cpio", run.files.initramfs)
         return "initramfs.cpio"
     name = script.replace(".sh", ".cpio")
     folder = os.path.join(HERE, "linux")
-    made = subprocess.run(
-        [sys.executable, os.path.join(HERE, "guest_files.py"), "initramfs", "--modules",
-         run.files.modules, "--out", run.path(name), "--add", f"test.sh={folder}/{script}",
-         "--add", f"report.sh={folder}/report.sh"], capture_output=True, text=True, check=False)
+    command = [sys.executable, os.path.join(HERE, "guest_files.py"), "initramfs", "--modules",
+               run.files.modules, "--out", run.path(name), "--add", f"test.sh={folder}/{script}",
+               "--add", f"report.sh={folder}/report.sh"]
+    for file in files:
+        command += ["--add", f"{file}={run.path(file)}"]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise CaseFailed("guest_files.py: " + made.stderr.strip())
     return name
 
 
-def linux(run, name="linux", kernel="vmlinuz", script=None, cmdline=FAST, disk=None, **keys):
+def linux(run, name="linux", kernel="vmlinuz", script=None, cmdline=FAST, disk=None, files=(),
+          **keys):
     """A [vm] section for Linux; kernel is vmlinuz or vmlinux. vmlinuz is the default, since the
     firmware takes longer to read vmlinux than the kernel to unpack itself; the disk is a small one
     for the same reason."""
@@ -46,7 +51,7 @@ def linux(run, name="linux", kernel="vmlinuz", script=None, cmdline=FAST, disk=N
         disk = name + ".bin"
         run.write(disk, os.urandom(2 << 20))
     keys.setdefault("memory", "192M")
-    return vm(name, kernel=kernel, initrd=initramfs(run, script), cmdline=cmdline,
+    return vm(name, kernel=kernel, initrd=initramfs(run, script, files), cmdline=cmdline,
               disk=disk + ",discard", **keys)
 
 
@@ -85,9 +90,15 @@ def platform(kernel):
 
 
 def devices(run):
+    """The guest writes a block that is made here eight times over, and reads back 32 MiB: hashing
+    them once takes an emulated processor half a minute already."""
     run.link("root.ext4", run.files.disk)
+    block = os.urandom(4 << 20)
+    run.write("block", block)
+    run.write("block.sha256", hashlib.sha256(block * 8).hexdigest() + "\n")
     status, text = run.run_to_end(
-        linux(run, script="devices.sh", disk="root.ext4", hvc="loop"), memory=768)
+        linux(run, script="devices.sh", disk="root.ext4", hvc="loop",
+              files=("block", "block.sha256")), memory=768)
     run.report_guest(text, "linux")
     check_end(run, status, text)
 
