@@ -64,13 +64,6 @@ enum verdict exit_triple_fault(struct vcpu *vcpu, struct vmx_exit *exit)
     return RETRY;
 }
 
-enum verdict exit_external_interrupt(struct vcpu *vcpu, struct vmx_exit *exit)
-{
-    (void)vcpu;
-    irq_dispatch(exit->interruption & 0xff);
-    return RETRY;
-}
-
 /* SDM: Debug Exceptions: a #DB that exits has not touched DR6, DR7 or DEBUGCTL; its delivery by an
  * injection will not either. Where it came in the shadow of STI with TF set, the entry wants to see
  * a single step pending (SDM: Checks on Guest Non-Register State), which the exit has taken away;

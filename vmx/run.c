@@ -7,18 +7,18 @@
  */
 #include "kernel/core/cpu.h"
 #include "kernel/core/hw.h"
+#include "kernel/core/irq.h"
 #include "vmx/internal.h"
 #include "vmx/vmx_hw.h"
 
 /* How often device models get the processor while they have work that they put off. */
 #define WORK_SLICES_PER_SECOND 50000
 
-/* Where nothing is due, the guest still exits this often (about a second): on a processor that
- * loses external-interrupt exits while the guest masks interrupts, it is all that reaches it. */
-static uint64_t idle_bound(const struct vcpu *vcpu)
-{
-    return vcpu->vm->clock.hz;
-}
+/* Whatever the guest does, the machine's interrupts are let in once a second, and more often after
+ * one came, which seldom comes alone: on a processor that loses external-interrupt exits while the
+ * guest masks interrupts, nothing else lets them in. */
+#define LONGEST_BREAK(hz) (hz)
+#define SHORTEST_BREAK(hz) ((hz) / 1024)
 
 /* The timer stands still outside the guest. It is set anew at least this often (a quarter of a
  * millisecond), so that no deadline comes late by all that the exits before it took. */
@@ -39,10 +39,10 @@ static COLD void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc);
     uint64_t deadline = vcpu->timers.next;
-    uint64_t end = earlier(deadline, now + idle_bound(vcpu));
+    uint64_t end = earlier(deadline, vmx->break_at);
     uint64_t ticks = end > now ? ((end + BIT(shift) - 1) >> shift) - (now >> shift) : 0;
     vmx->armed = deadline;
-    vmx->look_at = earlier(deadline, now + lag_bound(vcpu));
+    vmx->look_at = earlier(end, now + lag_bound(vcpu));
     vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, earlier(ticks, UINT32_MAX));
 }
 
@@ -95,8 +95,26 @@ bool run_serve_requests(struct vcpu *vcpu)
     return true;
 }
 
+static void set_break(struct vmx_vcpu *vmx, uint64_t now, uint64_t length)
+{
+    vmx->break_length = length;
+    vmx->break_at = now + length;
+}
+
+static void let_interrupts_in(struct vcpu *vcpu, uint64_t now)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    uint64_t before = cpu_this()->interrupts, hz = vcpu->vm->clock.hz;
+    hw_take_interrupts();
+    bool came = cpu_this()->interrupts != before;
+    set_break(vmx, now,
+              came ? SHORTEST_BREAK(hz) : earlier(2 * vmx->break_length, LONGEST_BREAK(hz)));
+}
+
 void run_look_at_time(struct vcpu *vcpu, uint64_t now)
 {
+    if (now >= vmx_of(vcpu)->break_at)
+        let_interrupts_in(vcpu, now);
     if (now >= vcpu->timers.next)
         run_timers(vcpu, now);
     arm_preemption_timer(vcpu, now);
@@ -105,7 +123,16 @@ void run_look_at_time(struct vcpu *vcpu, uint64_t now)
 enum verdict exit_preemption_timer(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     (void)exit;
-    vmx_of(vcpu)->armed = 0; /* the count is used up, or an NMI has set it to 0 */
+    vmx_of(vcpu)->look_at = 0; /* the count is used up, or an NMI has set it to 0 */
+    return RETRY;
+}
+
+enum verdict exit_external_interrupt(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    irq_dispatch(exit->interruption & 0xff);
+    set_break(vmx, hw_rdtsc(), SHORTEST_BREAK(vcpu->vm->clock.hz));
+    vmx->look_at = 0;
     return RETRY;
 }
 

@@ -248,6 +248,8 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
     ASSERT(vmx_hw_vmclear(vmx->vmcs) && vmx_hw_vmptrld(vmx->vmcs));
     vmx->launched = false;
     vmx->armed = 0;
+    vmx->break_at = 0;
+    vmx->break_length = vcpu->vm->clock.hz / 1024;
     vcpu->events = (struct event_queue){0};
     vcpu->activity = VCPU_RUNNING;
     vcpu->requests = VCPU_REQUEST_EVENT;

@@ -48,11 +48,13 @@ struct vmx_vcpu {
     uint32_t entry_controls; /* VM-entry controls as the VMCS has them */
     uint64_t armed;          /* the deadline that the preemption timer runs for */
     uint64_t look_at;        /* when to set it anew: at that deadline, or earlier */
-    uint64_t cr0_fixed;      /* bits of CR0 that the guest cannot change */
-    uint64_t cr4_allowed;    /* bits of CR4 that the guest may set */
-    uint64_t xcr0_allowed;   /* bits of XCR0 that the guest may set; 0: no XSAVE */
-    uint64_t efer_allowed;   /* bits of EFER that the guest may set */
-    bool has_1g_pages;       /* its CPUID offers 1-GByte pages */
+    uint64_t break_at;     /* when the machine's interrupts are let in, whatever the guest does; */
+    uint64_t break_length; /* and what was added for that to the last time: see run.c */
+    uint64_t cr0_fixed;    /* bits of CR0 that the guest cannot change */
+    uint64_t cr4_allowed;  /* bits of CR4 that the guest may set */
+    uint64_t xcr0_allowed; /* bits of XCR0 that the guest may set; 0: no XSAVE */
+    uint64_t efer_allowed; /* bits of EFER that the guest may set */
+    bool has_1g_pages;     /* its CPUID offers 1-GByte pages */
     const struct vmx_cpu *cpu;
     struct vmx_vm *vm;
     struct guest_access access; /* of the emulator, which keeps what it learnt between exits */

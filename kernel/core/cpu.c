@@ -271,6 +271,7 @@ void cpu_set_nmi_hook(void (*hook)(void))
 void cpu_handle_vector(struct cpu_frame *frame)
 {
     if (frame->vector >= 32) {
+        cpu_this()->interrupts++;
         irq_dispatch((uint8_t)frame->vector);
     } else if (frame->vector == VECTOR_NMI) {
         cpu_nmi();

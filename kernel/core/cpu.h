@@ -44,6 +44,7 @@ struct cpu {
     uint32_t index;   /* 0: the processor that booted */
     uint32_t apic_id;
     bool online;                /* has reached its idle loop, or is the one that booted */
+    uint64_t interrupts;        /* taken here by the IDT */
     uint64_t nmi_count;         /* NMIs taken here, by the IDT or by cpu_nmi */
     uint64_t stack[CPU_STACKS]; /* the top of each, 16-byte aligned */
     uint64_t stack_size;        /* bytes of each */

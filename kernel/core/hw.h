@@ -66,6 +66,8 @@ void hw_hlt(void);
 /* STI; HLT; CLI: sleeps without losing a wake-up between the check and the HLT, takes what is
  * pending, and returns with interrupts off. */
 void hw_sti_hlt(void);
+/* STI; NOP; CLI: takes what is pending, and returns with interrupts off. */
+void hw_take_interrupts(void);
 void hw_pause(void);
 /* RFLAGS; and the flags register with IF put back where it was on. */
 uint64_t hw_read_rflags(void);

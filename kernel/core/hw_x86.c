@@ -120,6 +120,11 @@ void hw_sti_hlt(void)
     __asm__ volatile("sti; hlt; cli" ::: "memory");
 }
 
+void hw_take_interrupts(void)
+{
+    __asm__ volatile("sti; nop; cli" ::: "memory");
+}
+
 void hw_pause(void)
 {
     __asm__ volatile("pause" ::: "memory");

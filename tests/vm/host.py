@@ -128,7 +128,7 @@ def bochs_command(options, directory, com1, com2):
         f"com1: enabled=1, mode=socket-client, dev=localhost:{com1}",
         "sound: driver=dummy",
         "panic: action=report",
-        "error: action=report",
+        "error: action=" + ("report" if options.errors else "ignore"),
         "info: action=report",
         "debug: action=ignore" + (", cpu0=report" if options.trace_cpu else ""),
         f"log: {directory}/bochs.log",
@@ -168,7 +168,7 @@ class Options:
     """How to make the machine; every field has its default here."""
 
     def __init__(self, image, host="auto", memory=512, cpus=1, cpu=None, ips=50_000_000,
-                 realtime=False, trace_cpu=False):
+                 realtime=False, trace_cpu=False, errors=True):
         self.image = image  # path of the disk image, which is not written to
         self.host = host_choose(host)
         self.memory = memory  # MiB
@@ -176,6 +176,7 @@ class Options:
         self.cpu = cpu  # a model of the emulator; None: its default here
         self.ips = ips  # Bochs: the TSC's frequency
         self.realtime = realtime  # Bochs: time goes no faster than the clock on the wall
+        self.errors = errors  # Bochs: its error messages in bochs.log, one for each #AC of a guest
         self.trace_cpu = trace_cpu  # Bochs: each VM entry and exit into bochs.log
 
     def command(self, directory, com1, com2):
