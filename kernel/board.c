@@ -349,6 +349,33 @@ static enum status init_rng(struct board *board, const struct board_config *conf
     return virtio_rng_init(&board->rng, &pci, &config->entropy);
 }
 
+/* Takes everything: what finds the loop full is dropped, as a real line would. */
+static size_t write_loop(void *context, const uint8_t *bytes, size_t n)
+{
+    struct board_loop *loop = context;
+    size_t taken = byte_stream_write(&loop->stream, bytes, n);
+    if (taken < n && !loop->is_lossy)
+        log_guest(&loop->board->vm->log, "an hvc's loop is full: from here on bytes are dropped");
+    loop->is_lossy = loop->is_lossy || taken < n;
+    return n;
+}
+
+static void loop_writable(void *context)
+{
+    struct board_loop *loop = context;
+    byte_stream_writable(&loop->stream);
+}
+
+static void connect_loop(struct board *board, unsigned port, uint8_t *ring)
+{
+    struct board_loop *loop = &board->loop[port];
+    loop->board = board;
+    loopback_init(&loop->loopback, ring, BOARD_LOOP_SIZE);
+    loop->stream = loopback_connect(&loop->loopback, virtio_console_stream(&board->console, port));
+    virtio_console_connect(&board->console, port,
+                           (struct byte_stream){write_loop, loop_writable, loop});
+}
+
 static enum status init_console(struct board *board, const struct board_config *config)
 {
     const struct config_vm *vm = config->vm;
@@ -363,15 +390,9 @@ static enum status init_console(struct board *board, const struct board_config *
         return STATUS_OK;
     enum status status = virtio_console_init(&board->console, &console);
     board->has_console = status == STATUS_OK;
-    for (unsigned i = 0; board->has_console && i < vm->hvc_count; i++) {
-        struct board_loop *loop = &board->loop[i];
-        if (!vm->hvc[i].loop)
-            continue;
-        loopback_init(&loop->loopback, loop->ring, sizeof(loop->ring));
-        virtio_console_connect(
-            &board->console, i,
-            loopback_connect(&loop->loopback, virtio_console_stream(&board->console, i)));
-    }
+    for (unsigned i = 0; board->has_console && i < vm->hvc_count; i++)
+        if (vm->hvc[i].loop)
+            connect_loop(board, i, config->loop_ring[i]);
     return status;
 }
 

@@ -30,7 +30,9 @@
 #define BOARD_SLOT_CONSOLE 2
 #define BOARD_SLOT_DISKS 3
 
-#define BOARD_LOOP_SIZE 65536
+/* Bytes that an hvc's `loop` holds. A kernel's virtio console driver waits for each write with
+ * interrupts off, so that what is full must not hold it up: it would never come to read. */
+#define BOARD_LOOP_SIZE MIB(1)
 
 /* One vCPU's interrupt controller, and the way back from it. */
 struct board_cpu {
@@ -48,7 +50,9 @@ struct board_disk {
 
 struct board_loop {
     struct loopback loopback;
-    uint8_t ring[BOARD_LOOP_SIZE];
+    struct byte_stream stream; /* the loopback's own end */
+    bool is_lossy;             /* bytes have been dropped */
+    struct board *board;
 };
 
 struct board {
@@ -86,6 +90,7 @@ struct board_config {
     uint8_t *disk[CONFIG_DISKS_MAX]; /* the images, in memory that the board may write */
     uint64_t disk_size[CONFIG_DISKS_MAX];
     struct byte_stream hvc[CONFIG_HVCS_MAX]; /* the peers of the ports that are not `loop` */
+    uint8_t *loop_ring[CONFIG_HVCS_MAX];     /* BOARD_LOOP_SIZE bytes for each that is */
     struct entropy_source entropy;           /* fill == NULL: none, and no entropy device */
 };
 

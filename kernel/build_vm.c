@@ -230,14 +230,31 @@ static enum status collect_disks(struct guest *guest, struct board_config *board
     return status;
 }
 
-/* The serial ports behind the guest's hvc consoles. Interrupts begin once the console is there. */
+static enum status init_hvc_loop(struct guest *guest, uint8_t **ring)
+{
+    hpa_t frame;
+    enum status status = pages_alloc(&guest->monitor->machine->pages, BOARD_LOOP_SIZE / PAGE_SIZE,
+                                     PAGE_SIZE, PAGE_VM, (uint16_t)guest->vm.id, &frame);
+    if (status == STATUS_OK)
+        *ring = phys_to_virt(frame);
+    else
+        log_error("%s: hvc: no memory for the loop: %s", guest->vm.name, status_text(status));
+    return status;
+}
+
+/* What is behind the guest's hvc consoles: loops, and serial ports, whose interrupts begin once the
+ * console is there. */
 static enum status init_hvc_lines(struct guest *guest, struct board_config *board)
 {
     for (uint32_t i = 0; i < guest->config->hvc_count; i++) {
         const struct config_hvc *hvc = &guest->config->hvc[i];
         struct hvc_line *line = &guest->hvc_line[i];
-        if (hvc->loop)
+        if (hvc->loop) {
+            enum status status = init_hvc_loop(guest, &board->loop_ring[i]);
+            if (status != STATUS_OK)
+                return status;
             continue;
+        }
         enum status status = hvc_line_init(line, hvc->port, &guest->vm);
         if (status != STATUS_OK) {
             log_error("%s:%u: %s: hvc: the machine has no UART at port 0x%x; name another, or loop",
