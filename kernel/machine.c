@@ -213,13 +213,3 @@ void machine_set_panic(struct machine *machine, void (*last_exits)(void *context
     machine->panic.context = context;
     panic_set_ports(&machine->panic);
 }
-
-void machine_report_memory(struct machine *machine)
-{
-    for (unsigned kind = PAGE_FREE; kind < PAGE_KIND_COUNT; kind++) {
-        uint64_t total = pages_total(&machine->pages, (enum page_kind)kind);
-        if (total != 0)
-            log_info("memory: %10lu KiB %s", total * PAGE_SIZE / 1024,
-                     pages_kind_name((enum page_kind)kind));
-    }
-}

@@ -49,6 +49,3 @@ enum status MUST_CHECK machine_route_isa(struct machine *machine, uint8_t irq, i
 /* What a panic logs of the guests, and what it does last. */
 void machine_set_panic(struct machine *machine, void (*last_exits)(void *context),
                        NORETURN void (*finish)(void *context), void *context);
-
-/* Logs how much memory there is of each kind. */
-void machine_report_memory(struct machine *machine);

@@ -98,13 +98,3 @@ enum status host_ioapic_route_isa(struct host_ioapic *ioapic, uint8_t irq, uint8
     write(unit, REG_REDIRECTION(input), low);
     return STATUS_OK;
 }
-
-void host_ioapic_mask_isa(struct host_ioapic *ioapic, uint8_t irq)
-{
-    uint32_t input;
-    if (irq >= ACPI_ISA_IRQS)
-        return;
-    const struct host_ioapic_unit *unit = find(ioapic, ioapic->isa[irq].gsi, &input);
-    if (unit != NULL)
-        mask(unit, input);
-}

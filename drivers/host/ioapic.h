@@ -27,4 +27,3 @@ void host_ioapic_init(struct host_ioapic *ioapic, const struct acpi *acpi);
  * ERR_NOT_FOUND: no I/O APIC has that input. */
 enum status MUST_CHECK host_ioapic_route_isa(struct host_ioapic *ioapic, uint8_t irq,
                                              uint8_t vector, uint32_t apic_id);
-void host_ioapic_mask_isa(struct host_ioapic *ioapic, uint8_t irq);

@@ -113,17 +113,6 @@ void log_set_level(enum log_level level)
     __atomic_store_n(&max_level, (uint32_t)level, __ATOMIC_RELAXED);
 }
 
-enum status log_level_parse(const char *word, enum log_level *level)
-{
-    for (unsigned i = 0; i < ARRAY_SIZE(level_names); i++) {
-        if (strcmp(word, level_names[i]) == 0) {
-            *level = (enum log_level)i;
-            return STATUS_OK;
-        }
-    }
-    return ERR_INVALID;
-}
-
 /* snprintf's result, cut to what is in the buffer. */
 static size_t limited(int length, size_t size)
 {

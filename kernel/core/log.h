@@ -27,8 +27,6 @@ void log_add_sink(const struct log_sink *sink);
 void log_replace_sink(const void *context, const struct log_sink *sink);
 /* Lines above this level are neither kept nor shown; LOG_INFO at the start. */
 void log_set_level(enum log_level level);
-/* "error", "warn", "info", "debug" of a configuration; ERR_INVALID: another word. */
-enum status MUST_CHECK log_level_parse(const char *word, enum log_level *level);
 void log_flush(void);
 /* Copies the newest whole lines that fit into text (NUL-terminated); returns their length. */
 size_t log_read(char *text, size_t size);

@@ -158,11 +158,6 @@ void time_busy_wait_us(uint64_t us)
         hw_pause();
 }
 
-uint64_t time_boot_unix_seconds(void)
-{
-    return tsc.boot_unix;
-}
-
 uint64_t time_unix_seconds(void)
 {
     if (tsc.boot_unix == 0)

@@ -32,7 +32,6 @@ uint64_t time_now_ns(void);
 /* Spins; usable with interrupts off. */
 void time_busy_wait_us(uint64_t us);
 
-/* The wall clock when the monitor started, in seconds since 1970 by the machine's RTC, taken as
- * UTC; 0: no RTC. And the wall clock now. */
-uint64_t time_boot_unix_seconds(void);
+/* The wall clock, in seconds since 1970 by what the machine's RTC said at the start, taken as UTC;
+ * 0: no RTC. */
 uint64_t time_unix_seconds(void);
