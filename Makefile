@@ -180,7 +180,7 @@ check: packages-test ## the fast half of the tests: host tests and lint
 
 test: packages-test ## all tests
 	@$(MAKE) --no-print-directory -s -j2 all guests fuzzers $(DEFAULT_FILES) $(BUILD)/guest/vmlinuz \
-		$(BUILD)/config_files
+		$(BUILD)/config_files $(BUILD)/lock_vmx.efi
 	@python3 tests/run.py --build $(BUILD)
 
 bench: packages-run ## count the instructions of each kind of exit

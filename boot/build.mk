@@ -43,7 +43,7 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/efi/traprock.so
 	@objcopy --target=efi-app-x86_64 --subsystem=10 $(EFI_SECTIONS) $< $@
 	@test $$(stat -c %s $@) -gt $$(stat -c %s $(BUILD)/efi/traprock.elf)
 
-# A program for a test of the boot program.
+# A program for a test of the boot program, tests/vm/cases_boot.py.
 $(BUILD)/efi/lock_vmx.so: $(addprefix $(BUILD)/efi/,tests/vm/lock_vmx.o kernel/core/hw_x86.o \
 		kernel/core/mem_block.o)
 	@$(EFI_LD) -o $@ $^ -L /usr/lib -lgnuefi

@@ -351,10 +351,19 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
 
 /* ---- Running ------------------------------------------------------------------------------- */
 
+/* What the guest wrote last must not go down with the machine. */
+static void drain_hvc_lines(struct guest *guest)
+{
+    for (uint32_t i = 0; i < guest->config->hvc_count; i++)
+        if (!guest->config->hvc[i].loop)
+            serial_line_drain(&guest->hvc_line[i].line);
+}
+
 static void report_result(struct guest *guest)
 {
     struct monitor *monitor = guest->monitor;
     struct vm *vm = &guest->vm;
+    drain_hvc_lines(guest);
     mux_flush(&monitor->mux);
     char line[128];
     int length = fmt_format(line, sizeof(line), "traprock: vm %s: %s code=%u\r\n", vm->name,

@@ -155,6 +155,26 @@ def shell(run):
         check_end(run, status, machine.log)
 
 
+def com2(run):
+    """Bytes of every value over the machine's second serial port and back, by /dev/hvc0; the last
+    ones are on their way when the guest switches off."""
+    sent = bytes(range(256)) * 16
+    conf = linux(run, script="com2.sh", hvc="com2")
+    with run.machine(run.make_image(conf), memory=768, com2="line") as machine:
+        line = machine.com2
+        with line.changed:
+            ready = line.changed.wait_for(lambda: b"ready\n" in line.data or line.closed,
+                                          timeout=BOOT_SECONDS)
+        run.check("linux/com2-ready", ready and not line.closed, f"{bytes(line.data[-80:])!r}")
+        if not line.closed:
+            line.send(sent)
+        status = machine.wait()
+        run.check("linux/com2-bytes", bytes(line.data).split(b"ready\n", maxsplit=1)[-1] == sent,
+                  f"{len(line.data)} bytes came")
+        run.report_guest(machine.log, "linux")
+        check_end(run, status, machine.log)
+
+
 def reboot(run):
     """Linux resets its machine and comes up again; ends by the key."""
     with run.machine(run.make_image(linux(run, on_reset="reset")), memory=768) as machine:
@@ -214,6 +234,7 @@ CASES = [
     Case("linux-processes", processes, seconds=60, limit=300),
     Case("linux-shell", shell, seconds=60, limit=300),
     Case("linux-platform-vmlinux", platform("vmlinux"), seconds=60, limit=300),
+    Case("linux-com2", com2, seconds=50, limit=300),
     Case("linux-reboot-stop", reboot_stops, seconds=50, limit=300),
     Case("linux-sandy-bridge", on_model("corei7_sandy_bridge_2600k", {}), seconds=50, limit=300),
     Case("linux-ivy-bridge", on_model("corei7_ivy_bridge_3770k", {}), seconds=50, limit=300),

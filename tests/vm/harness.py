@@ -30,6 +30,7 @@ class Files:
     def __init__(self, build):
         self.build = build
         self.efi = os.path.join(build, "BOOTX64.EFI")
+        self.lock_vmx = os.path.join(build, "lock_vmx.efi")
         self.config_tool = os.path.join(build, "config_files")
         self.kernel = os.path.join(build, "guest", "vmlinuz")
         self.vmlinux = os.path.join(build, "guest", "vmlinux")
@@ -121,10 +122,13 @@ class Run:
     def make_raw_image(self, files):
         """An image with just these files, {path below EFI/BOOT: source}, unchecked: for what
         image.py would refuse."""
+        return self.make_files_image({image.EFI_PATH: self.files.efi,
+                                      **{"EFI/BOOT/" + name: files[name] for name in files}})
+
+    def make_files_image(self, files):
+        """An image with just these files, {path: source}."""
         out = self.path("disk.img")
-        entries = [(image.EFI_PATH, self.files.efi, os.path.getsize(self.files.efi))]
-        entries += [("EFI/BOOT/" + name, source, os.path.getsize(source))
-                    for name, source in files.items()]
+        entries = [(path, source, os.path.getsize(source)) for path, source in files.items()]
         image.image_write(entries, out, image.SIZE_MULTIPLE)
         return out
 

@@ -17,11 +17,12 @@ import threading
 import time
 
 import cases_bad_input
+import cases_boot
 import cases_guests
 import cases_linux
 from harness import Files, Run
 
-ALL = cases_linux.CASES + cases_bad_input.CASES + cases_guests.CASES
+ALL = cases_linux.CASES + cases_bad_input.CASES + cases_boot.CASES + cases_guests.CASES
 
 
 def arguments_parse():
