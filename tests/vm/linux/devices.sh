@@ -4,7 +4,7 @@
 mkdir -p /mnt
 check mount mount -t ext4 /dev/vda /mnt
 # 32 MiB, from a block of 4 MiB that the test outside has made, with the sum that it expects.
-for block in 1 2 3 4 5 6 7 8; do
+for _ in 1 2 3 4 5 6 7 8; do
     cat /block
 done >/mnt/data
 sync
