@@ -149,7 +149,12 @@ static enum status find_entry(const struct elf *elf, uint64_t *entry)
     for (unsigned i = 0; i < elf->phnum; i++) {
         struct elf_segment segment;
         read_segment(elf, i, &segment);
-        if (segment.type == PT_NOTE && is_in_file(elf, &segment) && find_note(elf, &segment, entry))
+        if (segment.type != PT_NOTE)
+            continue;
+        if (!is_in_file(elf, &segment))
+            return load_fail(elf->error, ERR_TRUNCATED, elf->request->kernel_name,
+                             "truncated: its notes, segment %u, lie past the end of the file", i);
+        if (find_note(elf, &segment, entry))
             return STATUS_OK;
     }
     return load_fail(elf->error, ERR_UNSUPPORTED, elf->request->kernel_name,
