@@ -407,12 +407,16 @@ static enum status init_disk(struct board *board, unsigned index, const struct b
     };
     enum status status = block_memory_init(&disk->memory, &blk.backend, config->disk[index],
                                            config->disk_size[index], file->read_only);
+    if (blk.backend.sectors == 0) {
+        log_error("%s:%u: %s: disk %s holds not even one sector of 512 bytes; use a larger image",
+                  config->config_name, file->line, board->vm->name, file->file);
+        return ERR_INVALID;
+    }
     if (status != STATUS_OK)
-        log_warn(
-            "%s:%u: %s: disk %s: its size, %llu bytes, is no multiple of 512; the rest is left "
-            "out",
-            config->config_name, file->line, board->vm->name, file->file,
-            (unsigned long long)config->disk_size[index]);
+        log_warn("%s:%u: %s: disk %s: its size, %llu bytes, is no multiple of 512; the rest is "
+                 "left out",
+                 config->config_name, file->line, board->vm->name, file->file,
+                 (unsigned long long)config->disk_size[index]);
     return virtio_blk_init(&disk->blk, &blk);
 }
 

@@ -178,6 +178,17 @@ def odd_disk(run):
               f"exit status {status}")
 
 
+def tiny_disk(run):
+    """A disk without one whole sector is none."""
+    run.guest("hello")
+    run.write("tiny.img", b"x" * 100)
+    status, text = run.run_to_end(vm("hello", disk="tiny.img", debug_exit="0xf4"))
+    run.check("bad-input/tiny-disk",
+              re.search(r"traprock\.conf:3: hello: disk tiny\.img holds not even one sector", text),
+              "no message")
+    run.check("bad-input/tiny-disk-status", status != 0, f"exit status {status}")
+
+
 def model(name, model_name, pattern):
     def function(run):
         run.guest("hello")
@@ -269,6 +280,7 @@ CASES = [
     boot_case("too-many-guests", too_many_guests),
     boot_case("no-such-processor", no_such_processor),
     boot_case("odd-disk", odd_disk),
+    boot_case("tiny-disk", tiny_disk),
     model("no-vmx", "phenom_8650_toliman", r"it lacks VMX"),
     model("no-ept", "core2_penryn_t9600", r"it lacks (EPT|secondary|the VMX-preemption)"),
     model("no-unrestricted-guest", "corei5_lynnfield_750", r"it lacks unrestricted guest"),
