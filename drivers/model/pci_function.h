@@ -31,7 +31,7 @@ struct pci_function_ops {
 };
 
 struct pci_bar {
-    uint64_t size; /* bytes, a power of two; 0: not implemented */
+    uint64_t size; /* bytes, a power of two; 0: there is no such BAR */
     bool is_64;    /* takes the next BAR register as well */
     const struct bus_ops *ops;
     void *device;
