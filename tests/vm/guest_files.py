@@ -94,16 +94,29 @@ def link(target, name):
         os.replace(os.path.join(directory, "link"), name)
 
 
-def fetch(arguments):
-    out = os.path.abspath(arguments.out)
-    os.makedirs(out, exist_ok=True)
-    package = dependency(arguments.package)
+def download(out, name):
+    """The folder of the package, unpacked; fetched only where it is not there yet."""
+    package = dependency(name)
     root = os.path.join(out, package)
     if not os.path.isdir(root):
         with tempfile.TemporaryDirectory(dir=out) as directory:
             run(["apt-get", "download", package], cwd=directory)
             run(["dpkg-deb", "-x", glob.glob(directory + "/*.deb")[0], directory + "/root"])
             os.rename(directory + "/root", root)
+    return package, root
+
+
+def fetch(arguments):
+    out = os.path.abspath(arguments.out)
+    os.makedirs(out, exist_ok=True)
+    try:
+        package, root = download(out, arguments.package)
+    except GuestError:
+        # apt's lists may be absent, or older than what the mirror has.
+        if os.geteuid() != 0 or os.environ.get("NO_INSTALL") == "1":
+            raise
+        run(["apt-get", "update"])
+        package, root = download(out, arguments.package)
     kernels = glob.glob(root + "/boot/vmlinuz-*")
     modules = glob.glob(root + "/lib/modules/*") or glob.glob(root + "/usr/lib/modules/*")
     if len(kernels) != 1 or len(modules) != 1:
