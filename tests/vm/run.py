@@ -20,9 +20,11 @@ import cases_bad_input
 import cases_boot
 import cases_guests
 import cases_linux
+import cases_registers
 from harness import Files, Run
 
-ALL = cases_linux.CASES + cases_bad_input.CASES + cases_boot.CASES + cases_guests.CASES
+ALL = cases_linux.CASES + cases_bad_input.CASES + cases_boot.CASES + cases_guests.CASES + \
+    cases_registers.CASES
 
 
 def arguments_parse():
