@@ -67,6 +67,8 @@ HOST_FLAGS := -std=gnu11 -I. -g -O1 $(WARNINGS) -fno-omit-frame-pointer -MMD -MP
 PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/core/fmt.c \
 	kernel/core/pages.c kernel/core/page_table.c kernel/core/symbols.c kernel/core/time_calibrate.c kernel/core/xsave_check.c \
 	drivers/host/acpi.c kernel/console/mux.c vmx/ept.c vmx/controls.c vmx/vmcs.c vmx/entry_check.c \
+	vmx/exit.c vmx/exit_cr.c vmx/exit_ept.c vmx/exit_io.c vmx/exit_misc.c vmx/exit_msr.c vmx/inject.c vmx/run.c \
+	vmx/state.c vmx/dump.c vmx/vmcs_setup.c \
 	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
 	boot/elf_image.c boot/memory_map.c
 HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c))
@@ -77,6 +79,10 @@ include tests/vm/guests.mk
 $(BUILD)/host/%.o: %.c
 	@mkdir -p $(@D)
 	@$(HOST_CC) $(HOST_FLAGS) -c -o $@ $<
+
+# cpu_this reads address 0 of GS, which is no null pointer.
+$(BUILD)/host/vmx/%.o: HOST_FLAGS += -fno-sanitize=null
+$(BUILD)/fuzz-host/vmx/%.o: FUZZ_FLAGS += -fno-sanitize=null
 
 $(BUILD)/host/libpure.a: $(HOST_OBJECTS)
 	@rm -f $@

@@ -294,13 +294,17 @@ static void check_guest_segments(struct check *check)
          "bits 31:16 must be 0");
 }
 
+#define LINEAR_BITS 48
+
 static void check_rip_and_rflags(struct check *check)
 {
     uint64_t rip = get(check, VMCS_GUEST_RIP);
     bool long_code = check->ia32e && get(check, VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_L;
     rule(check, long_code || !(rip >> 32), VMCS_GUEST_RIP,
          "bits 63:32 must be 0 outside 64-bit mode");
-    rule(check, !long_code || is_canonical(rip), VMCS_GUEST_RIP, "RIP must be canonical");
+    /* Not canonical: the first address past the lower half is one that the guest can reach. */
+    rule(check, !long_code || rip >> LINEAR_BITS == 0 || rip >> LINEAR_BITS == 0xffff,
+         VMCS_GUEST_RIP, "bits 63:48 must be equal");
     rule(check,
          check->rflags & BIT(1) && !(check->rflags & (MASK(63, 22) | BIT(15) | BIT(5) | BIT(3))),
          VMCS_GUEST_RFLAGS, "reserved bits must have their fixed values");

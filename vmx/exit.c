@@ -3,6 +3,12 @@
 
 #include "kernel/core/irq.h"
 
+/* Bits beside the basic reason: of those that the SDM has, 25 to 28 (shadow stack prematurely busy,
+ * bus lock, enclave mode, pending MTF exit) may stand; 29 (exit from VMX root operation) cannot be
+ * ours. */
+#define EXIT_REASON_FAILED_ENTRY BIT(31)
+#define EXIT_REASON_FLAGS_UNKNOWN (BIT(30) | BIT(29) | MASK(24, 16))
+
 static const struct exit_row {
     exit_handler *handle;
     uint64_t reads;
@@ -40,28 +46,23 @@ enum verdict exit_raise_code(struct vmx_exit *exit, enum vector vector, uint32_t
     return INJECT;
 }
 
-/* A step over a 4-GByte border: IP wraps outside 64-bit mode. A step out of canonical space, which
- * no VM entry accepts, is #GP at the instruction itself. */
-static COLD uint64_t cross_border(struct vcpu *vcpu, uint64_t rip, uint64_t next)
+/* A step over a 4-GByte border: IP wraps outside 64-bit mode. In 64-bit mode a step to the first
+ * address past canonical space is one that the guest takes: #GP comes from the fetch there. SDM:
+ * Checks on Guest RIP, RFLAGS, and SSP: a VM entry looks only at the bits past the width of a
+ * linear address, which no single step can make differ. */
+static COLD uint64_t cross_border(uint64_t next)
 {
-    static const struct exception protection = {.vector = VECTOR_GP, .has_error_code = true};
-    if (!state_is_64bit())
-        return (uint32_t)next;
-    if (is_canonical(next))
-        return next;
-    (void)event_raise(&vcpu->events, &protection);
-    return rip;
+    return state_is_64bit() ? next : (uint32_t)next;
 }
 
 /* Inline in both its places, one of which every emulated instruction passes.
  * SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
  * flag that was set before it brings a #DB after it. */
-static inline __attribute__((always_inline)) void advance(struct vcpu *vcpu,
-                                                          const struct vmx_exit *exit,
+static inline __attribute__((always_inline)) void advance(const struct vmx_exit *exit,
                                                           uint64_t next)
 {
     if (__builtin_expect((next ^ exit->rip) >> 32, 0))
-        next = cross_border(vcpu, exit->rip, next);
+        next = cross_border(next);
     vmcs_write(VMCS_GUEST_RIP, next);
     if (__builtin_expect(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) & BLOCKING_BY_SHADOW, 0))
         state_end_shadow();
@@ -102,7 +103,7 @@ static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdic
 {
     switch (verdict) {
     case ADVANCE_TO:
-        advance(vcpu, exit, exit->next_rip);
+        advance(exit, exit->next_rip);
         return;
     case INJECT:
         if (event_raise(&vcpu->events, &exit->exception) == EVENT_TRIPLE_FAULT)
@@ -117,21 +118,37 @@ static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdic
     }
 }
 
+/* The row of a reason that has more than a number of the list. SDM: Format of Exit Reason in
+ * Basic VM-Exit Information: an entry that failed, which has no other reasons than the three; and
+ * what may stand beside any reason and asks for nothing here. All else is refused like every number
+ * that the SDM does not have. */
+static COLD uint32_t find_row(uint32_t reason)
+{
+    uint32_t basic = reason & 0xffff;
+    bool is_entry_failure = basic == EXIT_REASON_ENTRY_FAILURE_GUEST_STATE ||
+                            basic == EXIT_REASON_ENTRY_FAILURE_MSR_LOADING ||
+                            basic == EXIT_REASON_ENTRY_FAILURE_MACHINE_CHECK;
+    if (reason & EXIT_REASON_FLAGS_UNKNOWN || basic >= ARRAY_SIZE(rows) ||
+        (reason & EXIT_REASON_FAILED_ENTRY && !is_entry_failure))
+        return EXIT_REASON_RESERVED_35;
+    return basic;
+}
+
 bool vmx_exit(struct vcpu *vcpu)
 {
     struct vmx_exit exit;
     exit.reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
     exit.rip = vmcs_read(VMCS_GUEST_RIP);
-    uint32_t basic = exit.reason & 0xffff;
+    uint32_t basic = exit.reason;
     if (__builtin_expect(basic >= ARRAY_SIZE(rows), 0))
-        basic = EXIT_REASON_RESERVED_35; /* refused like every number that the SDM does not have */
+        basic = find_row(exit.reason);
     record(vcpu, &exit);
     vcpu->exit_count[basic]++;
     if (rows[basic].reads != 0)
         read_snapshot(vcpu, &exit, rows[basic].reads);
     enum verdict verdict = rows[basic].handle(vcpu, &exit);
     if (__builtin_expect(verdict == ADVANCE, 1))
-        advance(vcpu, &exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
+        advance(&exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
     else
         carry_out(vcpu, &exit, verdict);
     return run_prepare_entry(vcpu);

@@ -3,6 +3,7 @@
 #include "kernel/core/hw.h"
 #include "kernel/core/irq.h"
 #include "kernel/core/log.h"
+#include "kernel/core/msr.h"
 #include "vmx/internal.h"
 
 /* What KVM's guests know as "no such hypercall" (ENOSYS of its ABI), so that a kernel that probes
@@ -11,10 +12,15 @@
 
 #define DR7_GD BIT(13)
 
+/* SDM: IA32_MCG_STATUS MSR; IA32_MCi_STATUS MSRs. */
+#define MCG_STATUS_RIPV BIT(0)
+#define MC_STATUS_VAL BIT(63)
+#define MC_STATUS_PCC BIT(57)
+
 enum verdict exit_refuse(struct vcpu *vcpu, struct vmx_exit *exit)
 {
-    log_guest(&vcpu->vm->log, "stopped at exit reason %u (%s), which Traprock refuses",
-              exit->reason & 0xffff, exit_reason_name(exit->reason));
+    log_guest(&vcpu->vm->log, "stopped at exit reason %u (%s, 0x%x), which Traprock refuses",
+              exit->reason & 0xffff, exit_reason_name(exit->reason), exit->reason);
     return STOP_VM;
 }
 
@@ -116,11 +122,38 @@ enum verdict exit_exception_or_nmi(struct vcpu *vcpu, struct vmx_exit *exit)
     }
 }
 
-/* The machine is broken, whoever was running. */
-enum verdict exit_machine_check(struct vcpu *vcpu, struct vmx_exit *exit)
+/* SDM: Machine-Check Architecture: what was interrupted can go on (RIPV), and no bank says that the
+ * processor's context is corrupt (PCC). The banks are then cleared for the next one. */
+static bool machine_check_is_contained(void)
 {
-    panic("machine check while %s ran at RIP 0x%llx", vcpu->vm->name,
-          (unsigned long long)exit->rip);
+    uint64_t capability, global, status;
+    if (hw_rdmsr_safe(MSR_IA32_MCG_CAP, &capability) != STATUS_OK ||
+        hw_rdmsr_safe(MSR_IA32_MCG_STATUS, &global) != STATUS_OK || !(global & MCG_STATUS_RIPV))
+        return false;
+    unsigned banks = capability & 0xff;
+    for (unsigned i = 0; i < banks; i++) {
+        if (hw_rdmsr_safe(MSR_IA32_MC0_STATUS + 4 * i, &status) != STATUS_OK ||
+            !(status & MC_STATUS_VAL))
+            continue;
+        log_error("machine check, bank %u: status 0x%llx", i, (unsigned long long)status);
+        if (status & MC_STATUS_PCC)
+            return false;
+    }
+    for (unsigned i = 0; i < banks; i++)
+        (void)!hw_wrmsr_safe(MSR_IA32_MC0_STATUS + 4 * i, 0);
+    (void)!hw_wrmsr_safe(MSR_IA32_MCG_STATUS, 0);
+    return true;
+}
+
+/* What the guest used is lost, and with it the guest; or more, and then the machine is. */
+COLD enum verdict exit_machine_check(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    if (!machine_check_is_contained())
+        panic("machine check while %s ran at RIP 0x%llx", vcpu->vm->name,
+              (unsigned long long)exit->rip);
+    log_guest(&vcpu->vm->log, "stopped at a machine check, exit reason %u (%s)",
+              exit->reason & 0xffff, exit_reason_name(exit->reason));
+    return STOP_VM;
 }
 
 enum verdict exit_entry_failure(struct vcpu *vcpu, struct vmx_exit *exit)

@@ -12,10 +12,12 @@
 #define MSR_IA32_SYSENTER_ESP 0x175u
 #define MSR_IA32_SYSENTER_EIP 0x176u
 #define MSR_IA32_MCG_CAP 0x179u
+#define MSR_IA32_MCG_STATUS 0x17au
 #define MSR_IA32_MISC_ENABLE 0x1a0u
 #define MSR_IA32_DEBUGCTL 0x1d9u
 #define MSR_IA32_PAT 0x277u
 #define MSR_IA32_MTRR_DEF_TYPE 0x2ffu
+#define MSR_IA32_MC0_STATUS 0x401u /* four MSRs to each bank */
 #define MSR_IA32_TSC_DEADLINE 0x6e0u
 #define MSR_IA32_X2APIC_BASE 0x800u /* plus the xAPIC register's offset / 16 */
 #define MSR_IA32_XSS 0xda0u

@@ -1,0 +1,19 @@
+/*
+ * A VMCS that is an array, behind the link-time doubles of VMREAD and VMWRITE (tests/fake/vmcs.c),
+ * and the counts of the VMX instructions that a test may want to see.
+ */
+#pragma once
+
+#include "vmx/vmcs.h"
+
+struct fake_vmcs {
+    uint64_t field[0x8000]; /* by encoding */
+    unsigned reads, writes;
+    unsigned invvpids, invepts;
+};
+
+/* The current one. */
+extern struct fake_vmcs fake_vmcs;
+
+/* All fields 0. */
+void fake_vmcs_clear(void);
