@@ -84,6 +84,7 @@ static void show_status(void *context)
             (unsigned long long)vcpu_exits(&guest->vcpu[0]), (unsigned long long)guest->resets);
         mux_message(&self->mux, line, (size_t)length);
     }
+    integrity_verify(self);
 }
 
 static void reset_guest(void *context, unsigned number)
@@ -239,6 +240,7 @@ void monitor_fail(struct monitor *self)
 void monitor_finish(struct monitor *self)
 {
     char line[64];
+    integrity_verify(self);
     int length = fmt_format(line, sizeof(line), "traprock: exit %d\r\n", self->exit_code);
     monitor_say(self, line, (size_t)length);
     if (self->has_line)
@@ -319,7 +321,7 @@ static void run(struct machine *self_machine)
         log_info(
             "this processor's XSAVEC does not keep what it saves: guests see no XSAVEC, XSAVES");
     if (self->vmx_reason[0] != NULL || assign_processors(self, processor) != STATUS_OK ||
-        build_guests(self, processor) != STATUS_OK)
+        build_guests(self, processor) != STATUS_OK || integrity_seal(self) != STATUS_OK)
         monitor_fail(self);
     else
         start_guests(self);

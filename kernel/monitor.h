@@ -34,6 +34,15 @@ struct guest {
     struct load_error error; /* of the last attempt to load it */
 };
 
+/* What must not change from the moment that guests run. */
+enum integrity_part {
+    INTEGRITY_IMAGE,       /* text and constants */
+    INTEGRITY_PAGE_TABLES, /* the monitor's own */
+    INTEGRITY_DESCRIPTORS, /* IDT, and every processor's GDT and TSS */
+    INTEGRITY_GUESTS,      /* every VM's EPT, I/O and MSR bitmaps */
+    INTEGRITY_PARTS
+};
+
 struct monitor {
     struct machine *machine;
     struct config config;
@@ -50,7 +59,16 @@ struct monitor {
     uint32_t running; /* guests whose result is still out; atomic */
     int exit_code;    /* the first that is not 0; atomic */
     bool powers_off;  /* the user wants it, whatever on-idle says */
+    bool is_sealed;   /* integrity is there */
+    uint64_t integrity[INTEGRITY_PARTS];
 };
+
+/* integrity.c: keeps a hash of each part before the guests run, after a walk of every EPT.
+ * ERR_INVALID: an EPT maps what is not its guest's; it was logged. */
+enum status MUST_CHECK integrity_seal(struct monitor *monitor);
+
+/* Compares, and says so in the log; a part that has changed is a panic. */
+void integrity_verify(struct monitor *monitor);
 
 /* build_vm.c: makes the guest that config describes, to run on processor. Logs what fails, with
  * what to do. */

@@ -1,5 +1,7 @@
 #include "vmx/ept.h"
 
+#include "kernel/core/hash.h"
+
 #define ENTRIES 512
 #define LEVELS 4
 
@@ -41,10 +43,12 @@ static unsigned leaf_level(const struct ept *ept, uint64_t gpa, uint64_t hpa, ui
     return 1;
 }
 
-static enum status map_leaf(struct ept *ept, uint64_t gpa, uint64_t hpa, unsigned leaf,
-                            uint64_t access)
+/* Fills leaves of one table, up to its end or as long as size lasts; *done is the bytes mapped. */
+static enum status map_run(struct ept *ept, uint64_t gpa, uint64_t leaf_entry, unsigned leaf,
+                           uint64_t size, uint64_t *done)
 {
     hpa_t table = ept->root;
+    uint64_t step = 1ull << level_shift(leaf);
     for (unsigned level = LEVELS; level > leaf; level--) {
         uint64_t *entry = entry_of(ept, table, level, gpa);
         if (*entry == 0) {
@@ -59,9 +63,14 @@ static enum status map_leaf(struct ept *ept, uint64_t gpa, uint64_t hpa, unsigne
         table.v = *entry & EPT_ADDRESS;
     }
     uint64_t *entry = entry_of(ept, table, leaf, gpa);
-    if (*entry != 0)
-        return ERR_EXISTS;
-    *entry = hpa | access | EPT_MEMORY_TYPE_WB | (leaf > 1 ? EPT_LARGE : 0);
+    uint64_t room = ENTRIES - (gpa >> level_shift(leaf) & (ENTRIES - 1));
+    uint64_t count = size / step < room ? size / step : room;
+    for (uint64_t i = 0; i < count; i++) {
+        if (entry[i] != 0)
+            return ERR_EXISTS;
+        entry[i] = leaf_entry + i * step;
+    }
+    *done = count * step;
     return STATUS_OK;
 }
 
@@ -70,15 +79,17 @@ enum status ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, uint64
     if (size == 0 || !is_aligned(gpa.v | hpa.v | size, PAGE_SIZE) || gpa.v + size < gpa.v ||
         hpa.v + size < hpa.v || gpa.v + size > BIT(48))
         return ERR_INVALID;
+    bool is_small = ept->small_executable && access & EPT_EXECUTE;
     while (size > 0) {
-        unsigned leaf = leaf_level(ept, gpa.v, hpa.v, size);
-        enum status status = map_leaf(ept, gpa.v, hpa.v, leaf, access);
+        unsigned leaf = is_small ? 1 : leaf_level(ept, gpa.v, hpa.v, size);
+        uint64_t entry = hpa.v | access | EPT_MEMORY_TYPE_WB | (leaf > 1 ? EPT_LARGE : 0);
+        uint64_t done = 0;
+        enum status status = map_run(ept, gpa.v, entry, leaf, size, &done);
         if (status != STATUS_OK)
             return status;
-        uint64_t step = 1ull << level_shift(leaf);
-        gpa.v += step;
-        hpa.v += step;
-        size -= step;
+        gpa.v += done;
+        hpa.v += done;
+        size -= done;
     }
     return STATUS_OK;
 }
@@ -99,6 +110,76 @@ enum status ept_walk(const struct ept *ept, gpa_t gpa, uint64_t *entry, uint64_t
         table.v = *entry & EPT_ADDRESS;
     }
     return ERR_NOT_FOUND;
+}
+
+struct check {
+    const struct ept *ept;
+    const struct ept_owner *owner;
+    uint64_t own, own_end; /* memory that is known to be the VM's */
+    uint64_t hash;
+    uint64_t gpa; /* of what is wrong */
+};
+
+#define EPT_MEMORY_TYPE (7ull << EPT_MEMORY_TYPE_SHIFT)
+
+static const char *check_leaf(struct check *check, uint64_t entry, unsigned level)
+{
+    uint64_t size = 1ull << level_shift(level), frame = entry & EPT_ADDRESS;
+    if ((entry & (EPT_MEMORY_TYPE | EPT_IGNORE_PAT)) != EPT_MEMORY_TYPE_WB)
+        return "a memory type other than write-back";
+    if (level > 1 && check->ept->small_executable && entry & EPT_EXECUTE)
+        return "a large executable page";
+    if (frame < check->own || frame >= check->own_end) {
+        check->own = frame;
+        check->own_end = check->owner->end(check->owner->context, HPA(frame));
+    }
+    return frame & (size - 1) || check->own_end < frame + size ? "memory that is not the guest's"
+                                                               : NULL;
+}
+
+/* One table of this level, which begins at gpa, and what is below it; at most four deep. */
+static const char *check_table(struct check *check, hpa_t table, unsigned level, uint64_t gpa)
+{
+    const uint64_t *entries = check->ept->ports.map(check->ept->ports.context, table);
+    const char *wrong = NULL;
+    for (unsigned i = 0; i < ENTRIES && wrong == NULL; i++) {
+        uint64_t entry = entries[i] & ~(EPT_ACCESSED | EPT_DIRTY);
+        check->hash = hash_word(check->hash, entry);
+        if (entry == 0)
+            continue;
+        check->gpa = gpa + ((uint64_t)i << level_shift(level));
+        wrong = is_leaf(entry, level)
+                    ? check_leaf(check, entry, level)
+                    : check_table(check, HPA(entry & EPT_ADDRESS), level - 1, check->gpa);
+    }
+    return wrong;
+}
+
+const char *ept_check(const struct ept *ept, const struct ept_owner *owner, uint64_t *hash,
+                      gpa_t *where)
+{
+    struct check check = {.ept = ept, .owner = owner, .hash = *hash};
+    const char *wrong = check_table(&check, ept->root, LEVELS, 0);
+    *hash = check.hash;
+    where->v = check.gpa;
+    return wrong;
+}
+
+/* Atoms and Xeon Phis keep one size; newer cores say so. Whatever else there is counts as affected.
+ * SDM: CPUID, Version Information; IA32_ARCH_CAPABILITIES, IF_PSCHANGE_MC_NO. */
+#define IF_PSCHANGE_MC_NO BIT(6)
+
+bool ept_multihit_affects(uint32_t signature, uint64_t arch_capabilities)
+{
+    static const uint8_t safe[] = {0x1c, 0x26, 0x27, 0x35, 0x36, 0x37, 0x4a, 0x4c, 0x4d, 0x57,
+                                   0x5a, 0x5c, 0x5d, 0x5f, 0x75, 0x7a, 0x85, 0x86, 0x96, 0x9c};
+    uint64_t model = bits_get(signature, 19, 16) << 4 | bits_get(signature, 7, 4);
+    if (arch_capabilities & IF_PSCHANGE_MC_NO)
+        return false;
+    for (unsigned i = 0; i < ARRAY_SIZE(safe); i++)
+        if (bits_get(signature, 11, 8) == 6 && model == safe[i])
+            return false;
+    return true;
 }
 
 uint64_t ept_pointer(const struct ept *ept)

@@ -34,6 +34,7 @@ struct ept {
     hpa_t root;
     struct ept_ports ports;
     bool has_2m, has_1g, has_ad; /* from IA32_VMX_EPT_VPID_CAP */
+    bool small_executable;       /* what can be executed is mapped in leaves of 4 KiB */
 };
 
 /* An empty tree; capabilities is IA32_VMX_EPT_VPID_CAP. The error is the port's. */
@@ -49,6 +50,25 @@ enum status MUST_CHECK ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t s
 
 /* The leaf that holds gpa: its entry, and in *size the bytes that it maps. ERR_NOT_FOUND: none. */
 enum status MUST_CHECK ept_walk(const struct ept *ept, gpa_t gpa, uint64_t *entry, uint64_t *size);
+
+/* What every leaf is held against: the end of the memory around frame that is the VM's own, 0 where
+ * it is not. */
+struct ept_owner {
+    uint64_t (*end)(void *context, hpa_t frame);
+    void *context;
+};
+
+/* Walks the whole tree: every leaf maps the VM's own memory and nothing else, as write-back, and is
+ * no larger than small_executable allows. Goes on with *hash (kernel/core/hash.h) over all entries,
+ * without what the processor sets in them. Returns what is wrong, in words, and where; NULL:
+ * nothing. */
+const char *ept_check(const struct ept *ept, const struct ept_owner *owner, uint64_t *hash,
+                      gpa_t *where);
+
+/* Whether the processor may fail on two translations of different size for one executable page, so
+ * that guests must have none: from CPUID.01H:EAX and IA32_ARCH_CAPABILITIES. Intel: Machine Check
+ * Error Avoidance on Page Size Change. */
+bool ept_multihit_affects(uint32_t signature, uint64_t arch_capabilities);
 
 /* The value for the VMCS's EPT pointer. */
 uint64_t ept_pointer(const struct ept *ept);

@@ -1,4 +1,5 @@
 /* Building a VM's and a vCPU's VMX structures, and the state of a vCPU after reset. */
+#include "kernel/core/hash.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/mem.h"
 #include "kernel/core/msr.h"
@@ -75,6 +76,39 @@ static enum status map_guest_memory(struct vmx_vm *vmx, const struct guest_mem *
     return STATUS_OK;
 }
 
+static bool has_multihit(void)
+{
+    struct cpuid_regs regs;
+    uint64_t capabilities = 0;
+    if (hw_rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &capabilities) != STATUS_OK)
+        capabilities = 0;
+    hw_cpuid(1, 0, &regs);
+    return ept_multihit_affects(regs.eax, capabilities);
+}
+
+static uint64_t end_of_own(void *context, hpa_t frame)
+{
+    const struct vmx_vm *vmx = context;
+    struct page_extent extent;
+    if (!pages_lookup(vmx->pages, frame, &extent) || extent.kind != PAGE_GUEST ||
+        extent.owner != vmx->owner)
+        return 0;
+    return extent.base + extent.pages * PAGE_SIZE;
+}
+
+enum status vmx_vm_check(struct vmx_vm *vmx, const char *name, uint64_t *hash)
+{
+    const struct ept_owner owner = {end_of_own, vmx};
+    gpa_t where;
+    const char *wrong = ept_check(&vmx->ept, &owner, hash, &where);
+    *hash = hash_words(*hash, phys_to_virt(vmx->io_bitmap), 2 * PAGE_SIZE);
+    *hash = hash_words(*hash, phys_to_virt(vmx->msr_bitmap), PAGE_SIZE);
+    if (wrong == NULL)
+        return STATUS_OK;
+    log_error("%s: EPT: %s at guest-physical 0x%lx", name, wrong, where.v);
+    return ERR_INVALID;
+}
+
 enum status vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages,
                           uint64_t ept_capabilities)
 {
@@ -82,6 +116,7 @@ enum status vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages
     vmx->pages = pages;
     vmx->owner = (uint16_t)vm->id;
     enum status status = ept_init(&vmx->ept, &ports, ept_capabilities);
+    vmx->ept.small_executable = has_multihit();
     if (status == STATUS_OK)
         status = map_guest_memory(vmx, &vm->mem);
     if (status == STATUS_OK)

@@ -5,6 +5,7 @@
 #include "kernel/core/cpu.h"
 
 #include "kernel/core/bits.h"
+#include "kernel/core/hash.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/irq.h"
 #include "kernel/core/mem.h"
@@ -221,6 +222,15 @@ static void set_pat(void)
     hw_write_cr3(hw_read_cr3());
 }
 
+/* Written is not yet on: something beneath us may have its own mind. */
+static void check_protections(uint64_t cr4)
+{
+    uint64_t cr0 = hw_read_cr0(), efer = hw_rdmsr(MSR_IA32_EFER);
+    if (!(cr0 & CR0_WP) || !(efer & EFER_NXE) || (hw_read_cr4() & cr4) != cr4)
+        panic("protections do not stay on: cr0 %lx, efer %lx, cr4 %lx instead of %lx", cr0, efer,
+              hw_read_cr4(), cr4);
+}
+
 void cpu_enter(struct cpu *cpu)
 {
     load_tables(cpu);
@@ -234,6 +244,21 @@ void cpu_enter(struct cpu *cpu)
     hw_write_dr(6, 0xffff0ff0);
     set_pat();
     cpu->xcr0 = cr4 & CR4_OSXSAVE ? enable_xsave() : 0;
+    check_protections(cr4);
+}
+
+/* LTR marks the TSS busy, at whatever moment a processor comes up. */
+#define DESCRIPTOR_BUSY BIT(41)
+
+uint64_t cpu_hash_tables(uint64_t hash)
+{
+    hash = hash_words(hash, idt, sizeof(idt));
+    for (uint32_t i = 0; i < cpus_count; i++) {
+        const struct cpu_tables *tables = (const void *)(uintptr_t)cpus[i].host_tr_base;
+        for (unsigned word = 0; word < sizeof(*tables) / sizeof(uint64_t); word++)
+            hash = hash_word(hash, ((const uint64_t *)tables)[word] & ~DESCRIPTOR_BUSY);
+    }
+    return hash;
 }
 
 struct cpu_fixup {

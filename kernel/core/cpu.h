@@ -98,6 +98,9 @@ void cpu_enter(struct cpu *cpu);
 void cpu_set_idt_alias(uint64_t linear);
 void *cpu_idt(void); /* the table itself, one page */
 
+/* Goes on with a hash (hash.h): the IDT, and every processor's GDT and TSS. */
+uint64_t cpu_hash_tables(uint64_t hash);
+
 /* Goes on in run(argument), which must not return, on the stack that ends at top. */
 NORETURN void cpu_switch_stack(uint64_t top, void (*run)(void *argument), void *argument);
 

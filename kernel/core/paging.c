@@ -6,6 +6,7 @@
  */
 #include "kernel/core/paging.h"
 
+#include "kernel/core/hash.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/log.h"
 #include "kernel/core/mem.h"
@@ -13,17 +14,6 @@
 #include "kernel/core/panic.h"
 #include "kernel/core/spinlock.h"
 #include "kernel/core/x86.h"
-
-/*
- * The layout below PAGING_STACKS: slot 0 holds the alias of the IDT, slot 1 + n belongs to
- * processor n. A slot has a lane for each stack and one for the tables; what is mapped lies in the
- * middle of its lane, so that a whole unmapped quarter lies on each side.
- */
-#define LANE_SIZE 65536ul
-#define LANE_OFFSET 16384ul
-#define LANE_TABLES CPU_STACKS
-#define SLOT_SIZE (8 * LANE_SIZE)
-STATIC_ASSERT(LANE_OFFSET + PAGING_STACK_SIZE < LANE_SIZE, "guards on both sides");
 
 #define DEVICES_SIZE GIB(64)
 #define BELOW_4G GIB(4)
@@ -124,14 +114,9 @@ static enum status map_memory(struct address_space *as, const struct boot_info *
     return STATUS_OK;
 }
 
-static uint64_t lane_base(uint64_t slot, unsigned lane)
-{
-    return PAGING_STACKS + slot * SLOT_SIZE + lane * LANE_SIZE + LANE_OFFSET;
-}
-
 static enum status map_idt(struct address_space *as)
 {
-    return page_table_map(&as->table, lane_base(0, 0), virt_to_phys(cpu_idt()), PAGE_SIZE,
+    return page_table_map(&as->table, paging_lane_base(0, 0), virt_to_phys(cpu_idt()), PAGE_SIZE,
                           MAP_GLOBAL);
 }
 
@@ -172,7 +157,7 @@ void paging_init(const struct boot_info *info, struct pages *pages)
     hw_write_cr3(as->table.root.v);
     as->table_offset = PAGING_PHYSMAP;
     as->ready = true;
-    cpu_set_idt_alias(lane_base(0, 0));
+    cpu_set_idt_alias(paging_lane_base(0, 0));
 }
 
 uint64_t paging_root(void)
@@ -199,11 +184,11 @@ enum status paging_map_cpu(uint32_t index, uint64_t stack[CPU_STACKS], void **ta
     ASSERT(index < CPU_MAX);
     spinlock_acquire(&as->lock);
     for (unsigned i = 0; i < CPU_STACKS && status == STATUS_OK; i++) {
-        uint64_t base = lane_base(1 + index, i);
+        uint64_t base = paging_lane_base(1 + index, i);
         status = map_lane(as, base, PAGING_STACK_SIZE, PAGE_STACK);
         stack[i] = base + PAGING_STACK_SIZE;
     }
-    uint64_t base = lane_base(1 + index, LANE_TABLES);
+    uint64_t base = paging_lane_base(1 + index, PAGING_LANE_TABLES);
     if (status == STATUS_OK)
         status = map_lane(as, base, PAGE_SIZE, PAGE_CPU);
     *tables = (void *)(uintptr_t)base;
@@ -285,53 +270,33 @@ bool paging_is_mapped(uint64_t address, uint64_t size)
     return true;
 }
 
-static bool overlaps(uint64_t base, uint64_t size, uint64_t other, uint64_t other_size)
+static enum page_kind kind_of(void *context, hpa_t frame)
 {
-    return base < other + other_size && other < base + size;
+    return pages_kind(context, frame);
 }
 
-/* What is wrong with a mapping, NULL: nothing. */
-static const char *fault_of(const struct address_space *as, const struct page_mapping *mapping)
-{
-    uint64_t image_size = (uint64_t)(image_end - image_start);
-    bool of_image = overlaps(mapping->frame.v, mapping->size, as->image_hpa, image_size);
-    bool is_image = mapping->linear >= PAGING_IMAGE;
-    if ((mapping->flags & MAP_WRITE) && (mapping->flags & MAP_EXECUTE))
-        return "writable and executable";
-    if ((mapping->flags & MAP_EXECUTE) && !is_image)
-        return "executable outside the image";
-    if (!(mapping->linear >> 63))
-        return "in the lower half";
-    bool is_idt = mapping->linear == lane_base(0, 0) && !(mapping->flags & MAP_WRITE);
-    if (of_image && !is_image && !is_idt)
-        return "a second mapping of the image";
-    if (mapping->linear >= PAGING_PHYSMAP && mapping->linear < PAGING_STACKS) {
-        if (mapping->linear - PAGING_PHYSMAP != mapping->frame.v)
-            return "at another distance in the physmap";
-        enum page_kind kind = pages_kind(as->pages, mapping->frame);
-        if (kind == PAGE_FIRMWARE || kind == PAGE_NONE)
-            return "firmware's memory in the physmap";
-        if (kind == PAGE_ACPI && (mapping->flags & MAP_WRITE))
-            return "a writable ACPI table";
-    }
-    return NULL;
-}
+struct survey {
+    struct paging_rules rules;
+    unsigned mappings;
+};
 
 static enum status check_mapping(void *context, const struct page_mapping *mapping)
 {
-    const char *fault = fault_of(context, mapping);
-    if (fault == NULL)
+    struct survey *survey = context;
+    const char *broken = paging_rule_broken(&survey->rules, mapping);
+    survey->mappings++;
+    if (broken == NULL)
         return STATUS_OK;
-    log_error("page tables: %s at 0x%lx (frame 0x%lx, %lu KiB)", fault, mapping->linear,
+    log_error("page tables: %s at 0x%lx (frame 0x%lx, %lu KiB)", broken, mapping->linear,
               mapping->frame.v, mapping->size / 1024);
     return ERR_INVALID;
 }
 
-static enum status check_guards(void)
+static COLD enum status check_guards(unsigned *stacks)
 {
     for (uint32_t i = 0; i < cpu_count(); i++) {
         const struct cpu *cpu = cpu_by_index(i);
-        for (unsigned stack = 0; stack < CPU_STACKS; stack++) {
+        for (unsigned stack = 0; stack < CPU_STACKS; stack++, ++*stacks) {
             uint64_t top = cpu->stack[stack], bottom = top - cpu->stack_size;
             if (!paging_is_mapped(bottom, cpu->stack_size) || paging_is_mapped(top, 1) ||
                 paging_is_mapped(bottom - 1, 1)) {
@@ -345,8 +310,45 @@ static enum status check_guards(void)
 
 enum status paging_check(void)
 {
+    struct address_space *as = &space;
+    struct survey survey = {
+        .rules = {.text_size = (uint64_t)(text_end - text_start),
+                  .rodata_size = (uint64_t)(rodata_end - rodata_start),
+                  .image_size = (uint64_t)(image_end - image_start),
+                  .image_hpa = as->image_hpa,
+                  .kind = kind_of,
+                  .context = as->pages},
+    };
+    unsigned stacks = 0;
+    spinlock_acquire(&as->lock);
+    enum status status = page_table_visit(&as->table, check_mapping, &survey);
+    spinlock_release(&as->lock);
+    if (status == STATUS_OK)
+        status = check_guards(&stacks);
+    if (status == STATUS_OK)
+        log_info("page tables: W^X in all %u mappings, guards around all %u stacks; WP NX%s%s",
+                 survey.mappings, stacks, hw_read_cr4() & CR4_SMEP ? " SMEP" : "",
+                 hw_read_cr4() & CR4_SMAP ? " SMAP" : "");
+    return status;
+}
+
+uint64_t paging_hash_image(uint64_t hash)
+{
+    return hash_words(hash, text_start, (size_t)(rodata_end - text_start));
+}
+
+static enum status hash_mapping(void *context, const struct page_mapping *mapping)
+{
+    uint64_t *hash = context;
+    *hash = hash_words(*hash, mapping, sizeof(*mapping));
+    return STATUS_OK;
+}
+
+uint64_t paging_hash_tables(uint64_t hash)
+{
     spinlock_acquire(&space.lock);
-    enum status status = page_table_visit(&space.table, check_mapping, &space);
+    if (page_table_visit(&space.table, hash_mapping, &hash) != STATUS_OK)
+        hash = 0; /* a reserved bit, which no sound table has */
     spinlock_release(&space.lock);
-    return status == STATUS_OK ? check_guards() : status;
+    return hash;
 }

@@ -1,28 +1,10 @@
 /*
- * The monitor's own address space, W^X throughout:
- *
- *     PAGING_PHYSMAP  all memory that is not firmware's and not the monitor's image, at a fixed
- *                     distance; writable, never executable; ACPI tables read-only
- *     PAGING_STACKS   per processor: stacks and tables, each below and above unmapped pages
- *     PAGING_DEVICES  device registers, mapped on request
- *     PAGING_IMAGE    the image, by section: text executable, constants read-only, data writable
- *
- * Nothing lies in the lower half, but for the trampoline page while processors start.
+ * The monitor's own address space, W^X throughout: paging_rules.h has its layout.
  */
 #pragma once
 
 #include "boot/boot_info.h"
-#include "kernel/core/cpu.h"
-#include "kernel/core/page_table.h"
-#include "kernel/core/pages.h"
-
-#define PAGING_PHYSMAP 0xffff800000000000ull
-#define PAGING_PHYSMAP_SIZE (1ull << 46)
-#define PAGING_STACKS 0xffffc00000000000ull
-#define PAGING_DEVICES 0xffffe00000000000ull
-#define PAGING_IMAGE 0xffffffff80000000ull
-
-#define PAGING_STACK_SIZE 32768ul
+#include "kernel/core/paging_rules.h"
 
 /* The monitor's mapping of memory that the owner table knows (not of devices and firmware's). */
 static inline void *phys_to_virt(hpa_t address)
@@ -60,7 +42,12 @@ void paging_unmap_trampoline(hpa_t page);
 /* Whether a read of [address, address + size) in the monitor's address space would succeed. */
 bool paging_is_mapped(uint64_t address, uint64_t size);
 
-/* Walks every table: no page is writable and executable, none maps the image's frames a second time
- * or the firmware's memory as RAM, guards are unmapped, nothing is in the lower half. Logs the
- * first violation; ERR_INVALID. */
-enum status MUST_CHECK paging_check(void);
+/* Walks every table, says what it found in one line of the log, and holds the processor's own
+ * protections (WP, NX, SMEP, SMAP) against what it has. ERR_INVALID: something is not as
+ * paging_rules.h wants it, or a guard is mapped; the first such is logged. */
+COLD enum status MUST_CHECK paging_check(void);
+
+/* Goes on with a hash (kernel/core/hash.h): text and constants; and the page tables, without what
+ * the processor sets in them by itself. */
+uint64_t paging_hash_image(uint64_t hash);
+uint64_t paging_hash_tables(uint64_t hash);

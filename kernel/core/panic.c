@@ -11,6 +11,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
 #include "kernel/core/symbols.h"
+#include "kernel/core/x86.h"
 
 #define BACKTRACE_MAX 32
 #define NO_CPU UINT32_MAX
@@ -150,6 +151,19 @@ static void show_control_registers(void)
               hw_read_cr4());
 }
 
+/* A push onto a guard page faults, and so does the push of the fault's own frame: what comes in the
+ * end is #DF, on a stack of its own, and CR2 tells. */
+static void show_overflow(const struct cpu_frame *frame)
+{
+    static const char *const names[CPU_STACKS] = {"kernel", "NMI", "#DF", "#MC"};
+    uint32_t processor;
+    enum cpu_stack stack;
+    if ((frame->vector == VECTOR_PF || frame->vector == VECTOR_DF) &&
+        paging_is_guard(hw_read_cr2(), &processor, &stack))
+        log_error("stack overflow: guard page of the %s stack of processor %u", names[stack],
+                  processor);
+}
+
 static NORETURN void finish(void)
 {
     if (depth == 1 && ports.last_exits != NULL)
@@ -182,6 +196,7 @@ void panic_frame(const struct cpu_frame *frame)
     log_error("panic on processor %u: %s (vector %lu, error code 0x%lx)", cpu_this()->index,
               name != NULL ? name : "exception", frame->vector, frame->error_code);
     show_code("at", frame->rip, false);
+    show_overflow(frame);
     show_registers(frame);
     show_control_registers();
     show_stack_top(frame->rsp);

@@ -108,9 +108,131 @@ static void running_out_of_frames_is_reported(void)
     finish();
 }
 
+static void executable_memory_is_small_where_that_is_wanted(void)
+{
+    struct ept ept = start(CAPS_ALL, 16);
+    ept.small_executable = true;
+    CHECK_EQ(ept_map(&ept, GPA(MIB(2) - KIB(8)), HPA(MIB(4) - KIB(8)), MIB(2) + KIB(12), 7),
+             STATUS_OK);
+    uint64_t entry, size;
+    for (uint64_t gpa = MIB(2) - KIB(8); gpa < MIB(4) + KIB(4); gpa += KIB(4)) {
+        CHECK_EQ(ept_walk(&ept, GPA(gpa), &entry, &size), STATUS_OK);
+        CHECK_EQ(size, PAGE_SIZE);
+        CHECK_EQ(entry, (gpa + MIB(2)) | 7 | EPT_MEMORY_TYPE_WB);
+    }
+    CHECK_EQ(leaf_size(&ept, MIB(4) + KIB(4)), 0);
+    CHECK_EQ(ept_map(&ept, GPA(MIB(8)), HPA(MIB(8)), MIB(2), EPT_READ | EPT_WRITE), STATUS_OK);
+    CHECK_EQ(leaf_size(&ept, MIB(8)), PAGE_SIZE_2M);
+    finish();
+}
+
+/* The guest owns [4 MiB, 16 MiB) of the machine's memory. */
+static uint64_t end_of_own(void *context, hpa_t frame)
+{
+    (void)context;
+    return frame.v >= MIB(4) && frame.v < MIB(16) ? MIB(16) : 0;
+}
+
+static const struct ept_owner owner = {end_of_own, NULL};
+
+static const char *checked(const struct ept *ept, uint64_t *hash, uint64_t *where)
+{
+    gpa_t at;
+    *hash = 1;
+    const char *wrong = ept_check(ept, &owner, hash, &at);
+    *where = at.v;
+    return wrong != NULL ? wrong : "nothing";
+}
+
+/* The leaf for gpa, to be tampered with. */
+static uint64_t *leaf_of(const struct ept *ept, uint64_t gpa)
+{
+    uint64_t entry = ept->root.v;
+    for (unsigned level = 4;; level--) {
+        uint64_t *table = (uint64_t *)(uintptr_t)(entry & EPT_ADDRESS);
+        uint64_t *at = &table[gpa >> (3 + 9 * level) & 511];
+        if (level == 1 || *at & EPT_LARGE)
+            return at;
+        entry = *at;
+    }
+}
+
+static void a_tree_is_checked_and_hashed(void)
+{
+    struct ept ept = start(CAPS_ALL, 16);
+    uint64_t before, hash, where;
+    CHECK_EQ(ept_map(&ept, GPA(MIB(2)), HPA(MIB(4)), MIB(4) + KIB(8), 7), STATUS_OK);
+    CHECK_STR(checked(&ept, &before, &where), "nothing");
+    *leaf_of(&ept, MIB(2)) |= EPT_ACCESSED | EPT_DIRTY;
+    CHECK_STR(checked(&ept, &hash, &where), "nothing");
+    CHECK_EQ(hash, before);
+    static const struct {
+        uint64_t gpa, flip;
+        const char *wrong;
+    } rows[] = {
+        {MIB(2), EPT_WRITE, "nothing"},
+        {MIB(4), MIB(16), "memory that is not the guest's"},
+        {MIB(6), MIB(32), "memory that is not the guest's"},
+        {MIB(6) + KIB(4), EPT_IGNORE_PAT, "a memory type other than write-back"},
+        {MIB(4), EPT_MEMORY_TYPE_WB, "a memory type other than write-back"},
+        {MIB(4), KIB(4), "memory that is not the guest's"}, /* a reserved bit of a large page */
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        *leaf_of(&ept, rows[i].gpa) ^= rows[i].flip;
+        CHECK_STR(checked(&ept, &hash, &where), rows[i].wrong);
+        CHECK(hash != before);
+        if (strcmp(rows[i].wrong, "nothing") != 0)
+            CHECK_EQ(where, rows[i].gpa);
+        *leaf_of(&ept, rows[i].gpa) ^= rows[i].flip;
+    }
+    ept.small_executable = true;
+    CHECK_STR(checked(&ept, &hash, &where), "a large executable page");
+    CHECK_EQ(where, MIB(2));
+    finish();
+}
+
+static void a_large_leaf_beyond_its_owner_is_found(void)
+{
+    struct ept ept = start(CAPS_ALL, 16);
+    uint64_t hash, where;
+    CHECK_EQ(ept_map(&ept, GPA(0), HPA(MIB(14)), MIB(4), 7), STATUS_OK);
+    CHECK_STR(checked(&ept, &hash, &where), "memory that is not the guest's");
+    CHECK_EQ(where, MIB(2));
+    finish();
+}
+
+static void multihit_goes_by_model_and_capability(void)
+{
+    static const struct {
+        uint32_t signature;
+        uint64_t capabilities;
+        bool affected;
+    } rows[] = {
+        {0x00050654, 0, true}, /* Skylake X */
+        {0x00050654, BIT(6), false}, {0x00050654, ~BIT(6), true},
+        {0x000106a5, 0, true},       /* Nehalem */
+        {0x000206c2, 0, true},       /* Westmere */
+        {0x000806ec, 0, true},       /* Comet Lake */
+        {0x000706e5, BIT(6), false}, /* Ice Lake says so */
+        {0x000506c9, 0, false},      /* Goldmont */
+        {0x00080650, 0, false},      /* Knights Mill */
+        {0x000106c2, 0, false},      /* Bonnell */
+        {0x00090660, 0, false},      /* Elkhart Lake */
+        {0x00000f41, 0, true},       /* another family: not known to be safe */
+        {0x00010fc0, 0, true},       /* nor is one whose model is an Atom's number */
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+        CHECK_EQ(ept_multihit_affects(rows[i].signature, rows[i].capabilities), rows[i].affected);
+}
+
 TEST_MAIN({"largest_leaves_are_used", largest_leaves_are_used},
           {"smaller_leaves_where_the_processor_has_no_others",
            smaller_leaves_where_the_processor_has_no_others},
           {"misaligned_frames_split", misaligned_frames_split},
           {"overlaps_and_bad_ranges_are_refused", overlaps_and_bad_ranges_are_refused},
-          {"running_out_of_frames_is_reported", running_out_of_frames_is_reported})
+          {"running_out_of_frames_is_reported", running_out_of_frames_is_reported},
+          {"executable_memory_is_small_where_that_is_wanted",
+           executable_memory_is_small_where_that_is_wanted},
+          {"a_tree_is_checked_and_hashed", a_tree_is_checked_and_hashed},
+          {"a_large_leaf_beyond_its_owner_is_found", a_large_leaf_beyond_its_owner_is_found},
+          {"multihit_goes_by_model_and_capability", multihit_goes_by_model_and_capability})

@@ -1,0 +1,23 @@
+/* A hash to tell whether memory is as it was: FNV-1a over 64-bit words. No defence against someone
+ * who computes what he writes; the monitor's memory is kept from guests by other means. */
+#pragma once
+
+#include "kernel/core/types.h"
+
+#define HASH_START 0xcbf29ce484222325ull
+
+static inline uint64_t hash_word(uint64_t hash, uint64_t word)
+{
+    hash ^= word;
+    hash *= 0x100000001b3ull;
+    return hash ^ hash >> 32; /* a product alone never carries a bit downward */
+}
+
+/* size is a multiple of 8, words aligned to 8. */
+static inline uint64_t hash_words(uint64_t hash, const void *words, size_t size)
+{
+    const uint64_t *next = words;
+    for (size_t i = 0; i < size / sizeof(*next); i++)
+        hash = hash_word(hash, next[i]);
+    return hash;
+}
