@@ -50,6 +50,9 @@ static void write_event(const struct event *event)
     }
     if (event->type >= EVENT_SOFTWARE_INTERRUPT)
         vmcs_write(VMCS_VM_ENTRY_INSTRUCTION_LENGTH, event->instruction_length);
+    /* SDM: Vectored-Event Injection: RF is pushed as it stands. */
+    if (event_sets_rf(event))
+        vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
     vmcs_write(VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, information);
 }
 
@@ -74,12 +77,20 @@ static void set_activity(struct vcpu *vcpu, enum vcpu_activity activity)
     vmcs_write(VMCS_GUEST_ACTIVITY_STATE, activity == VCPU_HALTED ? ACTIVITY_HLT : ACTIVITY_ACTIVE);
 }
 
+/* Debug traps that wait come first, and an injection would lose them. SDM: Delivery of Pending
+ * Debug Exceptions after VM Entry. */
+static bool is_trap_pending(void)
+{
+    return vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) &
+           (PENDING_DEBUG_ENABLED | PENDING_DEBUG_BS);
+}
+
 static struct event_choice choose(struct vcpu *vcpu)
 {
     uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
     struct event_blocking blocking = {
         .interrupt_flag = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF,
-        .shadow = state & BLOCKING_BY_SHADOW,
+        .shadow = state & BLOCKING_BY_SHADOW || is_trap_pending(),
         .nmi = state & BLOCKING_BY_NMI,
     };
     bool pending = vcpu->intc_ops->has_interrupt(vcpu->intc);

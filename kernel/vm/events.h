@@ -33,6 +33,13 @@ struct event_queue {
     bool nmi_pending;  /* latched: further NMIs before its delivery are merged, as in hardware */
 };
 
+/* Whether RF is set in the flags that the event's delivery pushes, whatever it is in the register.
+ * SDM: Instruction-Breakpoint Exception Condition: faults, but not #DB. */
+static inline bool event_sets_rf(const struct event *event)
+{
+    return event->type == EVENT_HARDWARE_EXCEPTION && event->vector != VECTOR_DB;
+}
+
 /* What raising an exception came to. */
 enum event_result {
     EVENT_QUEUED,
@@ -47,7 +54,7 @@ enum event_result event_raise(struct event_queue *events, const struct exception
 /* What stops interrupts and NMIs at this moment. */
 struct event_blocking {
     bool interrupt_flag; /* RFLAGS.IF */
-    bool shadow;         /* blocking by STI or by MOV SS */
+    bool shadow;         /* blocking by STI or by MOV SS, or a debug trap comes first */
     bool nmi;            /* blocking by NMI */
 };
 

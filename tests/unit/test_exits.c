@@ -236,12 +236,14 @@ static void check_stopped(const char *name)
     CHECK(strstr(fake_log_text(), name) != NULL);
 }
 
+/* RF is check_raised's. */
 static void check_registers_kept(const struct before *before)
 {
     for (unsigned i = 0; i < GPR_COUNT; i++)
         CHECK_EQ(VCPU.gpr[i], before->gpr[i]);
     CHECK_EQ(VMCS[VMCS_GUEST_RSP], before->vmcs.field[VMCS_GUEST_RSP]);
-    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], before->vmcs.field[VMCS_GUEST_RFLAGS]);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS] & ~RFLAGS_RF,
+             before->vmcs.field[VMCS_GUEST_RFLAGS] & ~RFLAGS_RF);
 }
 
 static void check_not_moved(const struct before *before)
@@ -262,7 +264,8 @@ static void check_not_moved(const struct before *before)
 }
 
 /* The exception that goes in at the next entry. SDM: Checks on VM-Entry Control Fields: without an
- * error code in real mode. */
+ * error code in real mode. SDM: Instruction-Breakpoint Exception Condition: the flags that a fault
+ * pushes have RF set, but #DB's. */
 static void check_raised(unsigned vector, bool has_error_code)
 {
     bool is_protected = VMCS[VMCS_GUEST_CR0] & CR0_PE;
@@ -271,6 +274,7 @@ static void check_raised(unsigned vector, bool has_error_code)
              EVENT_INFORMATION_VALID | code | EVENT_HARDWARE_EXCEPTION << 8 | vector);
     if (code != 0)
         CHECK_EQ(VMCS[VMCS_VM_ENTRY_EXCEPTION_ERROR_CODE], 0);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS] & RFLAGS_RF, vector != VECTOR_DB ? RFLAGS_RF : 0);
 }
 
 static void check_nothing_raised(void)

@@ -18,13 +18,21 @@ import time
 
 import cases_bad_input
 import cases_boot
+import cases_events
 import cases_guests
 import cases_linux
 import cases_registers
 from harness import Files, Run
 
-ALL = cases_linux.CASES + cases_bad_input.CASES + cases_boot.CASES + cases_guests.CASES + \
-    cases_registers.CASES
+MODULES = (
+    cases_linux,
+    cases_bad_input,
+    cases_boot,
+    cases_guests,
+    cases_events,
+    cases_registers,
+)
+ALL = [case for module in MODULES for case in module.CASES]
 
 
 def arguments_parse():

@@ -1,0 +1,5 @@
+"""Events: their delivery, their order, and what holds them back."""
+
+from cases_guests import reporting
+
+CASES = [reporting(name) for name in ("events_shadow", "events_hlt")]
