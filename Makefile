@@ -95,10 +95,12 @@ $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.o $(BUILD)/host/tests/check.o $(BUIL
 .PRECIOUS: $(BUILD)/unit/% $(BUILD)/host/%.o $(BUILD)/efi/%.o $(BUILD)/monitor/%.o $(BUILD)/fuzz-host/%.o
 
 .PHONY: unit units unit-%
-units: $(addprefix $(BUILD)/unit/,$(UNIT))
-unit: $(addprefix unit-,$(UNIT))
+units: $(addprefix $(BUILD)/unit/,$(UNIT)) $(BUILD)/native/emulator
+unit: $(addprefix unit-,$(UNIT)) native
 unit-%: $(BUILD)/unit/%
 	@$<
+
+include tests/native/build.mk
 
 # ---- Fuzzers -------------------------------------------------------------------------------------
 
@@ -195,7 +197,7 @@ bench: packages-run ## count the instructions of each kind of exit
 
 FUZZ_SECONDS ?= 60
 fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first
-	@$(MAKE) --no-print-directory -s $(addprefix fuzz-long-,$(FUZZ))
+	@$(MAKE) --no-print-directory -s $(addprefix fuzz-long-,$(FUZZ)) native-planted native-long
 
 gdb: packages-gdb image ## boot CONF under QEMU and attach gdb to the monitor
 	@python3 tests/vm/debug.py --mem $(call quote,$(MEM)) --image $(call quote,$(IMG)) --elf $(BUILD)/traprock.elf

@@ -31,22 +31,24 @@ static bool is_within_limit(const struct segment *segment, uint64_t offset, unsi
 }
 
 /* SDM: Type Checking. */
-static bool is_accessible(const struct segment *segment, bool write)
+static bool is_accessible(const struct segment *segment, enum access_kind kind)
 {
+    bool writable = (segment->access & SEGMENT_TYPE_WRITABLE) != 0;
     if ((segment->access & SEGMENT_UNUSABLE) != 0 || (segment->access & SEGMENT_P) == 0)
         return false;
     if ((segment->access & SEGMENT_TYPE_CODE) != 0)
-        return !write && (segment->access & SEGMENT_TYPE_WRITABLE) != 0;
-    return !write || (segment->access & SEGMENT_TYPE_WRITABLE) != 0;
+        return kind == ACCESS_FLUSH || (kind == ACCESS_READ && writable);
+    return kind != ACCESS_WRITE || writable;
 }
 
 enum status emulate_linear_segmented(const struct emulation *emulation, unsigned segment,
-                                     uint64_t offset, unsigned size, bool write, uint64_t *linear)
+                                     uint64_t offset, unsigned size, enum access_kind kind,
+                                     uint64_t *linear)
 {
     const struct emulate_state *state = emulation->state;
     const struct segment *descriptor = &state->segment[segment];
     bool typed = (state->cr0 & CR0_PE) != 0 && (state->rflags & RFLAGS_VM) == 0;
-    if ((typed && !is_accessible(descriptor, write)) || !is_within_limit(descriptor, offset, size))
+    if ((typed && !is_accessible(descriptor, kind)) || !is_within_limit(descriptor, offset, size))
         return emulate_raise(emulation, segment == SEG_SS ? VECTOR_SS : VECTOR_GP);
     *linear = (descriptor->base + offset) & 0xffffffff;
     return STATUS_OK;
@@ -58,7 +60,7 @@ enum status emulate_check_alignment(const struct emulation *emulation, uint64_t 
     const struct emulate_state *state = emulation->state;
     bool enabled =
         state->cpl == 3 && (state->cr0 & CR0_AM) != 0 && (state->rflags & RFLAGS_AC) != 0;
-    if (!enabled || is_aligned(linear, size))
+    if (!enabled || is_aligned(linear, size) || size == 16) /* CMPXCHG16B raises #GP itself */
         return STATUS_OK;
     return emulate_raise(emulation, VECTOR_AC);
 }
@@ -93,11 +95,11 @@ static uint64_t bit_string_offset(const struct emulation *emulation)
 
 /* The linear address of the memory operand, of size bytes. */
 static inline enum status operand_linear(const struct emulation *emulation, unsigned size,
-                                         bool write, uint64_t *linear)
+                                         enum access_kind kind, uint64_t *linear)
 {
     const struct instruction *instruction = emulation->instruction;
     uint64_t offset = address_sum(emulation) & bits_size_mask(instruction->address_size);
-    return emulate_linear(emulation, instruction->segment, offset, size, write, linear);
+    return emulate_linear(emulation, instruction->segment, offset, size, kind, linear);
 }
 
 /* Reads an operand of any kind. */
@@ -106,7 +108,7 @@ static inline enum status read_operand(const struct emulation *emulation,
 {
     if (operand->kind == OPERAND_MEMORY) {
         uint64_t linear;
-        enum status status = operand_linear(emulation, operand->size, false, &linear);
+        enum status status = operand_linear(emulation, operand->size, ACCESS_READ, &linear);
         if (status != STATUS_OK)
             return status;
         return emulate_load(emulation, linear, operand->size, false, value);
@@ -122,7 +124,7 @@ static enum status write_memory(const struct emulation *emulation, uint64_t valu
 {
     unsigned size = emulation->instruction->destination.size;
     uint64_t linear;
-    enum status status = operand_linear(emulation, size, true, &linear);
+    enum status status = operand_linear(emulation, size, ACCESS_WRITE, &linear);
     if (status != STATUS_OK)
         return status;
     return emulate_store(emulation, linear, size, value);
@@ -277,7 +279,7 @@ static enum status do_modify(const struct emulation *emulation)
         uint64_t offset = address_sum(emulation) + bit_string_offset(emulation);
         offset &= bits_size_mask(instruction->address_size);
         status = emulate_linear(emulation, instruction->segment, offset, destination.size,
-                                !compares, &linear);
+                                compares ? ACCESS_READ : ACCESS_WRITE, &linear);
     }
     if (status == STATUS_OK && instruction->source.kind != OPERAND_NONE)
         status = read_operand(emulation, &instruction->source, &source);
@@ -328,7 +330,7 @@ static enum status do_cmpxchg8b(const struct emulation *emulation)
     struct emulate_state *state = emulation->state;
     unsigned size = emulation->instruction->size, half = size / 2;
     uint64_t linear, old[2] = {0}, expected[2], desired[2];
-    enum status status = operand_linear(emulation, size, true, &linear);
+    enum status status = operand_linear(emulation, size, ACCESS_WRITE, &linear);
     if (status != STATUS_OK)
         return status;
     if (size == 16 && !is_aligned(linear, 16))
@@ -379,7 +381,7 @@ static enum status do_push(const struct emulation *emulation)
     uint64_t top = (state->gpr[GPR_RSP] - size) & bits_size_mask(stack_size(state));
     enum status status = read_operand(emulation, &emulation->instruction->source, &value);
     if (status == STATUS_OK)
-        status = emulate_linear(emulation, SEG_SS, top, size, true, &linear);
+        status = emulate_linear(emulation, SEG_SS, top, size, ACCESS_WRITE, &linear);
     if (status == STATUS_OK)
         status = emulate_store(emulation, linear, size, value);
     if (status == STATUS_OK)
@@ -394,7 +396,7 @@ static enum status do_pop(const struct emulation *emulation)
     unsigned size = emulation->instruction->size;
     uint64_t value, linear, rsp = state->gpr[GPR_RSP];
     enum status status = emulate_linear(emulation, SEG_SS, rsp & bits_size_mask(stack_size(state)),
-                                        size, false, &linear);
+                                        size, ACCESS_READ, &linear);
     if (status == STATUS_OK)
         status = emulate_load(emulation, linear, size, false, &value);
     if (status != STATUS_OK)
@@ -408,11 +410,15 @@ static enum status do_pop(const struct emulation *emulation)
     return status;
 }
 
-/* Nothing of a cache shows; only the address is checked. */
+/* Nothing of a cache shows; only the address is checked, as that of a load. */
 static enum status do_clflush(const struct emulation *emulation)
 {
     uint64_t linear;
-    return operand_linear(emulation, 1, false, &linear);
+    enum status status = operand_linear(emulation, 1, ACCESS_FLUSH, &linear);
+    if (status == STATUS_OK)
+        status =
+            emulation->ops->prepare(emulation->context, linear, 1, false, emulation->exception);
+    return status;
 }
 
 static enum status do_nop(const struct emulation *emulation)

@@ -36,9 +36,10 @@ struct emulate_ops {
     enum status (*compare_exchange)(void *context, uint64_t linear, unsigned size,
                                     const uint64_t *expected, const uint64_t *desired,
                                     bool *swapped, struct exception *exception);
-    /* Whether a store there would succeed: for INS, whose port must not be read in vain. */
-    enum status (*prepare_store)(void *context, uint64_t linear, unsigned size,
-                                 struct exception *exception);
+    /* Whether a load or, with write, a store there would succeed, without making it: for INS, whose
+     * port must not be read in vain, and for CLFLUSH. */
+    enum status (*prepare)(void *context, uint64_t linear, unsigned size, bool write,
+                           struct exception *exception);
     /* The I/O permission bit map, asked only where CPL and IOPL do not allow the access. */
     enum status (*check_port)(void *context, uint16_t port, unsigned size,
                               struct exception *exception);

@@ -12,12 +12,17 @@ struct emulation {
     struct exception *exception;
 };
 
+/* What an access does, for the checks of segments; CLFLUSH may name a segment that can only be
+ * executed. SDM: CLFLUSH. */
+enum access_kind { ACCESS_READ, ACCESS_WRITE, ACCESS_FLUSH };
+
 /* Raises vector; error code 0 for those that push one, which they do in protected mode only. */
 enum status emulate_raise(const struct emulation *emulation, uint8_t vector);
 
 /* The checks outside 64-bit mode; see emulate_linear. */
 enum status emulate_linear_segmented(const struct emulation *emulation, unsigned segment,
-                                     uint64_t offset, unsigned size, bool write, uint64_t *linear);
+                                     uint64_t offset, unsigned size, enum access_kind kind,
+                                     uint64_t *linear);
 /* #AC, for an access that is not aligned, where it is enabled. */
 enum status emulate_check_alignment(const struct emulation *emulation, uint64_t linear,
                                     unsigned size);
@@ -28,13 +33,13 @@ enum status emulate_string(const struct emulation *emulation);
 /* The linear address of segment:offset for an access of size bytes, with every check that comes
  * before paging. SDM: Protection; Alignment Check Exception. */
 static inline enum status emulate_linear(const struct emulation *emulation, unsigned segment,
-                                         uint64_t offset, unsigned size, bool write,
+                                         uint64_t offset, unsigned size, enum access_kind kind,
                                          uint64_t *linear)
 {
     const struct emulate_state *state = emulation->state;
     if (state->code_size != 8) {
         enum status status =
-            emulate_linear_segmented(emulation, segment, offset, size, write, linear);
+            emulate_linear_segmented(emulation, segment, offset, size, kind, linear);
         if (status != STATUS_OK)
             return status;
     } else {

@@ -20,16 +20,16 @@ static enum status source_linear(const struct emulation *emulation, uint64_t *li
 {
     const struct instruction *instruction = emulation->instruction;
     return emulate_linear(emulation, instruction->segment,
-                          read_address_register(emulation, GPR_RSI), instruction->size, false,
+                          read_address_register(emulation, GPR_RSI), instruction->size, ACCESS_READ,
                           linear);
 }
 
 /* The destination is always in ES. */
-static enum status destination_linear(const struct emulation *emulation, bool write,
+static enum status destination_linear(const struct emulation *emulation, enum access_kind kind,
                                       uint64_t *linear)
 {
     return emulate_linear(emulation, SEG_ES, read_address_register(emulation, GPR_RDI),
-                          emulation->instruction->size, write, linear);
+                          emulation->instruction->size, kind, linear);
 }
 
 static enum status load_source(const struct emulation *emulation, uint64_t *value)
@@ -44,7 +44,7 @@ static enum status load_source(const struct emulation *emulation, uint64_t *valu
 static enum status load_destination(const struct emulation *emulation, uint64_t *value)
 {
     uint64_t linear;
-    enum status status = destination_linear(emulation, false, &linear);
+    enum status status = destination_linear(emulation, ACCESS_READ, &linear);
     if (status != STATUS_OK)
         return status;
     return emulate_load(emulation, linear, emulation->instruction->size, false, value);
@@ -53,7 +53,7 @@ static enum status load_destination(const struct emulation *emulation, uint64_t 
 static enum status store_destination(const struct emulation *emulation, uint64_t value)
 {
     uint64_t linear;
-    enum status status = destination_linear(emulation, true, &linear);
+    enum status status = destination_linear(emulation, ACCESS_WRITE, &linear);
     if (status != STATUS_OK)
         return status;
     return emulate_store(emulation, linear, emulation->instruction->size, value);
@@ -121,10 +121,10 @@ static enum status iterate_ins(const struct emulation *emulation)
     unsigned size = emulation->instruction->size;
     uint16_t port = (uint16_t)emulation->state->gpr[GPR_RDX];
     uint64_t linear, value;
-    enum status status = destination_linear(emulation, true, &linear);
+    enum status status = destination_linear(emulation, ACCESS_WRITE, &linear);
     if (status == STATUS_OK)
         status =
-            emulation->ops->prepare_store(emulation->context, linear, size, emulation->exception);
+            emulation->ops->prepare(emulation->context, linear, size, true, emulation->exception);
     if (status == STATUS_OK)
         status = emulation->ops->port_in(emulation->context, port, size, &value);
     return status == STATUS_OK ? emulate_store(emulation, linear, size, value) : status;

@@ -288,15 +288,15 @@ static enum status access_compare_exchange(void *context, uint64_t linear, unsig
     return STATUS_OK;
 }
 
-static enum status access_prepare_store(void *context, uint64_t linear, unsigned size,
-                                        struct exception *exception)
+static enum status access_prepare(void *context, uint64_t linear, unsigned size, bool write,
+                                  struct exception *exception)
 {
     struct guest_access *access = context;
     const struct guest_translation *translation;
     struct split split;
     if (crosses_page(linear, size))
-        return translate_split(access, linear, true, &split, exception);
-    return translate(access, linear, true, &translation, exception);
+        return translate_split(access, linear, write, &split, exception);
+    return translate(access, linear, write, &translation, exception);
 }
 
 /* Two bytes at offset of the TSS, read with supervisor rights whatever the CPL. */
@@ -362,7 +362,7 @@ const struct emulate_ops guest_access_ops = {
     .load = access_load,
     .store = access_store,
     .compare_exchange = access_compare_exchange,
-    .prepare_store = access_prepare_store,
+    .prepare = access_prepare,
     .check_port = access_check_port,
     .port_in = access_port_in,
     .port_out = access_port_out,

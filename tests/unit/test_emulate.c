@@ -77,10 +77,10 @@ static enum status fake_compare_exchange(void *context, uint64_t linear, unsigne
     return result;
 }
 
-static enum status fake_prepare(void *context, uint64_t linear, unsigned size,
+static enum status fake_prepare(void *context, uint64_t linear, unsigned size, bool write,
                                 struct exception *out)
 {
-    (void)context;
+    (void)context, (void)write;
     seen.prepared++;
     return touch(linear, size, out);
 }
@@ -115,7 +115,7 @@ static enum status fake_out(void *context, uint16_t port, unsigned size, uint64_
 static const struct emulate_ops ops = {.load = fake_load,
                                        .store = fake_store,
                                        .compare_exchange = fake_compare_exchange,
-                                       .prepare_store = fake_prepare,
+                                       .prepare = fake_prepare,
                                        .check_port = fake_check,
                                        .port_in = fake_in,
                                        .port_out = fake_out};
@@ -379,6 +379,9 @@ static void alignment_check(void)
     CHECK_DONE("8b 03");
     gpr[GPR_RBX] = 0x1008;
     check_fault("48 0f c7 0b", VECTOR_GP, true); /* CMPXCHG16B checks of its own */
+    state.rflags |= RFLAGS_AC;
+    state.cpl = 3;
+    check_fault("48 0f c7 0b", VECTOR_GP, true); /* before the alignment check */
 }
 
 /* A fault of any part of an instruction leaves everything as it was. */
@@ -639,6 +642,21 @@ static void bit_strings(void)
     CHECK_EQ(seen.last_linear, 0xfffe);
 }
 
+/* SDM: CLFLUSH: the checks of a one-byte load, but that a segment may be execute-only. */
+static void clflush_is_checked_as_a_load(void)
+{
+    begin(4);
+    gpr[GPR_RBX] = 0x1000;
+    state.segment[SEG_CS].access = 0x99;
+    check_fault("2e 8a 03", VECTOR_GP, true);
+    CHECK_DONE("2e 0f ae 3b");
+    seen.fault_at = 0x1000;
+    check_fault("0f ae 3b", VECTOR_PF, true);
+    CHECK_EQ(seen.loads, 0);
+    state.segment[SEG_DS].access = SEGMENT_UNUSABLE;
+    check_fault("0f ae 3b", VECTOR_GP, true);
+}
+
 static void hints_touch_nothing(void)
 {
     begin(8);
@@ -694,6 +712,8 @@ TEST_MAIN({"limits", limits}, {"expand_down_segments", expand_down_segments}, {"
           {"repetition", repetition}, {"repetition_stops_at_a_fault", repetition_stops_at_a_fault},
           {"string_registers_wrap_by_address_size", string_registers_wrap_by_address_size},
           {"ports", ports}, {"ports_are_privileged", ports_are_privileged},
-          {"bit_strings", bit_strings}, {"hints_touch_nothing", hints_touch_nothing},
+          {"bit_strings", bit_strings},
+          {"clflush_is_checked_as_a_load", clflush_is_checked_as_a_load},
+          {"hints_touch_nothing", hints_touch_nothing},
           {"read_modify_write_is_one_of_each", read_modify_write_is_one_of_each},
           {"high_bytes", high_bytes})
