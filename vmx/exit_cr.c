@@ -87,7 +87,8 @@ static bool is_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
     return cr0 & CR0_PG && cr4 & CR4_PAE && !(efer & EFER_LME);
 }
 
-/* SDM: PDPTE Registers: loaded when PAE paging begins; false: #GP, for a reserved bit. */
+/* SDM: PDPTE Registers: loaded when PAE paging begins; false: #GP, for a reserved bit. Where there
+ * is no memory, all bits are set. */
 static bool load_pdptes(struct vcpu *vcpu)
 {
     static const enum vmcs_field field[4] = {VMCS_GUEST_PDPTE0, VMCS_GUEST_PDPTE1,
@@ -96,7 +97,7 @@ static bool load_pdptes(struct vcpu *vcpu)
     uint64_t reserved = MASK(2, 1) | MASK(8, 5) | MASK(63, cpuid_maxphyaddr(&vcpu->cpuid));
     uint64_t cr3 = vmcs_read(VMCS_GUEST_CR3) & MASK(31, 5);
     if (guest_mem_read(&vcpu->vm->mem, GPA(cr3), pdpte, sizeof(pdpte)) != STATUS_OK)
-        memset(pdpte, 0, sizeof(pdpte));
+        memset(pdpte, 0xff, sizeof(pdpte));
     for (unsigned i = 0; i < 4; i++)
         if (pdpte[i] & 1 && pdpte[i] & reserved)
             return false;

@@ -113,9 +113,12 @@ enum verdict exit_ept_violation(struct vcpu *vcpu, struct vmx_exit *exit)
                   (unsigned long long)exit->guest_physical, (unsigned long long)exit->rip);
         return STOP_VM;
     }
+    /* A MOV to CR that loads PDPTEs from where no memory is: they read as all ones. */
+    if (!(qualification & EPT_VIOLATION_LINEAR_VALID))
+        return exit_raise_code(exit, VECTOR_GP, 0);
     struct guest_access *access = &vmx_of(vcpu)->access;
     read_paging(vcpu, &access->paging);
-    if (qualification & EPT_VIOLATION_LINEAR_VALID && qualification & EPT_VIOLATION_FINAL_ADDRESS)
+    if (qualification & EPT_VIOLATION_FINAL_ADDRESS)
         guest_access_assume(access, GVA(vmcs_read(VMCS_GUEST_LINEAR_ADDRESS)),
                             GPA(exit->guest_physical), qualification & EPT_VIOLATION_WRITE);
     return carry_out(vcpu, exit, access);

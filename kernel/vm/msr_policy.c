@@ -203,6 +203,7 @@ enum msr_verdict msr_read(const struct msr_state *state, uint32_t msr, uint64_t 
         *value = state->value[ROW_TSC_ADJUST];
         return MSR_DONE;
     case MSR_COMMAND:
+    case MSR_SINK:
         break;
     }
     return MSR_FAULT;
@@ -221,6 +222,8 @@ enum msr_verdict msr_write(struct msr_state *state, uint32_t msr, uint64_t value
         if (!check_value(state, row, state->value[number - 1], &value))
             return MSR_FAULT;
         state->value[number - 1] = value;
+        return MSR_DONE;
+    case MSR_SINK:
         return MSR_DONE;
     case MSR_PASS_THROUGH:
         return MSR_TO_MACHINE;

@@ -13,6 +13,7 @@ enum msr_kind {
     MSR_PASS_THROUGH, /* the machine's: the guest reaches it without an exit, and its value is
                          switched with the vCPU (see msr_state_slot) */
     MSR_COMMAND,      /* write-only, without state: a write is carried out on the machine */
+    MSR_SINK,         /* write-only, and a write has no effect */
     MSR_VMCS_DIRECT,  /* switched by every entry and exit, so needs no exit where it has a field */
     MSR_VMCS_CHECKED, /* switched likewise, but the back end must check what is written */
     MSR_STORED,       /* a value of the vCPU, kept here */

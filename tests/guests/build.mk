@@ -5,7 +5,7 @@ GUESTS := $(patsubst %.asm,$(BUILD)/guests/%.elf,$(notdir $(GUEST_SOURCES)))
 
 vpath %.asm tests/guests tests/bench
 
-$(BUILD)/guests/%.o: %.asm $(wildcard tests/guests/lib.inc tests/guests/lib/*.inc tests/bench/*.inc)
+$(BUILD)/guests/%.o: %.asm $(wildcard tests/guests/lib.inc tests/guests/lib/*.inc tests/guests/*/*.inc tests/bench/*.inc)
 	@mkdir -p $(@D)
 	@nasm -f elf64 -g -F dwarf -Werror -I./ -o $@ $<
 

@@ -3,6 +3,7 @@
 ; run in other modes.
 %include "tests/guests/lib.inc"
 %include "tests/guests/lib/c_guest.inc"
+%include "tests/guests/registers/modes.inc"
 
 extern registers_main
 

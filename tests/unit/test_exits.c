@@ -197,7 +197,7 @@ static void set_operands(uint32_t reason)
         break;
     case EXIT_REASON_EPT_VIOLATION:
         memcpy(GUEST.memory + FAKE_GUEST_RIP, load, sizeof(load));
-        VMCS[VMCS_EXIT_QUALIFICATION] = 1; /* a read */
+        VMCS[VMCS_EXIT_QUALIFICATION] = BIT(7) | BIT(0); /* a read at a linear address */
         VMCS[VMCS_GUEST_PHYSICAL_ADDRESS] = 0x180000;
         break;
     default:

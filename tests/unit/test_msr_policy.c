@@ -63,8 +63,8 @@ static void every_other_msr_is_denied(void)
         }
     }
     /* The MSRs of what CPUID hides. */
-    static const uint32_t denied[] = {0x0,   0x33,  0x79,  0xc1,  0xe1,  0xe2,  0x122,     0x123,
-                                      0x186, 0x199, 0x345, 0x38f, 0x480, 0x570, 0x6a0,     0x985,
+    static const uint32_t denied[] = {0x33,  0xc1,  0xe1,  0xe2,  0x122, 0x123, 0x186,
+                                      0x199, 0x345, 0x38f, 0x480, 0x570, 0x6a0, 0x985,
                                       0xd90, 0x7ff, 0x900, 0xdff, 0xe00, 0xda1, 0xc0000085};
     for (size_t i = 0; i < ARRAY_SIZE(denied); i++)
         CHECK(msr_policy_find(denied[i]) == NULL);
@@ -101,6 +101,9 @@ static void verdicts_name_who_does_it(void)
         {0x800, MSR_TO_CONTROLLER, MSR_TO_CONTROLLER},  /* x2APIC, first and last */
         {0x8ff, MSR_TO_CONTROLLER, MSR_TO_CONTROLLER},
         {0x3a, MSR_DONE, MSR_FAULT},        /* FEATURE_CONTROL */
+        {0x0, MSR_DONE, MSR_FAULT},         /* P5_MC_ADDR */
+        {0x1, MSR_DONE, MSR_FAULT},         /* P5_MC_TYPE */
+        {0x79, MSR_FAULT, MSR_DONE},        /* BIOS_UPDT_TRIG */
         {0x49, MSR_FAULT, MSR_TO_MACHINE},  /* PRED_CMD */
         {0x10b, MSR_FAULT, MSR_TO_MACHINE}, /* FLUSH_CMD */
         {0x179, MSR_DONE, MSR_FAULT},       /* MCG_CAP */

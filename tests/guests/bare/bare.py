@@ -21,6 +21,14 @@ DEVIATIONS = {
     "msr x2apic": "the LDR reads 0 until IA32_APIC_BASE is written again",
     "interrupts tsc-deadline": "IA32_TSC_DEADLINE keeps its value after it fired",
     "msr misc-enable": "it has no IA32_MISC_ENABLE",
+    "registers msr-MCG_CAP": "it has no machine-check MSRs, though CPUID offers MCA",
+    "registers msr-MCG_STATUS": "it has no machine-check MSRs, though CPUID offers MCA",
+    "registers msr-DEBUGCTL": "it has no IA32_DEBUGCTL",
+    "registers msr-XSS": "it takes the bits of CET, which CPUID leaf 0DH does not offer",
+    "registers x2apic-msrs": "it has the LVT of CMCI, which MCG_CAP does not offer",
+    "registers x2apic-flips": "it takes reserved bits of the ICR and the LVTs",
+    "registers apic-base-transitions": "an APIC that was disabled cannot be enabled again",
+    "registers pdptes-kept": "every MOV to CR0 under PAE paging loads the PDPTEs",
 }
 
 HERE = os.path.dirname(os.path.abspath(__file__))

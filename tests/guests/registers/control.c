@@ -308,10 +308,29 @@ static void test_xcr0(void)
     (void)guest_try_write_cr4(cr4);
 }
 
+/* SDM: LMSW - Load Machine Status Word: bits 3:0, and PE cannot be cleared. */
+static void test_lmsw(void)
+{
+    guest_case("lmsw-all-values");
+    uint64_t base = guest_read_cr0();
+    for (unsigned i = 0; i < 16 * 16; i++) {
+        uint64_t before = (base & ~0xeull) | (i & 0xe), source = (i >> 4) | 0xa5a0;
+        (void)guest_try_write_cr0(before);
+        __asm__ volatile(GUEST_TRY("lmsw %w0") : : "r"(source) : "memory");
+        guest_expect(caught_vector, NO_FAULT, "LMSW");
+        guest_expect(guest_read_cr0(), (before & ~0xeull) | (source & 0xf), "CR0 after LMSW");
+        (void)guest_try_write_cr0(before);
+        __asm__ volatile(GUEST_TRY("clts") : : : "memory");
+        guest_expect(guest_read_cr0(), before & ~CR0_TS, "CR0 after CLTS");
+    }
+    (void)guest_try_write_cr0(base);
+}
+
 void control_test(void)
 {
     test_registers();
     test_all_on();
     test_pcids();
     test_xcr0();
+    test_lmsw();
 }

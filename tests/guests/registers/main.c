@@ -18,4 +18,8 @@ void registers_main(void)
     make_pages_supervisor();
     control_init();
     control_test();
+    control_modes_test();
+    control_check_coverage();
+    debug_test();
+    msr_test();
 }
