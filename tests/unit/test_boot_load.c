@@ -253,6 +253,7 @@ static void elf_refuses_what_is_wrong(void)
         {0x40 + 8, ELF_SIZE - 0x1f, 8, ERR_INVALID}, /* a segment outside the file */
         {0x40 + 8, UINT64_MAX, 8, ERR_INVALID},
         {0x40 + 32, 0x21, 8, ERR_INVALID},                  /* larger in the file than in memory */
+        {0x40 + 56 + 40, 0, 8, ERR_INVALID},                /* the same, with none in memory */
         {0x40 + 16, 0x400000, 8, ERR_RANGE},                /* linked low */
         {0x40 + 56 + 16, UINT64_MAX - 0xfff, 8, ERR_RANGE}, /* wraps */
         {0x40 + 56 + 40, UINT64_MAX, 8, ERR_RANGE},
