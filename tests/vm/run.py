@@ -18,6 +18,7 @@ import time
 
 import cases_bad_input
 import cases_boot
+import cases_devices
 import cases_events
 import cases_guests
 import cases_linux
@@ -29,6 +30,7 @@ MODULES = (
     cases_bad_input,
     cases_boot,
     cases_guests,
+    cases_devices,
     cases_events,
     cases_registers,
 )

@@ -1,0 +1,49 @@
+"""Disks as the configuration has them, and the values of the debug exit."""
+
+import re
+
+from harness import Case, outcome, vm
+
+SECTORS = 256
+DISK = bytes((sector * 7 + i) & 255 for sector in range(SECTORS) for i in range(512))
+READ_ONLY = {"disk/read-only-write-refused", "disk/read-only-discard-refused", "disk/read-only-unchanged"}
+WRITABLE = {"disk/write", "disk/write-outside", "disk/discard", "disk/write-zeroes"}
+
+
+def disk(option, wanted):
+    """The same guest finds out what the disk is; the cases that it then runs must be those."""
+
+    def function(run):
+        run.guest("disk")
+        run.write("disk.bin", DISK)
+        status, text = run.run_to_end(vm("disk", debug_exit="0xf4", disk="disk.bin" + option))
+        run.report_guest(text, "disk")
+        ran = {name for name, _, _ in run.results}
+        run.check("disk/cases", wanted <= ran and not (READ_ONLY | WRITABLE) - wanted & ran, f"{ran}")
+        run.check("disk/exit-status", status == 0, f"exit status {status}")
+
+    return function
+
+
+def exit_codes(run):
+    """Each guest's value is shown whole; of the first that ends with another than 0 comes the exit
+    status, the low byte of (value << 1) | 1."""
+    run.guest("exit_code")
+    codes = {"zero": 0, "byte": 256, "large": 0x80000042}
+    conf = "".join(vm(name, kernel="exit_code.elf", debug_exit="0xf4", cmdline=str(code), memory="8M")
+                   for name, code in codes.items())
+    status, text = run.run_to_end(conf, cpus=len(codes))
+    for name, code in codes.items():
+        ended = outcome(text, name)
+        run.check(f"exit-code/{name}", ended == ("debug-exit", code), f"{ended}")
+    ended = [int(code) for code in re.findall(r"^traprock: vm \w+: debug-exit code=(\d+)", text, re.MULTILINE)]
+    first = next((code for code in ended if code != 0), 0)
+    run.check("exit-code/status", first != 0 and status == (first << 1 | 1) & 255,
+              f"exit status {status} after {ended}")
+
+
+CASES = [
+    Case("guest-disk", disk("", WRITABLE)),
+    Case("guest-disk-read-only", disk(",ro", READ_ONLY)),
+    Case("guest-exit-codes", exit_codes, seconds=30),
+]
