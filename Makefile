@@ -46,8 +46,9 @@ BUILD_PACKAGES := gcc libc6-dev nasm binutils gnu-efi console-setup-linux python
 RUN_PACKAGES := $(BUILD_PACKAGES) ovmf bochs bochsbios vgabios qemu-system-x86 mtools dosfstools \
 	busybox-static e2fsprogs dpkg-dev cpio xz-utils lz4 zstd
 TEST_PACKAGES := $(RUN_PACKAGES) clang libclang-rt-14-dev clang-format shellcheck git
+COVERAGE_PACKAGES := $(BUILD_PACKAGES) lcov
 
-.PHONY: packages-build packages-run packages-gdb packages-test
+.PHONY: packages-build packages-run packages-gdb packages-test packages-coverage
 packages-build:
 	@tests/packages.sh $(BUILD_PACKAGES)
 packages-run:
@@ -56,6 +57,8 @@ packages-gdb:
 	@tests/packages.sh gdb
 packages-test:
 	@tests/packages.sh $(TEST_PACKAGES)
+packages-coverage:
+	@tests/packages.sh $(COVERAGE_PACKAGES)
 
 # ---- Host tests: everything pure, under ASan and UBSan -------------------------------------------
 
@@ -102,53 +105,7 @@ unit-%: $(BUILD)/unit/%
 
 include tests/native/build.mk
 
-# ---- Fuzzers -------------------------------------------------------------------------------------
-
-FUZZ_CC := clang
-FUZZ_FLAGS := -std=gnu11 -I. -g -O1 -Wall -Wextra -Werror -MMD -MP -fno-sanitize-recover=all -mcx16 \
-	-fsanitize=fuzzer-no-link,address,undefined
-FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz-host/%.o,$(PURE) $(wildcard tests/fake/*.c))
-
-$(BUILD)/fuzz-host/%.o: %.c
-	@mkdir -p $(@D)
-	@$(FUZZ_CC) $(FUZZ_FLAGS) -c -o $@ $<
-
-$(BUILD)/fuzz-host/libpure.a: $(FUZZ_OBJECTS)
-	@rm -f $@
-	@ar rcs $@ $^
-
-$(BUILD)/fuzz/%: $(BUILD)/fuzz-host/tests/fuzz/fuzz_%.o $(BUILD)/fuzz-host/libpure.a
-	@mkdir -p $(@D)
-	@$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^
-
-# The same with the bug that is planted for the target to find: its sources are compiled again.
-$(BUILD)/fuzz-planted/%: $(BUILD)/fuzz-host/tests/fuzz/fuzz_%.o $(BUILD)/fuzz-host/libpure.a
-	@mkdir -p $(@D)
-	@bug=PLANTED_BUG_$$(echo $* | tr a-z A-Z); sources=$$(grep -lw "$$bug" $(PURE)) && \
-		$(FUZZ_CC) $(filter-out -MMD -MP,$(FUZZ_FLAGS)) -D$$bug -fsanitize=fuzzer,address,undefined \
-		-o $@ $< $$sources $(BUILD)/fuzz-host/libpure.a
-
-# A short run of every target, for `make test`.
-.PHONY: fuzzers fuzz-smoke fuzz-smoke-% fuzz-planted-% fuzz-long-%
-fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZ))
-fuzz-smoke: $(addprefix fuzz-smoke-,$(FUZZ))
-fuzz-smoke-%: $(BUILD)/fuzz/%
-	@$(call run-fuzzer,$<,$*,-max_total_time=4)
-
-# Finds the planted bug, or fails.
-fuzz-planted-%: $(BUILD)/fuzz-planted/%
-	@if $(call run-fuzzer,$<,$*,-max_total_time=300) >/dev/null; then \
-		echo "fuzz_$* does not find the bug that is planted for it"; exit 1; \
-	else echo "fuzz_$* finds its planted bug"; fi
-
-fuzz-long-%: $(BUILD)/fuzz/% fuzz-planted-%
-	@$(call run-fuzzer,$<,$*,-max_total_time=$(FUZZ_SECONDS)) && echo "fuzz_$*: nothing found in $(FUZZ_SECONDS) s"
-
-# $(call run-fuzzer,PROGRAM,NAME,OPTIONS): silent unless it finds something; what it finds is kept.
-run-fuzzer = mkdir -p $(BUILD)/fuzz-corpus/$(2) && { $(1) $(3) -timeout=20 -rss_limit_mb=4096 \
-	-artifact_prefix=$(BUILD)/fuzz/$(2)- $(BUILD)/fuzz-corpus/$(2) >$(1).log 2>&1 || \
-	{ tail -n 40 $(1).log; false; }; }
+include tests/fuzz/build.mk
 
 # ---- Images and machines -------------------------------------------------------------------------
 
@@ -169,7 +126,7 @@ default-guest: $(DEFAULT_FILES)
 
 IMAGE_CONF = $(if $(GUEST_READY),$(BUILD)/guest/default.conf,$(CONF))
 
-.PHONY: image run check test bench fuzz gdb format lint clean
+.PHONY: image run check test bench fuzz coverage gdb format lint clean
 image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB stick or an emulator
 	@$(MAKE) --no-print-directory $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
 	@python3 tests/vm/image.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
@@ -198,6 +155,9 @@ bench: packages-run ## count the instructions of each kind of exit
 FUZZ_SECONDS ?= 60
 fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first
 	@$(MAKE) --no-print-directory -s $(addprefix fuzz-long-,$(FUZZ)) native-planted native-long
+
+coverage: packages-coverage ## print which lines the host tests and the corpora reach; at least 90 % of each file
+	@$(MAKE) --no-print-directory -s -j2 coverage-report
 
 gdb: packages-gdb image ## boot CONF under QEMU and attach gdb to the monitor
 	@python3 tests/vm/debug.py --mem $(call quote,$(MEM)) --image $(call quote,$(IMG)) --elf $(BUILD)/traprock.elf

@@ -67,6 +67,9 @@ void path_last_part(const uint16_t *path, char *text, size_t size)
 {
     size_t n = 0;
 
+#ifdef PLANTED_BUG_BOOT_PATH /* for the fuzzer's own test: no room for the terminator */
+    size++;
+#endif
     for (; *path != 0; path++) {
         if (is_separator(*path))
             n = 0;

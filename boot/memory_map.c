@@ -91,6 +91,10 @@ static enum status map_paint(struct map *map, uint64_t base, uint64_t end, uint3
             base = left.base;
         else if (left.base < base)
             pieces[n++] = entry_make(left.base, base, left.type);
+#ifdef PLANTED_BUG_MEMORY_MAP /* for the fuzzer's own test */
+        if (entry_end(&right) > end)
+            end = entry_end(&right);
+#endif
         if (entry_end(&right) > end && right.type == type)
             end = entry_end(&right);
         pieces[n++] = entry_make(base, end, type);

@@ -26,7 +26,11 @@
 
 static void put(struct aml *aml, uint64_t value, unsigned size)
 {
+#ifdef PLANTED_BUG_ACPI_TABLES /* for the fuzzer's own test */
+    if (aml->size == aml->used) {
+#else
     if (aml->size - aml->used < size) {
+#endif
         aml->overflow = true;
         return;
     }

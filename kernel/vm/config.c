@@ -172,13 +172,6 @@ static void parse_line(struct config_parser *parser, struct config_slice line)
         config_parse_key(parser);
 }
 
-/* The fuzzer is shown to work by finding a planted fault: a read before the text. */
-#ifdef PLANTED_BUG_CONFIG
-#define IS_EMPTY(length) false
-#else
-#define IS_EMPTY(length) ((length) == 0)
-#endif
-
 static void parse_lines(struct config_parser *parser, const char *text, size_t size)
 {
     if (size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
@@ -192,7 +185,7 @@ static void parse_lines(struct config_parser *parser, const char *text, size_t s
         size_t next = length < size ? length + 1 : length;
         parser->line++;
         struct config_slice line = {text, length};
-        line.length -= !IS_EMPTY(length) && text[length - 1] == '\r';
+        line.length -= length != 0 && text[length - 1] == '\r';
         parse_line(parser, line);
         text += next;
         size -= next;

@@ -219,6 +219,9 @@ enum msr_verdict msr_write(struct msr_state *state, uint32_t msr, uint64_t value
         return MSR_FAULT;
     switch ((enum msr_kind)row->kind) {
     case MSR_STORED:
+#ifdef PLANTED_BUG_POLICY /* for the fuzzer's own test */
+        state->value[number - 1] = value;
+#endif
         if (!check_value(state, row, state->value[number - 1], &value))
             return MSR_FAULT;
         state->value[number - 1] = value;

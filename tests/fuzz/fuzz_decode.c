@@ -4,14 +4,7 @@
 #include <string.h>
 
 #include "kernel/vm/decode.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 static void require_operand(const struct operand *operand, unsigned size)
 {

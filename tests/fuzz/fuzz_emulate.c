@@ -7,14 +7,7 @@
 #include <string.h>
 
 #include "kernel/vm/guest_access.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 #define RAM_PAGES 12u
 #define RAM_SIZE (RAM_PAGES * PAGE_SIZE)

@@ -7,14 +7,7 @@
 #include <string.h>
 
 #include "kernel/vm/guest_walk.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 #define PAGES 4
 #define RAM_SIZE (PAGES * PAGE_SIZE)

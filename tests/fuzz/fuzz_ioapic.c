@@ -2,15 +2,8 @@
 #include <stdlib.h>
 
 #include "kernel/core/bits.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/apic_world.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
 
 #define REMOTE_IRR BIT(14)
 #define LEVEL BIT(15)

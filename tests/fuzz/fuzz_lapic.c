@@ -1,15 +1,8 @@
 /* Any sequence of register accesses, messages, pins and time leaves two local APICs consistent. */
 #include <stdlib.h>
 
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/apic_world.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
 
 struct input {
     const uint8_t *next;

@@ -8,14 +8,7 @@
 #include "drivers/model/i8042.h"
 #include "kernel/vm/platform.h"
 #include "tests/fake/hands.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 struct world {
     struct hands hands;

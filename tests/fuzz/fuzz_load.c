@@ -7,14 +7,7 @@
 #include <string.h>
 
 #include "kernel/vm/load.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 #define MEMORY MIB(4)
 #define TEMPLATE_SIZE 4096

@@ -2,8 +2,6 @@
  * bridge and the other devices keep their addresses. */
 #include "tests/fuzz/virtio_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define FUNCTIONS 3
 #define WINDOW_RAM 0xc8005000ull /* RAM inside the window, where a BAR can reach it */
 

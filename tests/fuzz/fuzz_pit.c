@@ -5,14 +5,7 @@
 #include "drivers/model/pit.h"
 #include "tests/fake/hands.h"
 #include "tests/fake/pit_reference.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 struct world {
     struct hands hands;

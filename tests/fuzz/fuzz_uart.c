@@ -4,14 +4,7 @@
 
 #include "drivers/model/uart.h"
 #include "tests/fake/hands.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            abort();                                                                               \
-    } while (0)
+#include "tests/fuzz/fuzz.h"
 
 #define LCR 3
 #define MCR 4

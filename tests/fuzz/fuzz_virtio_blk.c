@@ -3,8 +3,6 @@
 #include "drivers/model/virtio_blk.h"
 #include "tests/fuzz/virtio_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define CAPACITY 0x4000u
 
 static uint8_t disk[CAPACITY];

@@ -3,8 +3,6 @@
 #include "drivers/model/virtio_console.h"
 #include "tests/fuzz/virtio_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define PORTS 2
 
 struct reader {

@@ -1,8 +1,6 @@
 /* The transport with a device that gives every chain back. */
 #include "tests/fuzz/virtio_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 #define QUEUES 3
 
 struct echo {

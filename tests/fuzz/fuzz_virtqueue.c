@@ -5,8 +5,6 @@
 #define AVAIL 0x1400u
 #define USED 0x1800u
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static bool is_in_ram(const struct guest_machine *machine, const struct virtqueue_span *span)
 {
     for (unsigned i = 0; i < GUEST_RAM_COUNT; i++) {

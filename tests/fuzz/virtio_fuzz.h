@@ -1,35 +1,13 @@
 /*
- * What the virtio fuzz targets share: the input as a stream of numbers, and the actions of a guest
- * that knows the device's layout but not its manners. Small RAM keeps a run short.
+ * What the virtio fuzz targets share: the actions of a guest that knows the device's layout but not
+ * its manners. Small RAM keeps a run short.
  */
 #pragma once
 
 #define GUEST_RAM_SIZE 0x10000u
 
+#include "tests/fuzz/fuzz.h"
 #include "tests/virtio_guest.h"
-
-struct fuzz_input {
-    const uint8_t *next, *end;
-};
-
-/* The next size bytes (1 to 8) as a number; zeroes after the end. */
-static inline uint64_t fuzz_take(struct fuzz_input *input, unsigned size)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < size && input->next < input->end; i++)
-        value |= (uint64_t)*input->next++ << (8 * i);
-    return value;
-}
-
-static inline uint64_t fuzz_below(struct fuzz_input *input, uint64_t limit)
-{
-    return fuzz_take(input, 2) % limit;
-}
-
-static inline bool fuzz_is_done(const struct fuzz_input *input)
-{
-    return input->next >= input->end;
-}
 
 /* An address: mostly in RAM or near a border of it, at times anything. */
 static inline uint64_t fuzz_address(struct fuzz_input *input)

@@ -1,0 +1,178 @@
+/*
+ * Any keys of the user and any bytes of the guests: what is typed reaches the guest in focus, in
+ * order and once, or is counted as lost; the bytes of the guest in focus pass as they are; and no
+ * more than a line of another guest is held back.
+ */
+#include <string.h>
+
+#include "kernel/console/mux.h"
+#include "tests/fuzz/fuzz.h"
+
+#define GUESTS_MAX 3u
+#define TYPED_MAX 4096u
+
+struct guest {
+    struct mux_guest *port;
+    uint8_t typed[TYPED_MAX]; /* what must come out, in order */
+    unsigned in, out;
+    unsigned ready;
+};
+
+struct terminal {
+    struct mux mux;
+    struct guest guest[GUESTS_MAX];
+    unsigned guests, commands;
+    size_t shown; /* bytes on the line */
+    char last;
+    bool after_escape;
+};
+
+static struct terminal terminal;
+
+static void line_write(void *context, const char *bytes, size_t count)
+{
+    (void)context;
+    for (size_t i = 0; i < count; i++)
+        terminal.last = bytes[i]; /* reads every byte */
+    terminal.shown += count;
+}
+
+static void command(void *context)
+{
+    (void)context;
+    terminal.commands++;
+}
+
+static void reset(void *context, unsigned guest)
+{
+    (void)context;
+    REQUIRE(guest == terminal.mux.focus && guest < terminal.guests);
+    terminal.commands++;
+}
+
+static void input_ready(void *context)
+{
+    ((struct guest *)context)->ready++;
+}
+
+static void expect(struct guest *guest, uint8_t byte)
+{
+    if (guest->in - guest->out < MUX_INPUT_SIZE)
+        guest->typed[guest->in++ % TYPED_MAX] = byte;
+}
+
+/* A second opinion on what a key does: the bytes that a guest must get. */
+static void type(uint8_t byte)
+{
+    struct mux *mux = &terminal.mux;
+    unsigned commands = terminal.commands, focus = mux->focus;
+    bool is_command = terminal.after_escape && byte != mux->escape;
+    bool is_escape = !terminal.after_escape && byte == mux->escape;
+    if (!is_command && !is_escape && terminal.guests != 0)
+        expect(&terminal.guest[focus], byte);
+    terminal.after_escape = is_escape;
+    mux_input(mux, byte);
+    bool runs = byte == 's' || byte == 'x' || (byte == 'r' && terminal.guests != 0);
+    REQUIRE(terminal.commands - commands == (is_command && runs));
+    if (is_command && byte == 'c' && terminal.guests != 0)
+        REQUIRE(mux->focus == (focus + 1) % terminal.guests);
+    else
+        REQUIRE(mux->focus == focus);
+}
+
+static void take(struct guest *guest, unsigned count)
+{
+    uint8_t byte;
+    for (unsigned i = 0; i < count; i++) {
+        bool is_there = mux_take_input(guest->port, &byte);
+        REQUIRE(is_there == (guest->in != guest->out));
+        if (is_there)
+            REQUIRE(byte == guest->typed[guest->out++ % TYPED_MAX]);
+    }
+}
+
+static void put(unsigned index, uint8_t byte)
+{
+    struct guest *guest = &terminal.guest[index];
+    size_t shown = terminal.shown;
+    REQUIRE(mux_put(guest->port, byte));
+    if (index == terminal.mux.focus)
+        REQUIRE(terminal.shown == shown + 1 && terminal.last == (char)byte);
+    else
+        REQUIRE(terminal.shown == shown || guest->port->used == 0);
+}
+
+static void check(void)
+{
+    const struct mux *mux = &terminal.mux;
+    REQUIRE(mux->count == terminal.guests);
+    REQUIRE(mux->focus < terminal.guests || mux->focus == 0);
+    REQUIRE(terminal.shown == 0 ||
+            (mux->column == 0) == (terminal.last == '\n' || terminal.last == '\r'));
+    for (unsigned i = 0; i < terminal.guests; i++) {
+        REQUIRE(mux->guest[i].used < MUX_LINE_MAX);
+        REQUIRE(i != mux->focus || mux->guest[i].used == 0);
+        REQUIRE(mux_has_input(&mux->guest[i]) == (terminal.guest[i].in != terminal.guest[i].out));
+    }
+}
+
+static void start(uint8_t escape, unsigned guests)
+{
+    static const char *const names[GUESTS_MAX] = {
+        "a", "guest", "one-whose-name-is-as-long-as-a-line-of-the-terminal-and-then-some-more"};
+    const struct mux_line line = {line_write, NULL};
+    const struct mux_commands commands = {command, reset, command, NULL};
+    memset(&terminal, 0, sizeof(terminal));
+    mux_init(&terminal.mux, &line, &commands, escape);
+    terminal.guests = guests;
+    for (unsigned i = 0; i < guests; i++) {
+        terminal.guest[i].port = mux_add(&terminal.mux, names[i], input_ready, &terminal.guest[i]);
+        REQUIRE(terminal.guest[i].port != NULL);
+    }
+}
+
+static void step(struct fuzz_input *input)
+{
+    uint64_t choice = fuzz_take(input, 1);
+    unsigned index = (unsigned)(choice >> 4) % (terminal.guests == 0 ? 1 : terminal.guests);
+    uint64_t count = 1 + ((choice & 8) != 0 ? fuzz_take(input, 2) % 1200 : 0);
+    uint8_t byte = (uint8_t)fuzz_take(input, 1);
+    switch (choice & 7) {
+    case 0:
+    case 1:
+        for (uint64_t i = 0; i < count; i++)
+            type(byte);
+        break;
+    case 2: /* a command */
+        type(terminal.mux.escape);
+        type(byte);
+        break;
+    case 3:
+        mux_message(&terminal.mux, "traprock: message\r\n", byte % 20);
+        break;
+    case 4:
+        mux_flush(&terminal.mux);
+        for (unsigned i = 0; i < terminal.guests; i++)
+            REQUIRE(terminal.mux.guest[i].used == 0);
+        break;
+    case 5:
+        if (terminal.guests != 0)
+            take(&terminal.guest[index], (unsigned)count);
+        break;
+    default:
+        for (uint64_t i = 0; i < count && terminal.guests != 0; i++)
+            put(index, byte);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fuzz_input input = {data, data + size};
+    uint64_t choice = fuzz_take(&input, 1);
+    start((choice & 4) != 0 ? 0x1d : 1, (unsigned)(choice & 3));
+    for (unsigned i = 0; i < 300 && !fuzz_is_done(&input); i++) {
+        step(&input);
+        check();
+    }
+    return 0;
+}
