@@ -104,6 +104,7 @@ unit-%: $(BUILD)/unit/%
 	@$<
 
 include tests/native/build.mk
+include tests/msan/build.mk
 
 include tests/fuzz/build.mk
 

@@ -53,12 +53,29 @@ def counted(name, started, made):
     return stage(name, passed, failed, started, detail[-6000:])
 
 
-def unit(arguments):
-    """Each test program prints a line for each of its tests."""
+def programs(arguments, name, target):
+    """Each program prints a line for each of its tests."""
     started = time.monotonic()
-    return counted("host tests", started, run(
+    return counted(name, started, run(
         ["make", "--no-print-directory", "-k", f"-j{arguments.jobs}", "--output-sync=target",
-         f"BUILD={arguments.build}", "unit"]))
+         f"BUILD={arguments.build}", target]))
+
+
+def unit(arguments):
+    return programs(arguments, "host tests", "unit")
+
+
+def msan(arguments):
+    return programs(arguments, "host tests under MemorySanitizer", "msan")
+
+
+def planted(arguments):
+    """The emulator's comparison with the processor finds the bugs that are planted for it."""
+    started = time.monotonic()
+    made = run(["make", "--no-print-directory", f"BUILD={arguments.build}", "native-planted"])
+    if made.returncode == 0:
+        return stage("emulator, planted bugs", 1, 0, started)
+    return stage("emulator, planted bugs", 0, 1, started, made.stdout[-6000:])
 
 
 def lint(_):
@@ -72,10 +89,7 @@ def lint(_):
 
 def fuzz(arguments):
     """Each target must find the bug that is planted for it, then nothing in the tree as it is."""
-    started = time.monotonic()
-    return counted("fuzz, short", started, run(
-        ["make", "--no-print-directory", "-k", f"-j{arguments.jobs}", "--output-sync=target",
-         f"BUILD={arguments.build}", "fuzz-smoke"]))
+    return programs(arguments, "fuzz, short", "fuzz-smoke")
 
 
 def machines(arguments):
@@ -103,7 +117,7 @@ def main():
     parser.add_argument("--filter", help="of the cases on machines, only those that match")
     arguments = parser.parse_args()
     count = Count()
-    stages = [unit, lint] if arguments.quick else [unit, lint, fuzz, machines]
+    stages = [unit, lint] if arguments.quick else [unit, lint, msan, planted, fuzz, machines]
     for each in stages:
         count.add(*each(arguments))
     print(f"{count.passed} passed, {count.failed} failed")
