@@ -1,11 +1,11 @@
 /*
- * Device memory and string I/O: the instruction at RIP, carried out by the emulator. SDM: Exit
- * Qualification for EPT Violations.
+ * Device memory, memory that is not there, and string I/O: the instruction at RIP, or the event
+ * that was being delivered, is carried out in software. SDM: Exit Qualification for EPT Violations.
  */
 #include "kernel/core/fmt.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/log.h"
-#include "kernel/vm/guest_access.h"
+#include "kernel/vm/deliver.h"
 #include "vmx/internal.h"
 
 #define EPT_VIOLATION_WRITE BIT(1)
@@ -104,21 +104,81 @@ enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit)
     return carry_out(vcpu, exit, access);
 }
 
+static COLD void read_delivery(const struct vmx_exit *exit, struct deliver_state *state)
+{
+    state->rip = exit->rip;
+    state->rsp = vmcs_read(VMCS_GUEST_RSP);
+    state->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    state->cr0 = cr_read_cr0();
+    state->cpl = (uint8_t)state_cpl();
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        state_read_segment((enum segment_register)i, &state->segment[i]);
+    state->gdtr = (struct deliver_table){vmcs_read(VMCS_GUEST_GDTR_BASE),
+                                         (uint32_t)vmcs_read(VMCS_GUEST_GDTR_LIMIT)};
+    state->idtr = (struct deliver_table){vmcs_read(VMCS_GUEST_IDTR_BASE),
+                                         (uint32_t)vmcs_read(VMCS_GUEST_IDTR_LIMIT)};
+}
+
+/* The vCPU stands before the handler's first instruction. Shadows are over. Of debug traps that MOV
+ * SS held back, those on data come now if an instruction raised the event, and are lost otherwise.
+ * SDM: Delivery of Pending Debug Exceptions after VM Entry. */
+static COLD void write_delivery(const struct deliver_state *state, const struct event *event)
+{
+    bool software =
+        event->type == EVENT_SOFTWARE_INTERRUPT || event->type == EVENT_SOFTWARE_EXCEPTION;
+    uint64_t traps = vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS);
+    vmcs_write(VMCS_GUEST_RIP, state->rip);
+    vmcs_write(VMCS_GUEST_RSP, state->rsp);
+    vmcs_write(VMCS_GUEST_RFLAGS, state->rflags);
+    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+        state_write_segment((enum segment_register)i, &state->segment[i]);
+    state_end_shadow();
+    vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, software ? traps & ~PENDING_DEBUG_BS : 0);
+}
+
+/* The event whose delivery has met an address without RAM is delivered in software. What it raises
+ * is raised like any other exception, which may meet such an address in its turn. */
+static COLD enum verdict deliver(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    struct guest_access *access = &vmx_of(vcpu)->access;
+    struct event *event = &vcpu->events.next;
+    struct deliver_state state;
+    read_paging(vcpu, &access->paging);
+    read_delivery(exit, &state);
+    spinlock_acquire(&vcpu->vm->lock);
+    enum deliver_result result = deliver_event(access, &state, event, &exit->exception);
+    spinlock_release(&vcpu->vm->lock);
+    switch (result) {
+    case DELIVER_DONE:
+        write_delivery(&state, event);
+        event->valid = false;
+        return RETRY;
+    case DELIVER_FAULT:
+        if (exit->exception.vector == VECTOR_PF)
+            hw_write_cr2(exit->exception.cr2);
+        return INJECT;
+    case DELIVER_AGAIN:
+        return RETRY;
+    case DELIVER_TASK_GATE:
+        break;
+    }
+    log_guest(&vcpu->vm->log, "delivers event %u through a task gate, RIP 0x%llx", event->vector,
+              (unsigned long long)exit->rip);
+    return STOP_VM;
+}
+
 enum verdict exit_ept_violation(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t qualification = exit->qualification;
-    if (vcpu->events.next.valid || qualification & EPT_VIOLATION_FETCH) {
-        log_guest(&vcpu->vm->log, "%s device memory at guest-physical 0x%llx, RIP 0x%llx",
-                  qualification & EPT_VIOLATION_FETCH ? "executes" : "delivers an event through",
-                  (unsigned long long)exit->guest_physical, (unsigned long long)exit->rip);
-        return STOP_VM;
-    }
+    if (__builtin_expect(vcpu->events.next.valid, 0))
+        return deliver(vcpu, exit);
     /* A MOV to CR that loads PDPTEs from where no memory is: they read as all ones. */
     if (!(qualification & EPT_VIOLATION_LINEAR_VALID))
         return exit_raise_code(exit, VECTOR_GP, 0);
     struct guest_access *access = &vmx_of(vcpu)->access;
     read_paging(vcpu, &access->paging);
-    if (qualification & EPT_VIOLATION_FINAL_ADDRESS)
+    if ((qualification & (EPT_VIOLATION_FINAL_ADDRESS | EPT_VIOLATION_FETCH)) ==
+        EPT_VIOLATION_FINAL_ADDRESS)
         guest_access_assume(access, GVA(vmcs_read(VMCS_GUEST_LINEAR_ADDRESS)),
                             GPA(exit->guest_physical), qualification & EPT_VIOLATION_WRITE);
     return carry_out(vcpu, exit, access);

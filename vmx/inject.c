@@ -14,13 +14,11 @@ void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit)
     uint32_t basic = exit->reason & 0xffff;
     uint64_t information = vmcs_read(VMCS_IDT_VECTORING_INFORMATION);
     if (!(information & EVENT_INFORMATION_VALID)) {
-        /* SDM: Information About NMI Unblocking Due to IRET: the IRET will run again. */
-        uint64_t unblocking =
-            basic == EXIT_REASON_EPT_VIOLATION ? exit->qualification
-            : basic == EXIT_REASON_EXCEPTION_OR_NMI && (exit->interruption & 0xff) != VECTOR_DF
-                ? exit->interruption
-                : 0;
-        if (unblocking & EVENT_INFORMATION_NMI_UNBLOCKING)
+        /* SDM: Information About NMI Unblocking Due to IRET. What is not there for the first try
+         * may be there for the next; but an IRET whose exception goes to the guest has unblocked.
+         */
+        if (basic == EXIT_REASON_EPT_VIOLATION &&
+            exit->qualification & EVENT_INFORMATION_NMI_UNBLOCKING)
             set_nmi_blocking(true);
         return;
     }
@@ -35,9 +33,9 @@ void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit)
         next->error_code = (uint32_t)vmcs_read(VMCS_IDT_VECTORING_ERROR_CODE);
     if (next->type >= EVENT_SOFTWARE_INTERRUPT)
         next->instruction_length = (uint8_t)vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH);
-    /* Its delivery has set the blocking, which would keep it from going in again. */
+    /* Its delivery has begun, and with it the blocking, whatever becomes of it. */
     if (next->type == EVENT_NMI)
-        set_nmi_blocking(false);
+        set_nmi_blocking(true);
 }
 
 static void write_event(const struct event *event)
@@ -50,6 +48,9 @@ static void write_event(const struct event *event)
     }
     if (event->type >= EVENT_SOFTWARE_INTERRUPT)
         vmcs_write(VMCS_VM_ENTRY_INSTRUCTION_LENGTH, event->instruction_length);
+    /* SDM: Checks on Guest Non-Register State: the blocking must begin with the injection. */
+    if (event->type == EVENT_NMI)
+        set_nmi_blocking(false);
     /* SDM: Vectored-Event Injection: RF is pushed as it stands. */
     if (event_sets_rf(event))
         vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);

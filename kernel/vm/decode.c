@@ -328,6 +328,19 @@ static inline enum status take_modrm(struct decoder *decoder, struct instruction
     return complete ? STATUS_OK : ERR_TRUNCATED;
 }
 
+/* Why the bytes after the opcode would not do. FF /7, of all that the decoder does not know, it
+ * knows to be undefined: that is what memory that is not there reads as. */
+static COLD enum status refuse(const struct decoder *decoder, uint8_t opcode, unsigned count,
+                               enum status status, struct exception *exception)
+{
+    if (status == ERR_TRUNCATED)
+        return run_out(count, exception);
+    if (opcode != 0xff || (decoder->modrm >> 3 & 7) != 7)
+        return status;
+    *exception = (struct exception){.vector = VECTOR_UD};
+    return ERR_FAULT;
+}
+
 enum status decode_instruction(const uint8_t *bytes, unsigned count, unsigned code_size,
                                struct instruction *instruction, struct exception *exception)
 {
@@ -346,7 +359,7 @@ enum status decode_instruction(const uint8_t *bytes, unsigned count, unsigned co
     if ((opcode->flags & OPCODE_MODRM) != 0) {
         status = take_modrm(&decoder, instruction, &opcode);
         if (status != STATUS_OK)
-            return status == ERR_TRUNCATED ? run_out(count, exception) : status;
+            return refuse(&decoder, byte, count, status, exception);
     } else {
         if (!is_known(&decoder, instruction, opcode->flags))
             return ERR_UNSUPPORTED;

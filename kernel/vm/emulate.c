@@ -19,8 +19,7 @@ enum status emulate_raise(const struct emulation *emulation, uint8_t vector)
     return ERR_FAULT;
 }
 
-/* SDM: Limit Checking. The sum of offset and size does not wrap: offset has 32 bits. */
-static bool is_within_limit(const struct segment *segment, uint64_t offset, unsigned size)
+bool segment_holds(const struct segment *segment, uint64_t offset, unsigned size)
 {
     uint64_t last = offset + size - 1;
     const uint32_t down = SEGMENT_TYPE_CODE | SEGMENT_TYPE_EXPAND_DOWN;
@@ -48,7 +47,7 @@ enum status emulate_linear_segmented(const struct emulation *emulation, unsigned
     const struct emulate_state *state = emulation->state;
     const struct segment *descriptor = &state->segment[segment];
     bool typed = (state->cr0 & CR0_PE) != 0 && (state->rflags & RFLAGS_VM) == 0;
-    if ((typed && !is_accessible(descriptor, kind)) || !is_within_limit(descriptor, offset, size))
+    if ((typed && !is_accessible(descriptor, kind)) || !segment_holds(descriptor, offset, size))
         return emulate_raise(emulation, segment == SEG_SS ? VECTOR_SS : VECTOR_GP);
     *linear = (descriptor->base + offset) & 0xffffffff;
     return STATUS_OK;

@@ -6,6 +6,9 @@
 
 #include "kernel/vm/decode.h"
 
+/* SDM: Limit Checking: whether size bytes from offset, of 32 bits, lie within the segment. */
+bool segment_holds(const struct segment *segment, uint64_t offset, unsigned size);
+
 /* What of a vCPU the emulator reads and writes. */
 struct emulate_state {
     uint64_t *gpr; /* indexed by enum gpr */

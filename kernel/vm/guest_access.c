@@ -12,6 +12,7 @@
 void guest_access_init(struct guest_access *access, const struct guest_mem *mem, struct bus *bus)
 {
     *access = (struct guest_access){.mem = mem, .bus = bus, .linear_mask = ~0ull};
+    access->paging.bus = bus;
 }
 
 static inline uint64_t page_tag(uint64_t linear)
@@ -312,9 +313,7 @@ static enum status read_tss(const struct guest_access *access, uint32_t offset, 
         if (status != STATUS_OK)
             return status;
         const uint8_t *host = guest_walk_host(access->mem, gpa);
-        if (host == NULL)
-            return ERR_RANGE;
-        bytes[i] = *host;
+        bytes[i] = host != NULL ? *host : (uint8_t)bus_read(access->bus, BUS_MMIO, gpa.v, 1);
     }
     *value = (uint16_t)(bytes[0] | bytes[1] << 8);
     return STATUS_OK;
@@ -368,6 +367,22 @@ const struct emulate_ops guest_access_ops = {
     .port_out = access_port_out,
 };
 
+void guest_access_end(struct guest_access *access)
+{
+    access->translation[0].tag = 0;
+    access->translation[1].tag = 0;
+}
+
+void guest_access_begin(struct guest_access *access, uint64_t cr0, uint64_t rflags, uint8_t cpl,
+                        bool long_mode)
+{
+    guest_access_end(access);
+    access->paging.cr0 = cr0;
+    access->paging.rflags = rflags;
+    access->paging.cpl = cpl;
+    access->linear_mask = long_mode ? ~0ull : 0xffffffff;
+}
+
 /* #GP(0), whose error code is not pushed in real-address mode. */
 static enum status raise_gp(const struct emulate_state *state, struct exception *exception)
 {
@@ -395,6 +410,13 @@ static inline enum status fetch_linear(const struct guest_access *access,
     return STATUS_OK;
 }
 
+/* Nobody there: all ones, which is no instruction. */
+static COLD void fetch_from_bus(struct guest_access *access, gpa_t gpa, unsigned size)
+{
+    const struct guest_translation page = {.page = align_down(gpa.v, PAGE_SIZE)};
+    read_part(access, &page, gpa.v & (PAGE_SIZE - 1), access->bytes + access->count, size);
+}
+
 enum status guest_access_fetch(struct guest_access *access, const struct emulate_state *state,
                                struct exception *exception)
 {
@@ -407,12 +429,12 @@ enum status guest_access_fetch(struct guest_access *access, const struct emulate
     if (status != STATUS_OK)
         return status;
     const uint8_t *host = guest_walk_host(access->mem, gpa);
-    if (host == NULL)
-        return ERR_RANGE;
     uint64_t in_page = PAGE_SIZE - (linear & (PAGE_SIZE - 1));
     if (room > in_page)
         room = in_page;
-    if (access->count == 0 && in_page >= sizeof(access->bytes))
+    if (__builtin_expect(host == NULL, 0))
+        fetch_from_bus(access, gpa, (unsigned)room);
+    else if (access->count == 0 && in_page >= sizeof(access->bytes))
         memcpy(access->bytes, host, sizeof(access->bytes)); /* one fixed-size copy, usually */
     else
         memcpy(access->bytes + access->count, host, room);

@@ -64,7 +64,7 @@ void guest_access_assume(struct guest_access *access, gva_t linear, gpa_t gpa, b
 /*
  * Reads instruction bytes at CS:RIP behind the access->count that are there already, up to a page's
  * end and 15 in all, into access->bytes. ERR_FAULT: not one byte could be read, and *exception says
- * why; ERR_RANGE: code or paging structures lie outside RAM; ERR_BUSY: as guest_walk.
+ * why; ERR_RANGE and ERR_BUSY: as guest_walk.
  */
 enum status MUST_CHECK guest_access_fetch(struct guest_access *access,
                                           const struct emulate_state *state,
@@ -72,9 +72,15 @@ enum status MUST_CHECK guest_access_fetch(struct guest_access *access,
 
 /* Fetches, decodes and executes the instruction at CS:RIP. After EMULATE_UNSUPPORTED,
  * access->status says why: ERR_UNSUPPORTED, not an instruction that is known (see access->bytes);
- * ERR_RANGE, code or paging structures outside RAM. */
+ * ERR_RANGE, as guest_walk. */
 enum emulate_result guest_access_emulate(struct guest_access *access, struct emulate_state *state,
                                          struct exception *exception);
 
 /* The ports of emulate_instruction; their context is a struct guest_access. */
 extern const struct emulate_ops guest_access_ops;
+
+/* For accesses by guest_access_ops that are no instruction's: with whose rights the next ones are
+ * made, and whether linear addresses have 64 bits; and the end of them. */
+void guest_access_begin(struct guest_access *access, uint64_t cr0, uint64_t rflags, uint8_t cpl,
+                        bool long_mode);
+void guest_access_end(struct guest_access *access);

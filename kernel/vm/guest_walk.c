@@ -49,12 +49,21 @@ static enum status page_fault(const struct walk *walk, uint64_t cause, struct ex
     return ERR_FAULT;
 }
 
-/* Reads the entry at slot, once; false where there is no RAM. */
+/* An entry that a device answers for, or nobody, which is all ones. */
+static COLD bool read_bus(struct walk *walk, uint64_t slot, unsigned size, uint64_t *entry)
+{
+    if (walk->paging->bus == NULL)
+        return false;
+    *entry = bus_read(walk->paging->bus, BUS_MMIO, slot, size);
+    return true;
+}
+
+/* Reads the entry at slot, once; false where there is neither RAM nor a bus. */
 static inline bool read_entry(struct walk *walk, uint64_t slot, unsigned size, uint64_t *entry)
 {
     const void *host = guest_walk_host(walk->mem, GPA(slot));
     if (host == NULL)
-        return false;
+        return read_bus(walk, slot, size, entry);
     *entry = size == 8 ? __atomic_load_n((const uint64_t *)host, __ATOMIC_ACQUIRE)
                        : __atomic_load_n((const uint32_t *)host, __ATOMIC_ACQUIRE);
     return true;
@@ -157,6 +166,10 @@ static enum status set_flags(const struct walk *walk)
             continue;
         enum status status = guest_mem_compare_exchange(
             walk->mem, GPA(walk->slot[i]), walk->entry_size, &expected, wanted, &swapped);
+        if (status == ERR_RANGE && walk->paging->bus != NULL) {
+            bus_write(walk->paging->bus, BUS_MMIO, walk->slot[i], walk->entry_size, wanted);
+            continue;
+        }
         if (status != STATUS_OK)
             return status;
         if (!swapped)

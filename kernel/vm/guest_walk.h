@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "kernel/vm/bus.h"
 #include "kernel/vm/cpu_mode.h"
 #include "kernel/vm/guest_mem.h"
 
@@ -19,6 +20,7 @@ struct paging {
     uint8_t cpl;        /* 3 in virtual-8086 mode */
     uint8_t maxphyaddr; /* the guest's CPUID leaf 80000008: 32 to 52 */
     bool one_gib_pages; /* its CPUID leaf 80000001 offers 1-GByte pages */
+    struct bus *bus;    /* where paging structures are that are not in RAM; NULL: nowhere */
 };
 
 #define GUEST_WALK_WRITE BIT(0)
@@ -31,8 +33,9 @@ struct paging {
  * to its page only) for one access, GUEST_WALK_* (0: a data read), and sets the accessed and dirty
  * flags that the translation uses.
  *
- * ERR_FAULT: *exception is the page fault. ERR_RANGE: a paging structure is not in RAM; *gpa is
- * where its entry would be. ERR_BUSY: other processors kept changing the entries; try again.
+ * ERR_FAULT: *exception is the page fault. ERR_RANGE: a paging structure is not in RAM, and there
+ * is no bus; *gpa is where its entry would be. ERR_BUSY: other processors kept changing the
+ * entries; try again.
  */
 enum status MUST_CHECK guest_walk(const struct paging *paging, const struct guest_mem *mem,
                                   gva_t linear, uint64_t access, gpa_t *gpa,

@@ -461,7 +461,7 @@ static void alignment_check_keeps_its_error_code(void)
     check_raised(VECTOR_AC, true);
 }
 
-/* SDM: Information About NMI Unblocking Due to IRET. */
+/* SDM: Handling Multiple NMIs: an IRET that faults has unblocked them. */
 static void nmi_is_the_monitors(void)
 {
     start(FAKE_LONG, &situations[0]);
@@ -470,7 +470,7 @@ static void nmi_is_the_monitors(void)
     check_nothing_raised();
     start(FAKE_LONG, &situations[0]);
     exit_with_exception(EVENT_HARDWARE_EXCEPTION, VECTOR_AC, EVENT_INFORMATION_NMI_UNBLOCKING);
-    CHECK_EQ(VMCS[VMCS_GUEST_INTERRUPTIBILITY_STATE], BLOCKING_BY_NMI);
+    CHECK_EQ(VMCS[VMCS_GUEST_INTERRUPTIBILITY_STATE], 0);
     check_enterable();
 }
 

@@ -286,14 +286,40 @@ static void code_that_cannot_be_fetched(void)
     CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_FAULT);
     CHECK_EQ(exception.vector, VECTOR_GP);
     CHECK(exception.has_error_code);
+}
+
+/* Code and paging structures that a device answers for, or nobody. */
+static void code_outside_ram(void)
+{
+    begin();
+    memcpy(device.bytes + 8, "\x8b\x03", 2); /* MOV EAX, [RBX] */
     set_entry(0x4000, 0, DEVICE | P | U);
+    gpr[GPR_RBX] = DATA;
+    memcpy(ram + 0x20000, "\x78\x56\x34\x12", 4);
+    state.rip = CODE + 8;
+    CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_DONE);
+    CHECK_EQ(gpr[GPR_RAX], 0x12345678);
+    CHECK_EQ(state.rip, CODE + 10);
+    set_entry(0x4000, 0, 0x50000000 | P | U);
     state.rip = CODE;
-    CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_UNSUPPORTED);
-    CHECK_EQ(access.status, ERR_RANGE);
-    CHECK_EQ(device.count, 0);
+    CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_FAULT);
+    CHECK_EQ(exception.vector, VECTOR_UD);
     set_entry(0x3000, 2, 0x50000000 | P | U | W);
     CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_UNSUPPORTED);
-    CHECK_EQ(access.status, ERR_RANGE);
+    CHECK_EQ(access.status, ERR_RANGE); /* no bus */
+    access.paging.bus = &bus;
+    CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_FAULT);
+    CHECK_EQ(exception.vector, VECTOR_PF);
+    CHECK_EQ(exception.error_code, PF_PRESENT | PF_RESERVED | PF_FETCH);
+    /* A device that answers as a page table does; the flags go to it. */
+    uint64_t entry = 0x10000 | P | U;
+    memcpy(device.bytes, &entry, 8);
+    set_entry(0x3000, 2, DEVICE | P | U | W);
+    put_code(0x10000, "8b 03");
+    gpr[GPR_RAX] = 0;
+    CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_DONE);
+    CHECK_EQ(gpr[GPR_RAX], 0x12345678);
+    CHECK(device.bytes[0] & A);
 }
 
 static void unknown_code_is_reported(void)
@@ -494,6 +520,7 @@ TEST_MAIN({"a_device_register", a_device_register}, {"nobody_there", nobody_ther
           {"crossing_checks_before_it_writes", crossing_checks_before_it_writes},
           {"known_translations", known_translations}, {"code_across_pages", code_across_pages},
           {"code_that_cannot_be_fetched", code_that_cannot_be_fetched},
+          {"code_outside_ram", code_outside_ram},
           {"unknown_code_is_reported", unknown_code_is_reported},
           {"decoded_instructions_are_not_stale", decoded_instructions_are_not_stale},
           {"real_mode", real_mode},

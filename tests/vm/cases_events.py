@@ -2,4 +2,4 @@
 
 from cases_guests import reporting
 
-CASES = [reporting(name) for name in ("events_shadow", "events_hlt")]
+CASES = [reporting(name) for name in ("events_shadow", "events_hlt", "events_delivery")]
