@@ -4,10 +4,20 @@ MONITOR_CC := gcc
 # Link-time optimization, since each privileged instruction is a function of its own, so that tests
 # can put doubles in its place; calls to them cost too much on the way of an exit.
 # No vector registers: they are the guests', also while the monitor runs.
-MONITOR_FLAGS := -std=gnu11 -I. -O2 -g $(WARNINGS) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
+MONITOR_FLAGS := -std=gnu11 -I. -g $(WARNINGS) -Wno-maybe-uninitialized -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
 	-mno-red-zone -mgeneral-regs-only -fno-omit-frame-pointer -momit-leaf-frame-pointer -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing -MMD -MP \
-	-flto -fno-fat-lto-objects
+	-mpreferred-stack-boundary=3 -flto -fno-fat-lto-objects
+FAST := -O2
+SMALL := -Oz -fno-inline-functions-called-once
+
+# What an exit passes is compiled for speed, all else for size.
+FAST_SOURCES := $(filter-out vmx/dump.c vmx/entry_check.c vmx/controls.c vmx/vmcs%.c vmx/vmx_cpu.c vmx/ept.c,$(wildcard vmx/*.c)) \
+	$(addprefix kernel/vm/,bus.c decode.c emulate.c events.c guest_access.c guest_mem.c guest_walk.c \
+	timers.c cpuid_policy.c msr_policy.c vcpu.c) \
+	$(addprefix drivers/model/,lapic.c lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c irq_router.c apic_fabric.c \
+	pit.c pit_channel.c uart.c virtqueue.c virtio_pci.c virtio_common.c virtio_blk.c pci_msix.c block_memory.c) \
+	$(addprefix kernel/,core/irq.c core/hw_x86.c board.c console/mux.c console/serial_line.c)
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 
@@ -20,7 +30,7 @@ CONSOLE_FONT := /usr/share/consolefonts/Lat15-Terminus16.psf.gz
 
 $(BUILD)/monitor/%.o: %.c kernel/build.mk
 	@mkdir -p $(@D)
-	@$(MONITOR_CC) $(MONITOR_FLAGS) -c -o $@ $<
+	@$(MONITOR_CC) $(MONITOR_FLAGS) $(if $(filter $<,$(FAST_SOURCES)),$(FAST),$(SMALL)) -c -o $@ $<
 
 $(BUILD)/monitor/%.asm.o: %.asm kernel/build.mk
 	@mkdir -p $(@D)

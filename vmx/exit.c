@@ -55,42 +55,56 @@ static COLD uint64_t cross_border(uint64_t next)
     return state_is_64bit() ? next : (uint32_t)next;
 }
 
-/* Inline in both its places, one of which every emulated instruction passes.
- * SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
+/* SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
  * flag that was set before it brings a #DB after it. */
-static inline __attribute__((always_inline)) void advance(const struct vmx_exit *exit,
+static COLD void settle_debug(void)
+{
+    state_end_shadow();
+    if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
+        state_add_single_step();
+}
+
+/*
+ * Moves RIP behind an instruction that was emulated. The shadow in which it may have stood is over,
+ * and stays in the VMCS nonetheless, to save the VMREAD: inject_prepare ends it before it looks
+ * whether an event can go in, and an interrupt that comes later could as well have come one
+ * instruction later. Only debug exceptions can tell, so it ends here where there can be any.
+ */
+static inline __attribute__((always_inline)) void advance(struct vcpu *vcpu,
+                                                          const struct vmx_exit *exit,
                                                           uint64_t next)
 {
     if (__builtin_expect((next ^ exit->rip) >> 32, 0))
         next = cross_border(next);
     vmcs_write(VMCS_GUEST_RIP, next);
-    if (__builtin_expect(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) & BLOCKING_BY_SHADOW, 0))
-        state_end_shadow();
-    if (__builtin_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF, 0))
-        state_add_single_step();
+    if (__builtin_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF || vmx_of(vcpu)->breakpoints, 0))
+        settle_debug();
 }
 
 static void record(struct vcpu *vcpu, const struct vmx_exit *exit)
 {
-    uint32_t index = vcpu->history_next;
-    vcpu->history_next = (index + 1) % VCPU_HISTORY;
-    vcpu->history[index].rip = exit->rip;
-    vcpu->history[index].reason = exit->reason;
+    struct vcpu_history *entry = &vcpu->history[vcpu->history_next];
+    vcpu->history_next = (vcpu->history_next + 1) % VCPU_HISTORY;
+    entry->rip = exit->rip;
+    entry->qualification = exit->qualification;
+    entry->reason = exit->reason;
 }
 
-/* What the row asks for; and the qualification into the history, whose newest entry stands. */
-static COLD void read_snapshot(struct vcpu *vcpu, struct vmx_exit *exit, uint64_t reads)
+static COLD void read_more(struct vmx_exit *exit, uint64_t reads)
 {
-    if (reads & READ_QUALIFICATION)
-        exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     if (reads & READ_GUEST_PHYSICAL)
         exit->guest_physical = vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
     if (reads & READ_INTERRUPTION)
         exit->interruption = (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_INFORMATION);
-    vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY].qualification =
-        reads & READ_QUALIFICATION ? exit->qualification : 0;
-    if (reads & READ_VECTORING)
-        inject_collect(vcpu, exit);
+}
+
+/* What the row asks for. */
+static inline void read_snapshot(struct vmx_exit *exit, uint64_t reads)
+{
+    if (reads & READ_QUALIFICATION)
+        exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    if (reads & ~(uint64_t)READ_QUALIFICATION)
+        read_more(exit, reads);
 }
 
 static COLD void stop(struct vcpu *vcpu)
@@ -102,8 +116,9 @@ static COLD void stop(struct vcpu *vcpu)
 static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdict verdict)
 {
     switch (verdict) {
-    case ADVANCE_TO:
-        advance(exit, exit->next_rip);
+    case ADVANCE_TO: /* perhaps to itself: its shadow does not wait for a moved RIP to end */
+        state_end_shadow();
+        advance(vcpu, exit, exit->next_rip);
         return;
     case INJECT:
         if (event_raise(&vcpu->events, &exit->exception) == EVENT_TRIPLE_FAULT)
@@ -142,13 +157,17 @@ bool vmx_exit(struct vcpu *vcpu)
     uint32_t basic = exit.reason;
     if (__builtin_expect(basic >= ARRAY_SIZE(rows), 0))
         basic = find_row(exit.reason);
+    uint64_t reads = rows[basic].reads;
+    exit.qualification = 0;
+    if (reads != 0)
+        read_snapshot(&exit, reads);
     record(vcpu, &exit);
     vcpu->exit_count[basic]++;
-    if (rows[basic].reads != 0)
-        read_snapshot(vcpu, &exit, rows[basic].reads);
+    if (reads & READ_VECTORING)
+        inject_collect(vcpu, &exit);
     enum verdict verdict = rows[basic].handle(vcpu, &exit);
     if (__builtin_expect(verdict == ADVANCE, 1))
-        advance(&exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
+        advance(vcpu, &exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
     else
         carry_out(vcpu, &exit, verdict);
     return run_prepare_entry(vcpu);

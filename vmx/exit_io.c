@@ -31,7 +31,7 @@ static COLD enum verdict string_io(struct vcpu *vcpu, struct vmx_exit *exit, uin
                                    unsigned size)
 {
     enum verdict verdict = exit_emulate(vcpu, exit);
-    if (verdict == ADVANCE_TO && vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES)
+    if (verdict == ADVANCE_TO && vmx_of(vcpu)->breakpoints)
         meet_breakpoints(port, size);
     return verdict;
 }
@@ -50,7 +50,7 @@ enum verdict exit_io(struct vcpu *vcpu, struct vmx_exit *exit)
     else
         bus_write(&vm->bus, BUS_PORT, port, size, vcpu->gpr[GPR_RAX]);
     spinlock_release(&vm->lock);
-    if (__builtin_expect(vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES, 0))
+    if (__builtin_expect(vmx_of(vcpu)->breakpoints, 0))
         meet_breakpoints(port, size);
     return ADVANCE;
 }

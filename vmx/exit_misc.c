@@ -10,8 +10,6 @@
  * goes on. */
 #define HYPERCALL_UNKNOWN ((uint64_t)-1000)
 
-#define DR7_GD BIT(13)
-
 /* SDM: IA32_MCG_STATUS MSR; IA32_MCi_STATUS MSRs. */
 #define MCG_STATUS_RIPV BIT(0)
 #define MC_STATUS_VAL BIT(63)
@@ -74,11 +72,11 @@ enum verdict exit_triple_fault(struct vcpu *vcpu, struct vmx_exit *exit)
  * injection will not either. Where it came in the shadow of STI with TF set, the entry wants to see
  * a single step pending (SDM: Checks on Guest Non-Register State), which the exit has taken away;
  * the injected #DB stands for it. */
-static enum verdict reflect_debug(struct vmx_exit *exit)
+static enum verdict reflect_debug(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     hw_write_dr(6, (hw_read_dr(6) & ~0xfull) | (qualification & 0x600f));
-    vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
+    state_write_dr7(vcpu, vmcs_read(VMCS_GUEST_DR7) & ~DR7_GD);
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL,
                vmcs_read(VMCS_GUEST_IA32_DEBUGCTL) & ~(DEBUGCTL_LBR | DEBUGCTL_BTF));
     if (vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE) & BLOCKING_BY_SHADOW &&
@@ -111,7 +109,7 @@ enum verdict exit_exception_or_nmi(struct vcpu *vcpu, struct vmx_exit *exit)
     switch (vector) {
     case VECTOR_DB:
         return type == EVENT_PRIVILEGED_SOFTWARE_EXCEPTION ? reflect_int1(vcpu)
-                                                           : reflect_debug(exit);
+                                                           : reflect_debug(vcpu, exit);
     case VECTOR_AC:
         return exit_raise_code(exit, VECTOR_AC,
                                (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_ERROR_CODE));

@@ -112,9 +112,18 @@ static struct event_choice choose(struct vcpu *vcpu)
     return choice;
 }
 
+/* See advance in exit.c, which leaves it to others to end the shadow. */
+static void end_old_shadow(const struct vcpu *vcpu)
+{
+    const struct vcpu_history *newest = &vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY];
+    if (vmcs_read(VMCS_GUEST_RIP) != newest->rip)
+        state_end_shadow();
+}
+
 void inject_prepare(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
+    end_old_shadow(vcpu);
     spinlock_acquire(&vcpu->vm->lock);
     struct event_choice choice = choose(vcpu);
     spinlock_release(&vcpu->vm->lock);

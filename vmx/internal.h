@@ -45,6 +45,7 @@ struct vmx_exit {
 #define PENDING_DEBUG_ENABLED BIT(12) /* bits 3:0 have a breakpoint that DR7 enables */
 #define PENDING_DEBUG_BS BIT(14)
 #define DR7_ENABLES MASK(7, 0)
+#define DR7_GD BIT(13)
 
 /* SDM: IA32_DEBUGCTL MSR. */
 #define DEBUGCTL_LBR BIT(0)
@@ -86,6 +87,8 @@ unsigned state_cpl(void);
 COLD void state_add_single_step(void);
 /* The instruction in the shadow of STI or MOV SS is over. */
 COLD void state_end_shadow(void);
+/* DR7, whose every change passes here. */
+void state_write_dr7(struct vcpu *vcpu, uint64_t value);
 
 /* Switching what a VM exit leaves alone: FPU and extended state, XCR0, DR0-3, DR6, CR2, MSRs. */
 void state_load(struct vcpu *vcpu);

@@ -57,7 +57,14 @@ void state_add_single_step(void)
 void state_end_shadow(void)
 {
     uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
-    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, state & ~BLOCKING_BY_SHADOW);
+    if (state & BLOCKING_BY_SHADOW)
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, state & ~BLOCKING_BY_SHADOW);
+}
+
+void state_write_dr7(struct vcpu *vcpu, uint64_t value)
+{
+    vmcs_write(VMCS_GUEST_DR7, value);
+    vmx_of(vcpu)->breakpoints = value & DR7_ENABLES;
 }
 
 static void load_msrs(struct vcpu *vcpu)

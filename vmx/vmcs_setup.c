@@ -250,7 +250,7 @@ static void write_guest_state(struct vcpu *vcpu, const struct guest_entry *entry
     vmcs_write(VMCS_GUEST_RIP, entry->rip);
     vmcs_write(VMCS_GUEST_RFLAGS, entry->rflags);
     vmcs_write(VMCS_GUEST_CR3, entry->cr3);
-    vmcs_write(VMCS_GUEST_DR7, DR7_RESET);
+    state_write_dr7(vcpu, DR7_RESET);
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, 0);
     vmcs_write(VMCS_GUEST_IA32_PAT, PAT_RESET);
     vmcs_write(VMCS_GUEST_IA32_SYSENTER_CS, 0);

@@ -25,9 +25,19 @@ static inline uint64_t byte_port_read(void *device, uint64_t offset, unsigned si
     return read(device, (unsigned)offset);
 }
 
+static COLD __attribute__((unused)) void byte_port_write_wide(void *device, unsigned offset,
+                                                              unsigned size, uint64_t value,
+                                                              byte_port_writer *write)
+{
+    for (unsigned i = 0; i < size; i++)
+        write(device, offset + i, (uint8_t)(value >> (8 * i)));
+}
+
 static inline void byte_port_write(void *device, uint64_t offset, unsigned size, uint64_t value,
                                    byte_port_writer *write)
 {
-    for (unsigned i = 0; i < size; i++)
-        write(device, (unsigned)offset + i, (uint8_t)(value >> (8 * i)));
+    if (__builtin_expect(size != 1, 0))
+        byte_port_write_wide(device, (unsigned)offset, size, value, write);
+    else
+        write(device, (unsigned)offset, (uint8_t)value);
 }

@@ -1,5 +1,6 @@
 #include "drivers/model/pic.h"
 
+#include "drivers/model/byte_port.h"
 #include "kernel/core/bits.h"
 
 #define ICW1_SELECT BIT(4) /* a write to the even port that begins an initialisation */
@@ -58,10 +59,11 @@ static uint8_t serving(const struct pic_chip *chip)
  * which the slave may interrupt its own service. */
 static int request(const struct pic_chip *chip)
 {
-    unsigned wanted = priority_of(chip, chip->irr & (uint8_t)~chip->imr);
-    unsigned served = priority_of(chip, serving(chip));
-    if (chip->expects != PIC_READY)
+    uint8_t unmasked = chip->irr & (uint8_t)~chip->imr;
+    if (unmasked == 0 || chip->expects != PIC_READY)
         return NO_INPUT;
+    unsigned wanted = priority_of(chip, unmasked);
+    unsigned served = priority_of(chip, serving(chip));
     int input = input_at(chip, wanted);
     bool again = wanted == served && input == PIC_CASCADE && is_master(chip) &&
                  (chip->icw4 & ICW4_SPECIAL_FULLY_NESTED);
@@ -203,8 +205,9 @@ static void write_ocw3(struct pic_chip *chip, uint8_t value)
         chip->read_isr = value & OCW3_READ_ISR;
 }
 
-static void write_port(struct pic_chip *chip, unsigned port, uint8_t value)
+static void write_port(void *device, unsigned port, uint8_t value)
 {
+    struct pic_chip *chip = device;
     if (port == 0) {
         if (value & ICW1_SELECT)
             write_icw1(chip, value);
@@ -232,8 +235,9 @@ static uint8_t read_poll(struct pic_chip *chip)
     return (uint8_t)(POLL_INTERRUPT | (unsigned)input);
 }
 
-static uint8_t read_port(struct pic_chip *chip, unsigned port)
+static uint8_t read_port(void *device, unsigned port)
 {
+    struct pic_chip *chip = device;
     if (chip->poll)
         return read_poll(chip);
     if (port == 1)
@@ -243,19 +247,14 @@ static uint8_t read_port(struct pic_chip *chip, unsigned port)
 
 /* ---- Ports ---------------------------------------------------------------------------------- */
 
-/* Wider accesses are made byte by byte, as the chips' 8-bit bus does. */
 static uint64_t chip_read(void *device, uint64_t offset, unsigned size)
 {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < size; i++)
-        value |= (uint64_t)read_port(device, (offset + i) & 1) << (8 * i);
-    return value;
+    return byte_port_read(device, offset, size, read_port);
 }
 
 static void chip_write(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
-    for (unsigned i = 0; i < size; i++)
-        write_port(device, (offset + i) & 1, (uint8_t)(value >> (8 * i)));
+    byte_port_write(device, offset, size, value, write_port);
 }
 
 static void write_elcr(struct pic_chip *chip, uint8_t value)

@@ -16,7 +16,7 @@ static inline uint64_t bits_get(uint64_t value, unsigned high, unsigned low)
 /* All bits below the given width in bytes (1 to 8). */
 static inline uint64_t bits_size_mask(unsigned size)
 {
-    return size >= 8 ? ~0ull : (1ull << (8 * size)) - 1;
+    return ~0ull >> (-8 * size & 63);
 }
 
 static inline uint64_t align_down(uint64_t value, uint64_t alignment)

@@ -3,13 +3,18 @@
 #include "kernel/core/bits.h"
 #include "kernel/core/mem.h"
 
+static uint64_t last_of(const struct bus_range *range)
+{
+    return range->base + range->length - 1;
+}
+
 /* Index of the first range whose last address is not below address. */
 static unsigned lower_bound(const struct bus *bus, enum bus_space space, uint64_t address)
 {
     unsigned low = 0, high = bus->count[space];
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        if (bus->range[space][middle].last < address)
+        if (last_of(&bus->range[space][middle]) < address)
             low = middle + 1;
         else
             high = middle;
@@ -25,25 +30,9 @@ static const struct bus_range *find(const struct bus *bus, enum bus_space space,
     return &bus->range[space][i];
 }
 
-static COLD const struct bus_range *find_anew(struct bus *bus, enum bus_space space,
-                                              uint64_t address)
+static void forget_hit(struct bus *bus, enum bus_space space)
 {
-    const struct bus_range *range = find(bus, space, address);
-    if (range != NULL)
-        bus->last_hit[space] = (unsigned)(range - bus->range[space]);
-    return range;
-}
-
-/* The range that holds all of an access, NULL where there is none. Guests come to the same device
- * again and again. An index that is stale after a change of the table is only a wrong guess: the
- * entries past the count are empty ranges. */
-static inline const struct bus_range *find_whole(struct bus *bus, enum bus_space space,
-                                                 uint64_t address, unsigned size)
-{
-    const struct bus_range *range = &bus->range[space][bus->last_hit[space]];
-    if (address - range->base > range->last - range->base || range->ops == NULL)
-        range = find_anew(bus, space, address);
-    return range != NULL && range->last - address >= size - 1 ? range : NULL;
+    bus->hit[space].length = 0;
 }
 
 enum status bus_add(struct bus *bus, enum bus_space space, uint64_t base, uint64_t length,
@@ -60,8 +49,9 @@ enum status bus_add(struct bus *bus, enum bus_space space, uint64_t base, uint64
     if (count == BUS_RANGES_MAX)
         return ERR_NO_SPACE;
     memmove(&range[i + 1], &range[i], (count - i) * sizeof(range[0]));
-    range[i] = (struct bus_range){base, last, ops, device};
+    range[i] = (struct bus_range){base, length, ops, device};
     bus->count[space] = count + 1;
+    forget_hit(bus, space);
     return STATUS_OK;
 }
 
@@ -73,7 +63,7 @@ void bus_remove(struct bus *bus, enum bus_space space, uint64_t base, const void
         return;
     bus->count[space]--;
     memmove(&range[i], &range[i + 1], (bus->count[space] - i) * sizeof(range[0]));
-    range[bus->count[space]] = (struct bus_range){0};
+    forget_hit(bus, space);
 }
 
 bool bus_claims(const struct bus *bus, enum bus_space space, uint64_t address)
@@ -87,38 +77,38 @@ static uint64_t byte_address(enum bus_space space, uint64_t address, unsigned i)
     return space == BUS_PORT ? (address + i) & 0xffff : address + i;
 }
 
-static COLD uint64_t read_bytes(struct bus *bus, enum bus_space space, uint64_t address,
-                                unsigned size)
+/* The range that holds all of an access, NULL where there is none: noted for the next access. */
+static const struct bus_range *find_whole(struct bus *bus, enum bus_space space, uint64_t address,
+                                          unsigned size)
 {
-    uint64_t value = 0;
+    const struct bus_range *range = find(bus, space, address);
+    if (range == NULL)
+        return NULL;
+    bus->hit[space] = *range;
+    return bus_range_holds(range, address, size) ? range : NULL;
+}
+
+uint64_t bus_read_anew(struct bus *bus, enum bus_space space, uint64_t address, unsigned size)
+{
+    const struct bus_range *range = find_whole(bus, space, address, size);
+    if (range != NULL)
+        return range->ops->read(range->device, address - range->base, size) & bits_size_mask(size);
     if (size == 1)
         return 0xff;
+    uint64_t value = 0;
     for (unsigned i = 0; i < size; i++)
         value |= bus_read(bus, space, byte_address(space, address, i), 1) << (8 * i);
     return value;
 }
 
-uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size)
+void bus_write_anew(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
+                    uint64_t value)
 {
     const struct bus_range *range = find_whole(bus, space, address, size);
-    if (__builtin_expect(range == NULL, 0))
-        return read_bytes(bus, space, address, size);
-    return range->ops->read(range->device, address - range->base, size) & bits_size_mask(size);
-}
-
-static COLD void write_bytes(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
-                             uint64_t value)
-{
+    if (range != NULL) {
+        range->ops->write(range->device, address - range->base, size, value & bits_size_mask(size));
+        return;
+    }
     for (unsigned i = 0; size > 1 && i < size; i++)
         bus_write(bus, space, byte_address(space, address, i), 1, value >> (8 * i) & 0xff);
-}
-
-void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
-               uint64_t value)
-{
-    const struct bus_range *range = find_whole(bus, space, address, size);
-    if (__builtin_expect(range == NULL, 0))
-        write_bytes(bus, space, address, size, value);
-    else
-        range->ops->write(range->device, address - range->base, size, value & bits_size_mask(size));
 }

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "kernel/core/bits.h"
 #include "kernel/core/status.h"
 #include "kernel/core/types.h"
 
@@ -22,7 +23,7 @@ struct bus_ops {
 
 struct bus_range {
     uint64_t base;
-    uint64_t last; /* inclusive */
+    uint64_t length; /* bytes; 0: empty */
     const struct bus_ops *ops;
     void *device;
 };
@@ -30,7 +31,9 @@ struct bus_range {
 struct bus {
     struct bus_range range[BUS_SPACES][BUS_RANGES_MAX]; /* sorted by base */
     unsigned count[BUS_SPACES];
-    unsigned last_hit[BUS_SPACES]; /* index of the range that was found last; looked at first */
+    /* A copy of what was found last, looked at first: guests come to the same device again and
+     * again. Empty after every change of the table. */
+    struct bus_range hit[BUS_SPACES];
 };
 
 /* Claims [base, base + length). ERR_INVALID: empty or wrapping; ERR_EXISTS: overlaps another;
@@ -45,8 +48,35 @@ void bus_remove(struct bus *bus, enum bus_space space, uint64_t base, const void
 /* Whether a device answers at address. */
 bool bus_claims(const struct bus *bus, enum bus_space space, uint64_t address);
 
+/* The accesses that the last hit does not answer. */
+COLD uint64_t bus_read_anew(struct bus *bus, enum bus_space space, uint64_t address, unsigned size);
+COLD void bus_write_anew(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
+                         uint64_t value);
+
+static inline bool bus_range_holds(const struct bus_range *range, uint64_t address, unsigned size)
+{
+    uint64_t offset = address - range->base;
+    return offset < range->length && range->length - offset >= size;
+}
+
 /* One access as the processor makes it. Nobody there reads as all ones and ignores writes; an
- * access that straddles the edge of a range is made byte by byte. Bytes above size read as zero. */
-uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address, unsigned size);
-void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
-               uint64_t value);
+ * access that straddles the edge of a range is made byte by byte. Bytes above size read as zero.
+ * Inlined into the exits. */
+static inline uint64_t bus_read(struct bus *bus, enum bus_space space, uint64_t address,
+                                unsigned size)
+{
+    const struct bus_range *hit = &bus->hit[space];
+    if (__builtin_expect(!bus_range_holds(hit, address, size), 0))
+        return bus_read_anew(bus, space, address, size);
+    return hit->ops->read(hit->device, address - hit->base, size) & bits_size_mask(size);
+}
+
+static inline void bus_write(struct bus *bus, enum bus_space space, uint64_t address, unsigned size,
+                             uint64_t value)
+{
+    const struct bus_range *hit = &bus->hit[space];
+    if (__builtin_expect(!bus_range_holds(hit, address, size), 0))
+        bus_write_anew(bus, space, address, size, value);
+    else
+        hit->ops->write(hit->device, address - hit->base, size, value & bits_size_mask(size));
+}

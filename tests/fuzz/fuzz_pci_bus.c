@@ -24,12 +24,13 @@ static void check_ranges(struct guest_machine *machine)
 {
     const struct bus_range *range = machine->bus.range[BUS_MMIO];
     for (unsigned i = 0; i < machine->bus.count[BUS_MMIO]; i++) {
-        guest_require(i == 0 || range[i - 1].last < range[i].base, "overlapping ranges");
+        uint64_t end = range[i].base + range[i].length;
+        guest_require(i + 1 == machine->bus.count[BUS_MMIO] || end <= range[i + 1].base,
+                      "overlapping ranges");
         guest_require(range[i].base >= PLATFORM_PCI_MMIO &&
-                          range[i].last < PLATFORM_ECAM + PLATFORM_ECAM_SIZE,
+                          end <= PLATFORM_ECAM + PLATFORM_ECAM_SIZE,
                       "a range outside the window");
-        guest_require(range[i].last < WINDOW_RAM || range[i].base > WINDOW_RAM + 0xfff,
-                      "a BAR over RAM");
+        guest_require(end <= WINDOW_RAM || range[i].base > WINDOW_RAM + 0xfff, "a BAR over RAM");
     }
     guest_require(bus_read(&machine->bus, BUS_MMIO, PLATFORM_ECAM, 4) == 0x00081b36, "the bridge");
 }
