@@ -68,7 +68,7 @@ static COLD void settle_debug(void)
  * Moves RIP behind an instruction that was emulated. The shadow in which it may have stood is over,
  * and stays in the VMCS nonetheless, to save the VMREAD: inject_prepare ends it before it looks
  * whether an event can go in, and an interrupt that comes later could as well have come one
- * instruction later. Only debug exceptions can tell, so it ends here where there can be any.
+ * instruction later. Debug exceptions can tell, and events that wait: for them it ends here.
  */
 static inline __attribute__((always_inline)) void advance(struct vcpu *vcpu,
                                                           const struct vmx_exit *exit,
@@ -77,7 +77,8 @@ static inline __attribute__((always_inline)) void advance(struct vcpu *vcpu,
     if (__builtin_expect((next ^ exit->rip) >> 32, 0))
         next = cross_border(next);
     vmcs_write(VMCS_GUEST_RIP, next);
-    if (__builtin_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF || vmx_of(vcpu)->breakpoints, 0))
+    if (__builtin_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF || vmx_of(vcpu)->shadow_matters,
+                         0))
         settle_debug();
 }
 

@@ -63,15 +63,6 @@ void inject_next(struct vcpu *vcpu)
     vcpu->events.next.valid = false;
 }
 
-static void set_primary(struct vmx_vcpu *vmx, uint32_t control, bool on)
-{
-    uint32_t value = on ? vmx->primary | control : vmx->primary & ~control;
-    if (value != vmx->primary) {
-        vmx->primary = value;
-        vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, value);
-    }
-}
-
 static void set_activity(struct vcpu *vcpu, enum vcpu_activity activity)
 {
     vcpu->activity = activity;
@@ -127,8 +118,8 @@ void inject_prepare(struct vcpu *vcpu)
     spinlock_acquire(&vcpu->vm->lock);
     struct event_choice choice = choose(vcpu);
     spinlock_release(&vcpu->vm->lock);
-    set_primary(vmx, CONTROL_INTERRUPT_WINDOW_EXITING, choice.interrupt_window);
-    set_primary(vmx, CONTROL_NMI_WINDOW_EXITING, choice.nmi_window);
+    state_set_primary(vmx, CONTROL_INTERRUPT_WINDOW_EXITING, choice.interrupt_window);
+    state_set_primary(vmx, CONTROL_NMI_WINDOW_EXITING, choice.nmi_window);
     if (vcpu->events.next.valid) {
         inject_next(vcpu);
         if (vcpu->activity == VCPU_HALTED)
@@ -141,7 +132,7 @@ void inject_prepare(struct vcpu *vcpu)
 enum verdict exit_interrupt_window(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     (void)exit;
-    set_primary(vmx_of(vcpu), CONTROL_INTERRUPT_WINDOW_EXITING, false);
+    state_set_primary(vmx_of(vcpu), CONTROL_INTERRUPT_WINDOW_EXITING, false);
     vcpu_request(vcpu, VCPU_REQUEST_EVENT);
     return RETRY;
 }
@@ -149,7 +140,7 @@ enum verdict exit_interrupt_window(struct vcpu *vcpu, struct vmx_exit *exit)
 enum verdict exit_nmi_window(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     (void)exit;
-    set_primary(vmx_of(vcpu), CONTROL_NMI_WINDOW_EXITING, false);
+    state_set_primary(vmx_of(vcpu), CONTROL_NMI_WINDOW_EXITING, false);
     vcpu_request(vcpu, VCPU_REQUEST_EVENT);
     return RETRY;
 }

@@ -87,8 +87,9 @@ unsigned state_cpl(void);
 COLD void state_add_single_step(void);
 /* The instruction in the shadow of STI or MOV SS is over. */
 COLD void state_end_shadow(void);
-/* DR7, whose every change passes here. */
+/* DR7 and the primary controls, whose every change passes here. */
 void state_write_dr7(struct vcpu *vcpu, uint64_t value);
+void state_set_primary(struct vmx_vcpu *vmx, uint32_t control, bool on);
 
 /* Switching what a VM exit leaves alone: FPU and extended state, XCR0, DR0-3, DR6, CR2, MSRs. */
 void state_load(struct vcpu *vcpu);

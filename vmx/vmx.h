@@ -60,6 +60,7 @@ struct vmx_vcpu {
     uint64_t efer_allowed; /* bits of EFER that the guest may set */
     bool has_1g_pages;     /* its CPUID offers 1-GByte pages */
     bool breakpoints;      /* its DR7 enables some */
+    bool shadow_matters;   /* that, or it is told when a window for events opens */
     const struct vmx_cpu *cpu;
     struct vmx_vm *vm;
     struct guest_access access; /* of the emulator, which keeps what it learnt between exits */

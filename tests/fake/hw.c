@@ -35,6 +35,7 @@ void fake_hw_set_msr(uint32_t msr, uint64_t value)
 
 static uint64_t *find_msr(uint32_t msr)
 {
+    fake_hw.msr_accesses++;
     for (unsigned i = 0; i < fake_hw.msrs; i++)
         if (fake_hw.msr[i].msr == msr)
             return &fake_hw.msr[i].value;

@@ -18,7 +18,8 @@ struct fake_hw {
     unsigned dispatched;       /* irq_dispatch */
     uint8_t last_vector;       /* of the last of them */
     unsigned nmis;             /* cpu_nmi */
-    unsigned msrs;             /* of the following list; all others are #GP */
+    unsigned msr_accesses;
+    unsigned msrs; /* of the following list; all others are #GP */
     struct {
         uint32_t msr;
         uint64_t value;

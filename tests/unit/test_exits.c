@@ -58,7 +58,7 @@ static const uint8_t answers[VCPU_EXIT_REASONS_MAX] = {
     [EXIT_REASON_VMXOFF] = UNDEFINED,
     [EXIT_REASON_VMXON] = UNDEFINED,
     [EXIT_REASON_CONTROL_REGISTER_ACCESS] = ADVANCES, /* as CLTS, see below for the others */
-    [EXIT_REASON_MOV_DR] = STOPS,
+    [EXIT_REASON_MOV_DR] = ADVANCES,
     [EXIT_REASON_IO_INSTRUCTION] = ADVANCES,
     [EXIT_REASON_RDMSR] = ADVANCES,
     [EXIT_REASON_WRMSR] = PROTECTED,
@@ -282,13 +282,16 @@ static void check_nothing_raised(void)
     CHECK_EQ(VMCS[VMCS_VM_ENTRY_INTERRUPTION_INFORMATION] & EVENT_INFORMATION_VALID, 0);
 }
 
-/* SDM: Guest Non-Register State: an instruction is over. */
+/* SDM: Guest Non-Register State: an instruction is over, at the latest for whoever looks whether an
+ * event can go in. */
 static void check_advanced(const struct before *before, uint64_t next)
 {
     const uint64_t *was = before->vmcs.field;
     bool steps =
         was[VMCS_GUEST_RFLAGS] & RFLAGS_TF && !(was[VMCS_GUEST_IA32_DEBUGCTL] & DEBUGCTL_BTF);
     CHECK_EQ(VMCS[VMCS_GUEST_RIP], next);
+    if (!steps && !(was[VMCS_GUEST_DR7] & DR7_ENABLES))
+        inject_prepare(&VCPU);
     CHECK_EQ(VMCS[VMCS_GUEST_INTERRUPTIBILITY_STATE],
              was[VMCS_GUEST_INTERRUPTIBILITY_STATE] & ~BLOCKING_BY_SHADOW);
     CHECK_EQ(VMCS[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS],
@@ -360,6 +363,9 @@ static void inject(uint32_t reason, enum fake_mode mode, const struct situation 
     keep(&before);
     bool goes_on = vmx_exit(&VCPU);
     enum answer answer = answers[reason];
+    /* SDM: Relative Priority of Faults and VM Exits: this one exits before its #GP. */
+    if (reason == EXIT_REASON_MOV_DR && fake_mode_cpl(mode) != 0)
+        answer = PROTECTED;
     CHECK_EQ(goes_on, answer != STOPS && answer != RESETS);
     check_answer(answer, reason, &before);
     CHECK_EQ(VCPU.exit_count[reason], 1);
