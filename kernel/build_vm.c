@@ -365,6 +365,7 @@ static void report_result(struct guest *guest)
     struct vm *vm = &guest->vm;
     drain_hvc_lines(guest);
     mux_flush(&monitor->mux);
+    vmx_log_counts(&guest->vcpu[0]);
     char line[128];
     int length = fmt_format(line, sizeof(line), "traprock: vm %s: %s code=%u\r\n", vm->name,
                             vm_outcome_text(vm->outcome), vm->code);

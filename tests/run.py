@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 
+import exit_table
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 
@@ -56,9 +58,10 @@ def counted(name, started, made):
 def programs(arguments, name, target):
     """Each program prints a line for each of its tests."""
     started = time.monotonic()
-    return counted(name, started, run(
-        ["make", "--no-print-directory", "-k", f"-j{arguments.jobs}", "--output-sync=target",
-         f"BUILD={arguments.build}", target]))
+    made = run(["make", "--no-print-directory", "-k", f"-j{arguments.jobs}", "--output-sync=target",
+                f"BUILD={arguments.build}", target])
+    arguments.passed.update(re.findall(r"^ok (\S+)", made.stdout, re.MULTILINE))
+    return counted(name, started, made)
 
 
 def unit(arguments):
@@ -106,7 +109,17 @@ def machines(arguments):
         except (OSError, ValueError):
             print(f"tests/vm/run.py ended with {status} and no totals")
             return 0, 1
+    arguments.machines = total
     return total["passed"], total["failed"]
+
+
+def exit_reasons(arguments):
+    """Every VM exit of the SDM's list was shown by the stages before."""
+    started = time.monotonic()
+    if arguments.filter:
+        return 0, 0
+    lines, missing = exit_table.table(arguments.passed, arguments.machines)
+    return stage("exit reasons", len(lines) - missing, missing, started, "\n".join(lines))
 
 
 def main():
@@ -117,7 +130,10 @@ def main():
     parser.add_argument("--filter", help="of the cases on machines, only those that match")
     arguments = parser.parse_args()
     count = Count()
-    stages = [unit, lint] if arguments.quick else [unit, lint, msan, planted, fuzz, machines]
+    arguments.passed, arguments.machines = set(), {}  # of tests; the totals of tests/vm/run.py
+    stages = [unit, lint]
+    if not arguments.quick:
+        stages += [msan, planted, fuzz, machines, exit_reasons]
     for each in stages:
         count.add(*each(arguments))
     print(f"{count.passed} passed, {count.failed} failed")

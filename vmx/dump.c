@@ -18,6 +18,14 @@ void vmx_log_history(const struct vcpu *vcpu)
     }
 }
 
+void vmx_log_counts(const struct vcpu *vcpu)
+{
+    for (unsigned i = 0; i < VCPU_EXIT_REASONS_MAX; i++)
+        if (vcpu->exit_count[i] != 0)
+            log_debug("%s vcpu%u: %llu exits %s", vcpu->vm->name, vcpu->index,
+                      (ull)vcpu->exit_count[i], exit_reason_name(i));
+}
+
 static void log_registers(const struct vcpu *vcpu)
 {
     const uint64_t *r = vcpu->gpr;

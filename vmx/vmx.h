@@ -83,6 +83,9 @@ void vmx_vcpu_run(struct vcpu *vcpu);
 /* For the panic's report: the last exits of the vCPU that runs on this processor, from memory. */
 void vmx_log_history(const struct vcpu *vcpu);
 
+/* How many exits of each reason the vCPU has had, a line each for those that it had; LOG_DEBUG. */
+void vmx_log_counts(const struct vcpu *vcpu);
+
 /* What the NMI handler does on every processor: a guest that is about to be entered exits at once,
  * so that a request made before the NMI is seen. Touches nothing but the current VMCS. */
 void vmx_nmi_hook(void);

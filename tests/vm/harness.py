@@ -60,6 +60,7 @@ class Run:
         self.case, self.files, self.keep, self.scale = case, files, keep, scale
         self.results = []  # (name, passed, message)
         self.skipped = []  # (name, why)
+        self.exit_counts = {}  # {reason: exits}, where a case asks the monitor for them
         self.directory = tempfile.mkdtemp(prefix="traprock-case-")
         self.log = ""  # of the last machine
 

@@ -20,6 +20,7 @@ import cases_bad_input
 import cases_boot
 import cases_devices
 import cases_events
+import cases_exits
 import cases_guests
 import cases_linux
 import cases_registers
@@ -32,6 +33,7 @@ MODULES = (
     cases_guests,
     cases_devices,
     cases_events,
+    cases_exits,
     cases_registers,
 )
 ALL = [case for module in MODULES for case in module.CASES]
@@ -46,7 +48,8 @@ def arguments_parse():
     parser.add_argument("--logs", help="a folder for the serial logs of all runs")
     parser.add_argument("--scale", type=float, default=1.0,
                         help="multiply every time limit, for a loaded machine (%(default)s)")
-    parser.add_argument("--totals", help="write {passed, failed} as JSON to this file")
+    parser.add_argument("--totals", help="write as JSON to this file: passed, failed, the results "
+                        "of each case, the exits that the monitor counted")
     return parser.parse_args()
 
 
@@ -77,13 +80,15 @@ def main():
     if arguments.logs:
         os.makedirs(arguments.logs, exist_ok=True)
     files, lock, started = Files(os.path.abspath(arguments.build)), threading.Lock(), time.monotonic()
-    total = {"passed": 0, "failed": 0}
+    total = {"passed": 0, "failed": 0, "results": {}, "exit_counts": {}}
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         runs = [pool.submit(Run(case, files, arguments.logs, arguments.scale).execute)
                 for case in sorted(cases, key=lambda case: -case.seconds)]
         for done in concurrent.futures.as_completed(runs):
             run = done.result()
             show(run, lock)
+            total["results"][run.case.name] = [result[:2] for result in run.results]
+            total["exit_counts"].update(run.exit_counts)
             total["passed"] += sum(passed for _, passed, _ in run.results)
             total["failed"] += sum(not passed for _, passed, _ in run.results)
     if arguments.totals:
