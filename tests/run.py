@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs the project's tests and counts them: run.py [--quick] [--build DIR] [--jobs N]
 
-Host tests, lint, a short fuzz of every target, then the tests on emulated machines; --quick leaves
-out the last two, and takes under half a minute. The last line is `N passed, N failed`.
+Host tests and lint, which are all of --quick, and take under half a minute; then host tests under
+another sanitizer, a short fuzz of every target, the tests on emulated machines, and whether the exit
+reasons and the known flaws of docs/security.md were shown. The last line is `N passed, N failed`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import tempfile
 import time
 
 import exit_table
+import flaws
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -81,11 +83,12 @@ def planted(arguments):
     return stage("emulator, planted bugs", 0, 1, started, made.stdout[-6000:])
 
 
-def lint(_):
+def lint(arguments):
     started = time.monotonic()
     made = run([sys.executable, "tests/lint/lint.py"])
     files = re.search(r"^lint: (\d+) files, (\d+) findings", made.stdout, re.MULTILINE)
     if made.returncode == 0 and files:
+        arguments.passed.update(f"lint/{name}" for name in flaws.lint_checks())
         return stage("lint", 1, 0, started)
     return stage("lint", 0, 1, started, made.stdout)
 
@@ -122,6 +125,15 @@ def exit_reasons(arguments):
     return stage("exit reasons", len(lines) - missing, missing, started, "\n".join(lines))
 
 
+def known_flaws(arguments):
+    """Row by row, whether what docs/security.md says of it was shown by the stages before."""
+    started = time.monotonic()
+    if arguments.filter:
+        return 0, 0
+    good, lines = flaws.shown(arguments.passed, arguments.machines)
+    return stage("known flaws", good, len(lines), started, "\n".join(lines))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="host tests and lint only")
@@ -133,7 +145,7 @@ def main():
     arguments.passed, arguments.machines = set(), {}  # of tests; the totals of tests/vm/run.py
     stages = [unit, lint]
     if not arguments.quick:
-        stages += [msan, planted, fuzz, machines, exit_reasons]
+        stages += [msan, planted, fuzz, machines, exit_reasons, known_flaws]
     for each in stages:
         count.add(*each(arguments))
     print(f"{count.passed} passed, {count.failed} failed")
