@@ -177,6 +177,15 @@ enum status vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_
     return STATUS_OK;
 }
 
+/* An instruction that CPUID hides, though the processor has it, is #UD. */
+static uint32_t secondary_controls(const struct vcpu *vcpu)
+{
+    uint32_t controls = vmx_of(vcpu)->cpu->controls.word[CONTROL_SECONDARY];
+    struct cpuid_result xsave;
+    cpuid_lookup(&vcpu->cpuid, 0xd, 1, &xsave);
+    return xsave.eax & BIT(3) ? controls : controls & ~CONTROL_ENABLE_XSAVES;
+}
+
 static void write_controls(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
@@ -185,7 +194,7 @@ static void write_controls(struct vcpu *vcpu)
     vmx->entry_controls = word[CONTROL_ENTRY];
     vmcs_write(VMCS_PIN_BASED_CONTROLS, word[CONTROL_PIN]);
     vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, vmx->primary);
-    vmcs_write(VMCS_SECONDARY_PROCESSOR_BASED_CONTROLS, word[CONTROL_SECONDARY]);
+    vmcs_write(VMCS_SECONDARY_PROCESSOR_BASED_CONTROLS, secondary_controls(vcpu));
     vmcs_write(VMCS_VM_EXIT_CONTROLS, word[CONTROL_EXIT]);
     vmcs_write(VMCS_VM_ENTRY_CONTROLS, vmx->entry_controls);
     vmcs_write(VMCS_EXCEPTION_BITMAP, BIT(VECTOR_DB) | BIT(VECTOR_AC) | BIT(VECTOR_MC));

@@ -2,4 +2,4 @@
 
 from cases_guests import reporting
 
-CASES = [reporting("registers")]
+CASES = [reporting("registers"), reporting("sweeps")]
