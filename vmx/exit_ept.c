@@ -167,11 +167,34 @@ static COLD enum verdict deliver(struct vcpu *vcpu, struct vmx_exit *exit)
     return STOP_VM;
 }
 
+/* A MOV that was met before, which is what most exits for a device are: without reading what the
+ * emulator would need to know of the guest. */
+static inline bool repeat(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    const uint64_t access = EPT_VIOLATION_LINEAR_VALID | EPT_VIOLATION_FINAL_ADDRESS;
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    if ((exit->qualification & (access | EPT_VIOLATION_FETCH)) != access ||
+        !(vmx->entry_controls & CONTROL_IA32E_MODE_GUEST) ||
+        !(vmcs_read(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_L))
+        return false;
+    const struct guest_repeat what = {.rip = exit->rip,
+                                      .cr3 = vmcs_read(VMCS_GUEST_CR3),
+                                      .linear = vmcs_read(VMCS_GUEST_LINEAR_ADDRESS),
+                                      .gpa = exit->guest_physical,
+                                      .write = exit->qualification & EPT_VIOLATION_WRITE};
+    spinlock_acquire(&vcpu->vm->lock);
+    bool done = guest_access_repeat(&vmx->access, &what, vcpu->gpr, &exit->next_rip);
+    spinlock_release(&vcpu->vm->lock);
+    return done;
+}
+
 enum verdict exit_ept_violation(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t qualification = exit->qualification;
     if (__builtin_expect(vcpu->events.next.valid, 0))
         return deliver(vcpu, exit);
+    if (__builtin_expect(repeat(vcpu, exit), 1))
+        return ADVANCE_TO;
     /* A MOV to CR that loads PDPTEs from where no memory is: they read as all ones. */
     if (!(qualification & EPT_VIOLATION_LINEAR_VALID))
         return exit_raise_code(exit, VECTOR_GP, 0);

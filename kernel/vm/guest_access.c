@@ -1,6 +1,7 @@
 #include "kernel/vm/guest_access.h"
 
 #include "kernel/core/mem.h"
+#include "kernel/vm/emulate_memory.h"
 
 /* The longest operand, CMPXCHG16B's. */
 #define OPERAND_BYTES_MAX 16
@@ -35,14 +36,6 @@ void guest_access_assume(struct guest_access *access, gva_t linear, gpa_t gpa, b
         access->translation[1] = access->translation[0];
 }
 
-static inline enum status walk(struct guest_access *access, uint64_t linear, uint64_t how,
-                               gpa_t *gpa, struct exception *exception)
-{
-    struct guest_walk_memo *memo =
-        &access->memo[((linear >> PAGE_SHIFT) ^ how * 3) % GUEST_WALK_MEMOS];
-    return guest_walk_again(memo, &access->paging, access->mem, GVA(linear), how, gpa, exception);
-}
-
 /* The translation of linear's page: the one this instruction made before, or a walk. */
 static inline enum status translate(struct guest_access *access, uint64_t linear, bool write,
                                     const struct guest_translation **translation,
@@ -52,7 +45,8 @@ static inline enum status translate(struct guest_access *access, uint64_t linear
     if ((*translation)->tag == page_tag(linear))
         return STATUS_OK;
     gpa_t gpa;
-    enum status status = walk(access, linear, write ? GUEST_WALK_WRITE : 0, &gpa, exception);
+    enum status status = guest_walk(&access->paging, access->mem, GVA(linear),
+                                    write ? GUEST_WALK_WRITE : 0, &gpa, exception);
     if (status == STATUS_OK)
         remember(access, linear, gpa, write);
     return status;
@@ -425,7 +419,8 @@ enum status guest_access_fetch(struct guest_access *access, const struct emulate
     enum status status = fetch_linear(access, state, &linear, &room, exception);
     if (status != STATUS_OK)
         return status;
-    status = walk(access, linear, GUEST_WALK_FETCH, &gpa, exception);
+    status = guest_walk_noting(&access->paging, access->mem, GVA(linear), GUEST_WALK_FETCH, &gpa,
+                               &access->path, exception);
     if (status != STATUS_OK)
         return status;
     const uint8_t *host = guest_walk_host(access->mem, gpa);
@@ -434,65 +429,120 @@ enum status guest_access_fetch(struct guest_access *access, const struct emulate
         room = in_page;
     if (__builtin_expect(host == NULL, 0))
         fetch_from_bus(access, gpa, (unsigned)room);
-    else if (access->count == 0 && in_page >= sizeof(access->bytes))
-        memcpy(access->bytes, host, sizeof(access->bytes)); /* one fixed-size copy, usually */
     else
         memcpy(access->bytes + access->count, host, room);
+    access->code = access->count == 0 && in_page >= sizeof(access->bytes) ? host : NULL;
     access->count += (unsigned)room;
     return STATUS_OK;
 }
 
-static inline bool is_same(const uint8_t *a, const uint8_t *b)
-{
-    uint64_t words[4];
-    memcpy(words, a, 16);
-    memcpy(words + 2, b, 16);
-    return ((words[0] ^ words[2]) | (words[1] ^ words[3])) == 0;
-}
-
 /* Decodes what was fetched, fetching more if the decoder asks for it: an instruction at a page's
  * end touches the next page only if it goes on there. */
-static enum status decode(struct guest_access *access, const struct emulate_state *state,
-                          struct guest_decoded *decoded, struct exception *exception)
+static enum status fetch_and_decode(struct guest_access *access, const struct emulate_state *state,
+                                    struct exception *exception)
 {
     enum status status;
-    /* Only a whole fetch leaves nothing in access->bytes undefined. */
-    bool whole = access->count == INSTRUCTION_BYTES_MAX;
-    decoded->code_size = 0;
-    memcpy(decoded->bytes, access->bytes, sizeof(decoded->bytes));
-    for (;;) {
-        status = decode_instruction(access->bytes, access->count, state->code_size,
-                                    &decoded->instruction, exception);
-        if (status != ERR_TRUNCATED)
-            break;
+    access->count = 0;
+    access->instruction = NULL;
+    do {
         status = guest_access_fetch(access, state, exception);
         if (status != STATUS_OK)
             return status;
-    }
-    if (status == STATUS_OK && whole)
-        decoded->code_size = state->code_size;
+        status = decode_instruction(access->bytes, access->count, state->code_size,
+                                    &access->decoded, exception);
+    } while (status == ERR_TRUNCATED);
+    if (status == STATUS_OK)
+        access->instruction = &access->decoded;
     if (status == ERR_FAULT && exception->vector == VECTOR_GP)
         return raise_gp(state, exception);
     return status;
 }
 
-static inline enum status fetch_and_decode(struct guest_access *access,
-                                           const struct emulate_state *state,
-                                           struct exception *exception)
+/* ---- Sites ---- */
+
+static inline struct guest_site *site_of(struct guest_access *access, uint64_t rip)
 {
-    struct guest_decoded *decoded =
-        &access->decoded[(state->rip ^ state->rip >> 5) % GUEST_DECODED_COUNT];
-    access->count = 0;
-    access->instruction = NULL;
-    enum status status = guest_access_fetch(access, state, exception);
-    if (status != STATUS_OK)
-        return status;
-    if (decoded->code_size != state->code_size || access->count != INSTRUCTION_BYTES_MAX ||
-        !is_same(decoded->bytes, access->bytes))
-        status = decode(access, state, decoded, exception);
-    if (status == STATUS_OK)
-        access->instruction = &decoded->instruction;
-    return status;
+    return &access->site[(rip ^ rip >> 5) % GUEST_SITES];
+}
+
+static bool is_plain_register(const struct operand *operand)
+{
+    return operand->kind == OPERAND_REGISTER && operand->number != GPR_RSP;
+}
+
+/* A MOV or MOVZX in 64-bit mode with addresses that need nothing but gpr, without RSP. */
+static bool is_site(const struct instruction *instruction)
+{
+    const struct operand *to = &instruction->destination, *from = &instruction->source;
+    bool loads =
+        from->kind == OPERAND_MEMORY && is_plain_register(to) &&
+        (instruction->operation == OPERATION_MOV || instruction->operation == OPERATION_MOVZX);
+    bool stores = to->kind == OPERAND_MEMORY && instruction->operation == OPERATION_MOV &&
+                  (is_plain_register(from) || from->kind == OPERAND_IMMEDIATE);
+    return (loads || stores) && instruction->address_size == 8 && instruction->segment < SEG_FS &&
+           instruction->base != GPR_RSP;
+}
+
+static void note_site(struct guest_access *access, uint64_t rip)
+{
+    struct guest_site *site = site_of(access, rip);
+    if (access->code == NULL || access->path.slot[0] == NULL || !is_site(access->instruction))
+        return;
+    site->rip = rip;
+    site->cr3 = access->paging.cr3;
+    site->code = access->code;
+    memcpy(site->bytes, access->bytes, sizeof(site->bytes));
+    site->path = access->path;
+    site->instruction = *access->instruction;
+}
+
+/* Of the bytes at the site only those that were decoded matter; the rest is one's neighbour's. */
+static inline bool has_same_code(const struct guest_site *site)
+{
+    uint64_t now[2], then[2];
+    memcpy(now, site->code, sizeof(now));
+    memcpy(then, site->bytes, sizeof(then));
+    return ((now[0] ^ then[0]) | (now[1] ^ then[1]) << 8) == 0;
+}
+
+static inline uint64_t operand_offset(const struct instruction *instruction, const uint64_t *gpr,
+                                      uint64_t rip)
+{
+    uint64_t offset = instruction->displacement;
+    if (instruction->base < GPR_COUNT)
+        offset += gpr[instruction->base];
+    else if (instruction->base == ADDRESS_RIP)
+        offset += rip + instruction->length;
+    if (instruction->index != ADDRESS_NONE)
+        offset += gpr[instruction->index] << instruction->scale;
+    return offset;
+}
+
+bool guest_access_repeat(struct guest_access *access, const struct guest_repeat *repeat,
+                         uint64_t *gpr, uint64_t *next_rip)
+{
+    const struct guest_site *site = site_of(access, repeat->rip);
+    const struct instruction *instruction = &site->instruction;
+    const struct operand *to = &instruction->destination, *from = &instruction->source;
+    struct emulate_state state = {.gpr = gpr};
+    if (site->rip != repeat->rip || site->cr3 != repeat->cr3 || site->code == NULL ||
+        !guest_walk_stands(&site->path) || !has_same_code(site) ||
+        operand_offset(instruction, gpr, repeat->rip) != repeat->linear)
+        return false;
+    unsigned size = repeat->write ? to->size : from->size;
+    if (crosses_page(repeat->gpa, size) || repeat->write != (to->kind == OPERAND_MEMORY))
+        return false;
+    if (repeat->write) {
+        uint64_t value = from->kind == OPERAND_IMMEDIATE
+                             ? instruction->immediate
+                             : emulate_read_register(&state, from->number, size);
+        bus_write(access->bus, BUS_MMIO, repeat->gpa, size, value);
+    } else {
+        uint64_t value = bus_read(access->bus, BUS_MMIO, repeat->gpa, size);
+        emulate_write_register(&state, to->number, to->size, value);
+    }
+    *next_rip = repeat->rip + instruction->length;
+    return true;
 }
 
 enum emulate_result guest_access_emulate(struct guest_access *access, struct emulate_state *state,
@@ -504,13 +554,16 @@ enum emulate_result guest_access_emulate(struct guest_access *access, struct emu
     access->paging.cpl = state->cpl;
     access->linear_mask = state->code_size == 8 ? ~0ull : 0xffffffff;
     access->status = fetch_and_decode(access, state, exception);
-    if (access->status == STATUS_OK)
+    if (access->status == STATUS_OK) {
+        if (state->code_size == 8)
+            note_site(access, state->rip);
         result = emulate_instruction(state, access->instruction, &guest_access_ops, access,
                                      exception, &access->status);
-    else if (access->status == ERR_FAULT)
+    } else if (access->status == ERR_FAULT)
         result = EMULATE_FAULT;
-    else
+    else {
         result = access->status == ERR_BUSY ? EMULATE_AGAIN : EMULATE_UNSUPPORTED;
+    }
     access->translation[0].tag = 0;
     access->translation[1].tag = 0;
     return result;

@@ -23,19 +23,27 @@ struct guest_translation {
     uint8_t *host; /* NULL: no RAM, so the bus */
 };
 
-/* Instructions that were decoded before, found by address, valid for the same 16 bytes only: a
- * driver reaches its device from a few places, and decoding costs more than comparing. */
-struct guest_decoded {
+/* A place in the guest's code that reaches a device with a plain MOV: a driver has few of them and
+ * comes back to each. It stands while the page tables lead to the same bytes. */
+struct guest_site {
+    uint64_t rip, cr3;
+    const uint8_t *code; /* where the bytes are; NULL: no site */
     uint8_t bytes[16];
+    struct guest_walk_path path;
     struct instruction instruction;
-    uint8_t code_size; /* 0: the bytes are not all there */
 };
 
-#define GUEST_DECODED_COUNT 32 /* a power of two */
+#define GUEST_SITES 32 /* a power of two */
 
-#define GUEST_WALK_MEMOS 8 /* a power of two */
+/* An access that made the processor exit, in 64-bit mode, after all of its own checks. */
+struct guest_repeat {
+    uint64_t rip, cr3;
+    uint64_t linear; /* address of the access's first byte */
+    uint64_t gpa;    /* and where it leads */
+    bool write;
+};
 
-/* One vCPU's; about 4 KBytes. */
+/* One vCPU's; about 5 KBytes. */
 struct guest_access {
     const struct guest_mem *mem;
     struct bus *bus;
@@ -49,8 +57,10 @@ struct guest_access {
     /* The rest is guest_access.c's own. */
     struct guest_translation translation[2]; /* for reads and for writes */
     uint64_t linear_mask;
-    struct guest_walk_memo memo[GUEST_WALK_MEMOS];
-    struct guest_decoded decoded[GUEST_DECODED_COUNT];
+    const uint8_t *code;         /* of a whole fetch from one page of RAM: where the bytes are */
+    struct guest_walk_path path; /* of the last fetch */
+    struct instruction decoded;
+    struct guest_site site[GUEST_SITES];
 };
 
 /* The caller sets paging and, where ports matter, tr. */
@@ -75,6 +85,14 @@ enum status MUST_CHECK guest_access_fetch(struct guest_access *access,
  * ERR_RANGE, as guest_walk. */
 enum emulate_result guest_access_emulate(struct guest_access *access, struct emulate_state *state,
                                          struct exception *exception);
+
+/*
+ * Carries out a MOV between a register other than RSP and a device that guest_access_emulate has
+ * met before at this place, without looking at anything that the processor has checked already.
+ * gpr needs no RSP. False: it is something else, nothing was done; else *next_rip is behind it.
+ */
+bool guest_access_repeat(struct guest_access *access, const struct guest_repeat *repeat,
+                         uint64_t *gpr, uint64_t *next_rip);
 
 /* The ports of emulate_instruction; their context is a struct guest_access. */
 extern const struct emulate_ops guest_access_ops;

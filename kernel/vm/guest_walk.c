@@ -89,13 +89,11 @@ static bool is_large_page(const struct walk *walk, unsigned shift, uint64_t *res
     return true;
 }
 
-/* From the table at table, whose entries each map 2^shift bytes, down to a leaf. The constant size
- * of an entry makes two functions of this one. */
-static inline __attribute__((always_inline)) enum status descend(struct walk *walk, uint64_t table,
-                                                                 unsigned size, gpa_t *gpa,
-                                                                 struct exception *exception)
+/* From the table at table, whose entries each map 2^shift bytes, down to a leaf. */
+static enum status descend(struct walk *walk, uint64_t table, gpa_t *gpa,
+                           struct exception *exception)
 {
-    const unsigned index_bits = size == 8 ? 9 : 10;
+    const unsigned size = walk->entry_size, index_bits = size == 8 ? 9 : 10;
     const uint64_t linear = walk->linear, reserved_always = walk->reserved;
     uint64_t all = ~0ull, any = 0;
     unsigned shift = walk->shift, level = 0;
@@ -227,8 +225,7 @@ static inline enum status walk_once(struct walk *walk, gpa_t *gpa, struct except
     uint64_t table;
     enum status status = begin(walk, &table, exception);
     if (status == STATUS_OK)
-        status = walk->entry_size == 8 ? descend(walk, table, 8, gpa, exception)
-                                       : descend(walk, table, 4, gpa, exception);
+        status = descend(walk, table, gpa, exception);
     if (status != STATUS_OK)
         return status;
     if (!is_permitted(paging, walk->access, walk->all, walk->any))
@@ -239,151 +236,43 @@ static inline enum status walk_once(struct walk *walk, gpa_t *gpa, struct except
     return (walk->all & ENTRY_A) != 0 && !dirtied ? STATUS_OK : set_flags(walk);
 }
 
-/* What a quick walk read, and the AND and OR of it. */
-struct path {
-    const uint64_t *slot[LEVELS_MAX];
-    uint64_t entry[LEVELS_MAX];
-    uint64_t all, any;
-};
-
-/* One level: reads the entry of the table that *table, an entry above, points to. */
-static inline __attribute__((always_inline)) bool step_quickly(const struct guest_region *region,
-                                                               uint64_t table, uint64_t linear,
-                                                               unsigned level, struct path *path)
+/* What of the walk guest_walk_stands compares. Where fewer than four entries were read, the last
+ * stands for the rest. */
+static void note_path(const struct walk *walk, struct guest_walk_path *path)
 {
-    unsigned shift = 39 - 9 * level;
-    uint64_t slot = (table & ENTRY_ADDRESS) + ((linear >> (shift - 3)) & 0xff8);
-    uint64_t offset = slot - region->base.v;
-    if (offset >= region->size)
-        return false;
-    path->slot[level] = (const uint64_t *)(const void *)(region->host + offset);
-    path->entry[level] = __atomic_load_n(path->slot[level], __ATOMIC_ACQUIRE);
-    path->all &= path->entry[level];
-    path->any |= path->entry[level];
-    return true;
-}
-
-/*
- * The walk that nearly every exit makes, in a third of the instructions: 4-level, pages of 4 KBytes
- * or 2 MBytes, every table in one region of RAM, nothing to set, nothing wrong. It collects what
- * the entries say and judges at the end. False: no verdict; the full walk gives it.
- */
-static inline __attribute__((always_inline)) bool walk_quickly(const struct paging *paging,
-                                                               const struct guest_mem *mem,
-                                                               uint64_t linear, uint64_t access,
-                                                               gpa_t *gpa, struct path *path)
-{
-    const uint64_t mode = EFER_LMA | EFER_NXE;
-    const struct guest_region *region = mem->region, *end = region + mem->count;
-    uint64_t root = paging->cr3 & ENTRY_ADDRESS, offset_mask = PAGE_SIZE - 1;
-    uint64_t dirty = (access & GUEST_WALK_WRITE) != 0 ? ENTRY_D : 0;
-    path->all = ~0ull;
-    path->any = 0;
-    if ((paging->efer & mode) != mode)
-        return false;
-    while (region < end && root - region->base.v >= region->size)
-        region++;
-    if (region == end || !step_quickly(region, root, linear, 0, path) ||
-        !step_quickly(region, path->entry[0], linear, 1, path) || (path->any & ENTRY_PS) != 0 ||
-        !step_quickly(region, path->entry[1], linear, 2, path))
-        return false;
-    if ((path->entry[2] & ENTRY_PS) != 0) {
-        path->slot[3] = path->slot[2];
-        path->entry[3] = path->entry[2];
-        offset_mask = PAGE_SIZE_2M - 1;
-        if ((path->entry[2] & MASK(20, 13)) != 0)
-            return false;
-    } else if (!step_quickly(region, path->entry[2], linear, 3, path)) {
-        return false;
+    for (unsigned i = 0; i < LEVELS_MAX; i++) {
+        unsigned level = i < walk->levels ? i : walk->levels - 1;
+        path->slot[i] =
+            (const uint64_t *)(const void *)guest_walk_host(walk->mem, GPA(walk->slot[level]));
+        path->entry[i] = walk->entry[level];
     }
-    uint64_t leaf = path->entry[3];
-    if ((path->all & (ENTRY_P | ENTRY_A)) != (ENTRY_P | ENTRY_A) || (leaf & dirty) != dirty ||
-        (path->any & MASK(51, 12)) >> paging->maxphyaddr != 0 ||
-        !is_permitted(paging, access, path->all, path->any))
-        return false;
-    *gpa = GPA((leaf & ENTRY_ADDRESS & ~offset_mask) | (linear & offset_mask));
-    return true;
 }
 
-/* Any paging mode, and everything that the quick walk leaves. */
-static __attribute__((noinline)) enum status walk_fully(const struct paging *paging,
-                                                        const struct guest_mem *mem, gva_t linear,
-                                                        uint64_t access, gpa_t *gpa,
-                                                        struct exception *exception)
+enum status guest_walk_noting(const struct paging *paging, const struct guest_mem *mem,
+                              gva_t linear, uint64_t access, gpa_t *gpa,
+                              struct guest_walk_path *path, struct exception *exception)
 {
     struct walk walk;
     enum status status = ERR_BUSY;
+    path->slot[0] = NULL;
+    if ((paging->cr0 & CR0_PG) == 0) {
+        *gpa = GPA(linear.v);
+        return STATUS_OK;
+    }
     walk.paging = paging;
     walk.mem = mem;
     walk.linear = linear.v;
     walk.access = access;
     for (unsigned i = 0; i < RESTARTS_MAX && status == ERR_BUSY; i++)
         status = walk_once(&walk, gpa, exception);
+    if (status == STATUS_OK && (paging->efer & EFER_LMA) != 0)
+        note_path(&walk, path);
     return status;
 }
 
 enum status guest_walk(const struct paging *paging, const struct guest_mem *mem, gva_t linear,
                        uint64_t access, gpa_t *gpa, struct exception *exception)
 {
-    struct path path;
-    if ((paging->cr0 & CR0_PG) == 0) {
-        *gpa = GPA(linear.v);
-        return STATUS_OK;
-    }
-    if (walk_quickly(paging, mem, linear.v, access, gpa, &path))
-        return STATUS_OK;
-    return walk_fully(paging, mem, linear, access, gpa, exception);
-}
-
-static inline bool memo_stands(const struct guest_walk_memo *memo, const struct paging *paging,
-                               uint64_t linear, uint64_t access)
-{
-    if (memo->tag != (linear >> PAGE_SHIFT) + 1 || memo->access != access ||
-        memo->cr3 != paging->cr3 || memo->cr0 != paging->cr0 || memo->cr4 != paging->cr4 ||
-        memo->efer != paging->efer || memo->ac != (paging->rflags & RFLAGS_AC) ||
-        memo->cpl != paging->cpl)
-        return false;
-#ifndef PLANTED_BUG_GUEST_WALK
-    for (unsigned i = 0; i < LEVELS_MAX; i++)
-        if (__atomic_load_n(memo->slot[i], __ATOMIC_ACQUIRE) != memo->entry[i])
-            return false;
-#endif
-    return true;
-}
-
-/* Walks, and keeps what a quick walk found; others are too rare to be worth it. */
-static __attribute__((noinline)) enum status walk_and_note(struct guest_walk_memo *memo,
-                                                           const struct paging *paging,
-                                                           const struct guest_mem *mem,
-                                                           gva_t linear, uint64_t access,
-                                                           gpa_t *gpa, struct exception *exception)
-{
-    struct path path;
-    memo->tag = 0;
-    if ((paging->cr0 & CR0_PG) == 0 || !walk_quickly(paging, mem, linear.v, access, gpa, &path))
-        return guest_walk(paging, mem, linear, access, gpa, exception);
-    *memo = (struct guest_walk_memo){.tag = (linear.v >> PAGE_SHIFT) + 1,
-                                     .access = access,
-                                     .cr0 = paging->cr0,
-                                     .cr3 = paging->cr3,
-                                     .cr4 = paging->cr4,
-                                     .efer = paging->efer,
-                                     .ac = paging->rflags & RFLAGS_AC,
-                                     .cpl = paging->cpl,
-                                     .page = align_down(gpa->v, PAGE_SIZE)};
-    for (unsigned i = 0; i < LEVELS_MAX; i++) {
-        memo->slot[i] = path.slot[i];
-        memo->entry[i] = path.entry[i];
-    }
-    return STATUS_OK;
-}
-
-enum status guest_walk_again(struct guest_walk_memo *memo, const struct paging *paging,
-                             const struct guest_mem *mem, gva_t linear, uint64_t access, gpa_t *gpa,
-                             struct exception *exception)
-{
-    if (!memo_stands(memo, paging, linear.v, access))
-        return walk_and_note(memo, paging, mem, linear, access, gpa, exception);
-    *gpa = GPA(memo->page | (linear.v & (PAGE_SIZE - 1)));
-    return STATUS_OK;
+    struct guest_walk_path path;
+    return guest_walk_noting(paging, mem, linear, access, gpa, &path, exception);
 }

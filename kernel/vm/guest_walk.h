@@ -41,25 +41,30 @@ enum status MUST_CHECK guest_walk(const struct paging *paging, const struct gues
                                   gva_t linear, uint64_t access, gpa_t *gpa,
                                   struct exception *exception);
 
-/*
- * A walk made before, and every entry that it read. It is not a TLB: it stands as long as those
- * entries and the registers are still the same, which each use checks, at a fraction of the cost of
- * a walk. Zero-initialise; for one guest_mem, maxphyaddr and one_gib_pages.
- */
-struct guest_walk_memo {
-    uint64_t tag; /* linear page number + 1; 0: none */
-    uint64_t access;
-    uint64_t cr0, cr3, cr4, efer, ac; /* ac: RFLAGS.AC */
-    uint64_t cpl;
+/* Every entry of 4-level paging that a walk read, and where. slot[0] is NULL where the walk has
+ * none: it failed, or the paging is another. */
+struct guest_walk_path {
     const uint64_t *slot[4];
     uint64_t entry[4];
-    uint64_t page; /* the result */
 };
 
-/* guest_walk, by what *memo knows or else into *memo. */
-enum status MUST_CHECK guest_walk_again(struct guest_walk_memo *memo, const struct paging *paging,
-                                        const struct guest_mem *mem, gva_t linear, uint64_t access,
-                                        gpa_t *gpa, struct exception *exception);
+/* guest_walk, noting the path. */
+enum status MUST_CHECK guest_walk_noting(const struct paging *paging, const struct guest_mem *mem,
+                                         gva_t linear, uint64_t access, gpa_t *gpa,
+                                         struct guest_walk_path *path, struct exception *exception);
+
+/* Whether a path that was noted still leads, under the same CR3, to the same place. It is not a
+ * TLB: it says nothing where an entry changed, and nothing about rights. */
+static inline bool guest_walk_stands(const struct guest_walk_path *path)
+{
+    uint64_t changed = 0;
+    for (unsigned i = 0; i < 4; i++)
+        changed |= __atomic_load_n(path->slot[i], __ATOMIC_ACQUIRE) ^ path->entry[i];
+#ifdef PLANTED_BUG_GUEST_WALK
+    changed = 0;
+#endif
+    return changed == 0;
+}
 
 /* The host address of gpa up to its page's end, NULL where there is no RAM: guest_mem_span for
  * those who look once per exit. */

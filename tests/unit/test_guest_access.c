@@ -374,8 +374,7 @@ static void decoded_instructions_are_not_stale(void)
     state.rip = CODE + 0xfff;
     CHECK_EQ(guest_access_emulate(&access, &state, &exception), EMULATE_DONE);
     CHECK_EQ(gpr[GPR_RDI], 9);
-    /* What was fetched in two pieces is not taken for what was there before, nor the reverse; both
-     * addresses share a place among the decoded instructions. */
+    /* What was fetched in two pieces is not taken for what was there before, nor the reverse. */
     state.rip = CODE;
     CHECK_EQ(run("8b 0b"), EMULATE_DONE);
     gpr[GPR_RDI] = 0;
@@ -386,6 +385,101 @@ static void decoded_instructions_are_not_stale(void)
     state.rip = CODE;
     CHECK_EQ(run("8b 0b"), EMULATE_DONE);
     CHECK_EQ(gpr[GPR_RCX], 9);
+}
+
+/* ---- Sites ---- */
+
+static uint64_t next_rip;
+
+/* The exit of an access at offset of the device's page, as the processor tells it. */
+static bool repeat(uint64_t offset, bool write)
+{
+    const struct guest_repeat what = {.rip = CODE,
+                                      .cr3 = access.paging.cr3,
+                                      .linear = DATA + 0x1000 + offset,
+                                      .gpa = DEVICE + offset,
+                                      .write = write};
+    next_rip = 0;
+    return guest_access_repeat(&access, &what, gpr, &next_rip);
+}
+
+/* Meets an instruction that reaches offset of the device through RBX, twice: the first sets the
+ * accessed flags of the code's translation. */
+static void meet(const char *code, uint64_t offset)
+{
+    begin();
+    gpr[GPR_RBX] = DATA + 0x1000 + offset;
+    gpr[GPR_RCX] = 0x1122334455667788;
+    for (unsigned i = 0; i < 2; i++) {
+        state.rip = CODE;
+        CHECK_EQ(run(code), EMULATE_DONE);
+    }
+    device.count = 0;
+}
+
+static void sites_load_and_store(void)
+{
+    meet("8b 0b", 0x10);
+    device.bytes[0x10] = 0x99;
+    CHECK(repeat(0x10, false));
+    CHECK_EQ(next_rip, CODE + 2);
+    CHECK_EQ(gpr[GPR_RCX], 0x99); /* zero-extended */
+    CHECK_EQ(device.count, 1);
+    CHECK_EQ(device.log[0].size, 4);
+    meet("8a 2b", 0x10); /* CH */
+    gpr[GPR_RCX] = 0x1122334455667788;
+    device.bytes[0x10] = 0x99;
+    CHECK(repeat(0x10, false));
+    CHECK_EQ(gpr[GPR_RCX], 0x1122334455669988);
+    meet("0f b6 0b", 0x13); /* MOVZX */
+    device.bytes[0x13] = 0x98;
+    CHECK(repeat(0x13, false));
+    CHECK_EQ(gpr[GPR_RCX], 0x98);
+    CHECK_EQ(device.log[0].size, 1);
+    meet("66 89 0b", 0x20);
+    CHECK(repeat(0x20, true));
+    CHECK_EQ(device.log[0].value, 0x7788);
+    CHECK_EQ(device.log[0].size, 2);
+    meet("48 c7 03 fe ff ff ff", 0x20);
+    CHECK(repeat(0x20, true));
+    CHECK_EQ(device.log[0].value, 0xfffffffffffffffe);
+    CHECK_EQ(next_rip, CODE + 7);
+}
+
+static void sites_follow_every_change(void)
+{
+    meet("8b 0b", 0x10);
+    CHECK(repeat(0x10, false));
+    CHECK(!repeat(0x10, true));  /* not what it does */
+    CHECK(!repeat(0x14, false)); /* not where it reaches */
+    gpr[GPR_RBX] = DATA + 0x1ffe;
+    CHECK(!repeat(0xffe, false)); /* over the page's edge */
+    gpr[GPR_RBX] = DATA + 0x1010;
+    put_code(0x10000, "8b 13");
+    CHECK(!repeat(0x10, false));
+    put_code(0x10000, "8b 0b");
+    CHECK(repeat(0x10, false));
+    access.paging.cr3 += 0x1000;
+    CHECK(!repeat(0x10, false));
+    access.paging.cr3 -= 0x1000;
+    set_entry(0x4000, 0, 0x12000 | P | U | A);
+    CHECK(!repeat(0x10, false));
+}
+
+/* Each of them needs more than a plain MOV: RSP, a segment's base, a flag, the old value. */
+static void no_sites(void)
+{
+    static const char *const codes[] = {"8b 23",    "64 8b 0b", "09 0b", "87 0b",
+                                        "67 8b 0b", "0f be 0b", "a4"};
+    for (size_t i = 0; i < ARRAY_SIZE(codes); i++) {
+        meet("8b 0b", 0x10);
+        gpr[GPR_RSI] = gpr[GPR_RDI] = gpr[GPR_RBX];
+        memset(access.site, 0, sizeof(access.site));
+        state.rip = CODE;
+        CHECK_EQ(run(codes[i]), EMULATE_DONE);
+        CHECK(!repeat(0x10, false));
+        CHECK(!repeat(0x10, true));
+    }
 }
 
 static void real_mode(void)
@@ -523,6 +617,8 @@ TEST_MAIN({"a_device_register", a_device_register}, {"nobody_there", nobody_ther
           {"code_outside_ram", code_outside_ram},
           {"unknown_code_is_reported", unknown_code_is_reported},
           {"decoded_instructions_are_not_stale", decoded_instructions_are_not_stale},
+          {"sites_load_and_store", sites_load_and_store},
+          {"sites_follow_every_change", sites_follow_every_change}, {"no_sites", no_sites},
           {"real_mode", real_mode},
           {"linear_addresses_wrap_at_4_gib", linear_addresses_wrap_at_4_gib},
           {"copying_to_a_device", copying_to_a_device}, {"user_mode_rights", user_mode_rights},

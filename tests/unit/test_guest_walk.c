@@ -358,50 +358,40 @@ static void four_mib_pages(void)
     check_maps(0x400000, 0, 0xffff800000);
 }
 
-static void memo_follows_every_change(void)
+static void a_path_stands_until_an_entry_changes(void)
 {
-    struct guest_walk_memo memo = {0};
+    static const struct {
+        uint64_t table;
+        unsigned index;
+    } entries[] = {{0x1000, 1}, {0x2000, 0}, {0x3000, 1}, {0x4000, 3}};
+    struct guest_walk_path path;
     gpa_t gpa;
     long_mode();
-#define AGAIN(how) guest_walk_again(&memo, &paging, &mem, GVA(LINEAR + 5), (how), &gpa, &exception)
-    CHECK_EQ(AGAIN(0), STATUS_OK); /* sets the accessed flags */
-    CHECK_EQ(memo.tag, 0);
-    CHECK_EQ(AGAIN(0), STATUS_OK);
-    CHECK(memo.tag != 0);
-    CHECK_EQ(AGAIN(0), STATUS_OK);
+#define WALK() guest_walk_noting(&paging, &mem, GVA(LINEAR + 5), 0, &gpa, &path, &exception)
+    CHECK_EQ(WALK(), STATUS_OK); /* sets the accessed flags, which the path does not have */
+    CHECK(path.slot[0] != NULL);
+    CHECK(!guest_walk_stands(&path));
+    CHECK_EQ(WALK(), STATUS_OK);
     CHECK_EQ(gpa.v, 0x7005);
-    /* A write is another walk: its dirty flag is set. */
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), STATUS_OK);
-    CHECK_EQ(get64(0x4000, 3) & D, D);
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), STATUS_OK);
-    set64(0x4000, 3, 0x9000 | P | W | U | A | D);
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), STATUS_OK);
-    CHECK_EQ(gpa.v, 0x9005);
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), STATUS_OK);
-    CHECK_EQ(gpa.v, 0x9005);
-    set64(0x2000, 0, get64(0x2000, 0) & ~W);
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), ERR_FAULT);
-    paging.cr0 &= ~CR0_WP;
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), STATUS_OK);
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), STATUS_OK);
-    paging.cr0 |= CR0_WP;
-    CHECK_EQ(AGAIN(GUEST_WALK_WRITE), ERR_FAULT);
-    CHECK_EQ(AGAIN(0), STATUS_OK);
-    CHECK_EQ(AGAIN(0), STATUS_OK);
-    paging.cr4 |= CR4_SMAP;
-    CHECK_EQ(AGAIN(0), ERR_FAULT);
-    paging.rflags = RFLAGS_AC;
-    CHECK_EQ(AGAIN(0), STATUS_OK);
-    paging.rflags = 0;
-    CHECK_EQ(AGAIN(0), ERR_FAULT);
-    paging.cpl = 3;
-    CHECK_EQ(AGAIN(0), STATUS_OK);
-    set64(0x1000, 1, 0);
-    CHECK_EQ(AGAIN(0), ERR_FAULT);
+    CHECK(guest_walk_stands(&path));
+    for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+        uint64_t entry = get64(entries[i].table, entries[i].index);
+        for (unsigned bit = 0; bit < 64; bit++) {
+            set64(entries[i].table, entries[i].index, entry ^ BIT(bit));
+            CHECK(!guest_walk_stands(&path));
+        }
+        set64(entries[i].table, entries[i].index, entry);
+        CHECK(guest_walk_stands(&path));
+    }
+    /* None where the walk fails, and none of other paging. */
+    set64(0x3000, 1, 0);
+    CHECK_EQ(WALK(), ERR_FAULT);
+    CHECK(path.slot[0] == NULL);
     paging.cr0 = CR0_PE;
-    CHECK_EQ(AGAIN(0), STATUS_OK);
+    CHECK_EQ(WALK(), STATUS_OK);
     CHECK_EQ(gpa.v, LINEAR + 5);
-#undef AGAIN
+    CHECK(path.slot[0] == NULL);
+#undef WALK
 }
 
 /* One level's entry with a bit flipped, in all the ways to access; with set, all entries have their
@@ -450,5 +440,5 @@ TEST_MAIN({"no_paging_is_identity", no_paging_is_identity}, {"four_levels", four
           {"tables_outside_ram", tables_outside_ram},
           {"tables_in_two_regions", tables_in_two_regions}, {"pae", pae},
           {"thirty_two_bit", thirty_two_bit}, {"four_mib_pages", four_mib_pages},
-          {"memo_follows_every_change", memo_follows_every_change},
+          {"a_path_stands_until_an_entry_changes", a_path_stands_until_an_entry_changes},
           {"quick_walk_agrees", quick_walk_agrees})
