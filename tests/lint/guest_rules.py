@@ -24,7 +24,7 @@ RAW_ALLOWED = {
     },
     "kernel/vm/guest_walk.c": {
         "read_entry": "one atomic load of a paging-structure entry",
-        "step_quickly": "the same, and its place for the memo, which compares before it is used",
+        "note_path": "where the entries are that a site compares before it is used",
     },
     "kernel/vm/guest_access.c": {
         "remember": "a page's translation; operands are loaded or stored once each",
