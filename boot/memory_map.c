@@ -177,13 +177,3 @@ uint64_t memory_map_largest(const struct boot_memory *map, size_t count, enum bo
             largest = map[i].pages;
     return largest * PAGE_SIZE;
 }
-
-uint64_t memory_map_total(const struct boot_memory *map, size_t count, enum boot_memory_type type)
-{
-    uint64_t pages = 0;
-
-    for (size_t i = 0; i < count; i++)
-        if (map[i].type == type)
-            pages += map[i].pages;
-    return pages * PAGE_SIZE;
-}

@@ -33,7 +33,6 @@ enum status MUST_CHECK memory_map_normalise(const struct memory_map_source *sour
                                             const struct boot_memory *known, size_t known_count,
                                             struct boot_memory *out, size_t max, uint32_t *count);
 
-/* The bytes in the largest range of the given type, and of all its ranges together. */
+/* The bytes in the largest range of the given type. */
 uint64_t memory_map_largest(const struct boot_memory *map, size_t count,
                             enum boot_memory_type type);
-uint64_t memory_map_total(const struct boot_memory *map, size_t count, enum boot_memory_type type);

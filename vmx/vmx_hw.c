@@ -16,11 +16,6 @@ VMX_WITH_ADDRESS(vmx_hw_vmxon, "vmxon")
 VMX_WITH_ADDRESS(vmx_hw_vmclear, "vmclear")
 VMX_WITH_ADDRESS(vmx_hw_vmptrld, "vmptrld")
 
-void vmx_hw_vmxoff(void)
-{
-    __asm__ volatile("vmxoff" ::: "cc", "memory");
-}
-
 bool vmx_hw_vmwrite(uint64_t field, uint64_t value)
 {
     bool ok;

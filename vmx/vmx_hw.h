@@ -7,7 +7,6 @@
 #include "kernel/core/types.h"
 
 bool vmx_hw_vmxon(hpa_t vmxon_region);
-void vmx_hw_vmxoff(void);
 bool vmx_hw_vmclear(hpa_t vmcs);
 bool vmx_hw_vmptrld(hpa_t vmcs);
 bool vmx_hw_vmwrite(uint64_t field, uint64_t value);

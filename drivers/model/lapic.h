@@ -169,7 +169,6 @@ enum status MUST_CHECK lapic_write_cr8(struct lapic *lapic, uint64_t value);
 /* ---- Registers ------------------------------------------------------------------------------ */
 
 /* The xAPIC page. */
-extern const struct bus_ops lapic_bus_ops;
 uint64_t lapic_mmio_read(void *lapic, uint64_t offset, unsigned size);
 void lapic_mmio_write(void *lapic, uint64_t offset, unsigned size, uint64_t value);
 

@@ -272,8 +272,6 @@ void lapic_mmio_write(void *device, uint64_t offset, unsigned size, uint64_t val
         write_register(lapic, index, (uint32_t)value & rule.writable);
 }
 
-const struct bus_ops lapic_bus_ops = {lapic_mmio_read, lapic_mmio_write};
-
 /* ---- The x2APIC MSRs ------------------------------------------------------------------------ */
 
 static bool find_msr_rule(const struct lapic *lapic, uint32_t msr, uint8_t access,

@@ -111,10 +111,6 @@ void cpu_nmi(void);
 /* What an NMI in root mode does on a processor that has a vCPU (cpu->vcpu), so that the guest it is
  * about to enter, or has just left, looks at its requests. Async: may touch only its own data. */
 void cpu_set_nmi_hook(void (*hook)(void));
-static inline uint64_t cpu_nmi_count(const struct cpu *cpu)
-{
-    return __atomic_load_n(&cpu->nmi_count, __ATOMIC_RELAXED);
-}
 
 /* Every exception and interrupt, called by isr.asm. */
 void cpu_handle_vector(struct cpu_frame *frame);

@@ -8,7 +8,7 @@
 #include "kernel/core/status.h"
 #include "kernel/core/types.h"
 
-/* Descriptor-table registers, as LGDT, LIDT, SGDT and SIDT lay them out in memory. */
+/* Descriptor-table registers, as LGDT and LIDT take them from memory. */
 struct PACKED descriptor_pointer {
     uint16_t limit;
     uint64_t base;
@@ -61,7 +61,6 @@ uint64_t hw_rdtsc_ordered(void);
 bool hw_rdrand(uint64_t *value);
 
 void hw_cli(void);
-void hw_sti(void);
 void hw_hlt(void);
 /* STI; HLT; CLI: sleeps without losing a wake-up between the check and the HLT, takes what is
  * pending, and returns with interrupts off. */
@@ -69,27 +68,17 @@ void hw_sti_hlt(void);
 /* STI; NOP; CLI: takes what is pending, and returns with interrupts off. */
 void hw_take_interrupts(void);
 void hw_pause(void);
-/* RFLAGS; and the flags register with IF put back where it was on. */
-uint64_t hw_read_rflags(void);
-/* CLI; returns whether interrupts were on before, for hw_irq_restore. */
-bool hw_irq_save(void);
-void hw_irq_restore(bool were_on);
 
 void hw_lgdt(const struct descriptor_pointer *gdtr);
 void hw_lidt(const struct descriptor_pointer *idtr);
-void hw_sgdt(struct descriptor_pointer *gdtr);
-void hw_sidt(struct descriptor_pointer *idtr);
 void hw_lldt(uint16_t selector);
 void hw_ltr(uint16_t selector);
-uint16_t hw_str(void);
-uint16_t hw_read_cs(void);
 /* Reloads CS with a far return, then SS with data, and DS, ES, FS and GS with the null selector;
  * the caller writes the FS and GS bases afterwards. */
 void hw_load_segments(uint16_t code, uint16_t data);
 
 void hw_invlpg(uint64_t linear);
 void hw_wbinvd(void);
-void hw_clts(void);
 
 /* Debug registers 0 to 3, 6 and 7; another number is an ASSERT. */
 uint64_t hw_read_dr(unsigned number);
@@ -108,7 +97,6 @@ void hw_xsaves(void *area, uint64_t mask);
 void hw_xrstors(const void *area, uint64_t mask);
 void hw_fxsave(void *area);
 void hw_fxrstor(const void *area);
-void hw_fninit(void);
 
 /* Memory-mapped registers: one access of exactly this width, never merged or reordered by the
  * compiler. */
@@ -120,14 +108,4 @@ static inline uint32_t hw_mmio_read32(const volatile void *address)
 static inline void hw_mmio_write32(volatile void *address, uint32_t value)
 {
     *(volatile uint32_t *)address = value;
-}
-
-static inline uint64_t hw_mmio_read64(const volatile void *address)
-{
-    return *(const volatile uint64_t *)address;
-}
-
-static inline void hw_mmio_write64(volatile void *address, uint64_t value)
-{
-    *(volatile uint64_t *)address = value;
 }

@@ -105,11 +105,6 @@ void hw_cli(void)
     __asm__ volatile("cli" ::: "memory");
 }
 
-void hw_sti(void)
-{
-    __asm__ volatile("sti" ::: "memory");
-}
-
 void hw_hlt(void)
 {
     __asm__ volatile("hlt" ::: "memory");
@@ -130,26 +125,6 @@ void hw_pause(void)
     __asm__ volatile("pause" ::: "memory");
 }
 
-uint64_t hw_read_rflags(void)
-{
-    uint64_t rflags;
-    __asm__ volatile("pushfq; popq %0" : "=r"(rflags)::"memory");
-    return rflags;
-}
-
-bool hw_irq_save(void)
-{
-    bool were_on = (hw_read_rflags() & RFLAGS_IF) != 0;
-    hw_cli();
-    return were_on;
-}
-
-void hw_irq_restore(bool were_on)
-{
-    if (were_on)
-        hw_sti();
-}
-
 void hw_lgdt(const struct descriptor_pointer *gdtr)
 {
     __asm__ volatile("lgdt %0" ::"m"(*gdtr));
@@ -160,16 +135,6 @@ void hw_lidt(const struct descriptor_pointer *idtr)
     __asm__ volatile("lidt %0" ::"m"(*idtr));
 }
 
-void hw_sgdt(struct descriptor_pointer *gdtr)
-{
-    __asm__ volatile("sgdt %0" : "=m"(*gdtr));
-}
-
-void hw_sidt(struct descriptor_pointer *idtr)
-{
-    __asm__ volatile("sidt %0" : "=m"(*idtr));
-}
-
 void hw_lldt(uint16_t selector)
 {
     __asm__ volatile("lldt %0" ::"r"(selector) : "memory");
@@ -178,20 +143,6 @@ void hw_lldt(uint16_t selector)
 void hw_ltr(uint16_t selector)
 {
     __asm__ volatile("ltr %0" ::"r"(selector) : "memory");
-}
-
-uint16_t hw_str(void)
-{
-    uint16_t selector;
-    __asm__ volatile("str %0" : "=r"(selector));
-    return selector;
-}
-
-uint16_t hw_read_cs(void)
-{
-    uint16_t selector;
-    __asm__ volatile("mov %%cs, %0" : "=r"(selector));
-    return selector;
 }
 
 void hw_load_segments(uint16_t code, uint16_t data)
@@ -218,11 +169,6 @@ void hw_invlpg(uint64_t linear)
 void hw_wbinvd(void)
 {
     __asm__ volatile("wbinvd" ::: "memory");
-}
-
-void hw_clts(void)
-{
-    __asm__ volatile("clts" ::: "memory");
 }
 
 #define DEBUG_REGISTERS(X) X(0) X(1) X(2) X(3) X(6) X(7)
@@ -286,9 +232,4 @@ void hw_fxsave(void *area)
 void hw_fxrstor(const void *area)
 {
     __asm__ volatile("fxrstor64 (%0)" ::"r"(area) : "memory");
-}
-
-void hw_fninit(void)
-{
-    __asm__ volatile("fninit");
 }

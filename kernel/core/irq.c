@@ -8,7 +8,6 @@
 struct irq_slot {
     irq_handler *handler;
     void *argument;
-    uint64_t count;
 };
 
 static struct irq_slot slots[256];
@@ -52,17 +51,11 @@ static void note_unclaimed(uint8_t vector)
 
 void irq_dispatch(uint8_t vector)
 {
-    struct irq_slot *slot = &slots[vector];
-    __atomic_fetch_add(&slot->count, 1, __ATOMIC_RELAXED);
+    const struct irq_slot *slot = &slots[vector];
     if (slot->handler != NULL)
         slot->handler(slot->argument);
     else
         note_unclaimed(vector);
     if (vector != IRQ_VECTOR_SPURIOUS && end_of_interrupt != NULL)
         end_of_interrupt(eoi_context);
-}
-
-uint64_t irq_count(uint8_t vector)
-{
-    return __atomic_load_n(&slots[vector].count, __ATOMIC_RELAXED);
 }

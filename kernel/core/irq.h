@@ -31,6 +31,3 @@ void irq_set_eoi(void (*eoi)(void *context), void *context);
  * vector that "acknowledge interrupt on exit" reported. Unclaimed vectors are counted, and the
  * first few are logged. */
 void irq_dispatch(uint8_t vector);
-
-/* Interrupts taken on this vector since start. */
-uint64_t irq_count(uint8_t vector);

@@ -183,20 +183,3 @@ void log_flush(void)
             log->sink[i].flush(log->sink[i].context);
     unlock(log, locked);
 }
-
-size_t log_read(char *text, size_t size)
-{
-    struct log *log = &the_log;
-    if (size == 0)
-        return 0;
-    bool locked = lock(log);
-    uint64_t start = first_line(log);
-    if (log->written - start > size - 1)
-        start = next_line(log, log->written - size); /* from one byte before: its end counts */
-    size_t length = log->written - start;
-    for (size_t i = 0; i < length; i++)
-        text[i] = log->ring[(start + i) % LOG_RING_SIZE];
-    text[length] = '\0';
-    unlock(log, locked);
-    return length;
-}

@@ -28,8 +28,6 @@ void log_replace_sink(const void *context, const struct log_sink *sink);
 /* Lines above this level are neither kept nor shown; LOG_INFO at the start. */
 void log_set_level(enum log_level level);
 void log_flush(void);
-/* Copies the newest whole lines that fit into text (NUL-terminated); returns their length. */
-size_t log_read(char *text, size_t size);
 /* From now on lines do not wait for the lock: whoever held it will not run again. */
 void log_break_lock(void);
 

@@ -34,7 +34,7 @@ bool smp_is_busy(uint32_t index);
  * and interrupts are not masked by the guest (a hint only; see smp_kick). */
 void smp_wake(uint32_t index);
 
-/* An NMI: a processor in guest mode exits, one in root mode counts it (cpu_nmi_count). */
+/* An NMI: a processor in guest mode exits, one in root mode counts it (cpu->nmi_count). */
 void smp_kick(uint32_t index);
 void smp_kick_others(void);
 
