@@ -4,6 +4,7 @@
 
 #include "kernel/vm/alu.h"
 #include "tests/check.h"
+#include "tests/native/flags.h"
 #include "tests/native/random.h"
 
 #define BREAKPOINT 0xcc
@@ -115,7 +116,7 @@ static void draw_prefixes(struct builder *builder)
 {
     static const uint8_t overrides[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
     const struct sample *sample = builder->sample;
-    uint8_t prefixes[16];
+    uint8_t prefixes[32];
     unsigned count = 0;
     bool swaps_address = builder->address_size != sample->scene.code_size;
     if (wants_66(builder))
@@ -494,7 +495,7 @@ static bool try_build(struct sample *sample, const struct cell *cell)
         return false;
     patch_rip_relative(&builder);
     sample->undefined_flags =
-        forms_undefined_flags(form->opcode.operation, builder.size, shift_count(&builder));
+        flags_undefined(form->opcode.operation, builder.size, shift_count(&builder));
     return true;
 }
 

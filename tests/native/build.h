@@ -8,7 +8,7 @@ struct sample {
     const struct form *form;
     struct scene scene;
     struct context context; /* before the instruction */
-    uint8_t bytes[32];      /* the processor refuses more than 15 */
+    uint8_t bytes[64];      /* the processor refuses more than 15 */
     unsigned length;
     uint64_t linear;          /* of the instruction */
     uint64_t undefined_flags; /* afterwards */

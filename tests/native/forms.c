@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 
-#include "kernel/vm/alu.h"
 #include "tests/check.h"
 
 struct form forms[FORMS_MAX];
@@ -101,31 +100,6 @@ const char *forms_name(const struct form *form)
     if (form->extension >= 0)
         snprintf(name + length, sizeof(name) - (size_t)length, " /%d", form->extension);
     return name;
-}
-
-uint64_t forms_undefined_flags(unsigned operation, unsigned size, unsigned count)
-{
-    count &= size == 8 ? 63 : 31;
-    uint64_t overflow = count != 1 ? RFLAGS_OF : 0;
-    switch (operation) {
-    case OPERATION_OR:
-    case OPERATION_AND:
-    case OPERATION_XOR:
-    case OPERATION_TEST:
-        return RFLAGS_AF;
-    case OPERATION_ROL ... OPERATION_RCR:
-        return count == 0 ? 0 : overflow;
-    case OPERATION_SHL:
-    case OPERATION_SHR:
-    case OPERATION_SAL:
-        return count == 0 ? 0 : overflow | RFLAGS_AF | (count >= 8 * size ? RFLAGS_CF : 0);
-    case OPERATION_SAR:
-        return count == 0 ? 0 : overflow | RFLAGS_AF;
-    case OPERATION_BT ... OPERATION_BTC:
-        return RFLAGS_OF | RFLAGS_SF | RFLAGS_AF | RFLAGS_PF;
-    default:
-        return 0;
-    }
 }
 
 bool forms_needs_port(const struct form *form)

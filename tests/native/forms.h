@@ -40,10 +40,6 @@ unsigned forms_code_size(enum native_mode mode);
 /* "0f ba /5". */
 const char *forms_name(const struct form *form);
 
-/* The status flags that the manual leaves undefined. count: of a shift or rotation, as in the
- * instruction. SDM: the instructions' own pages, Flags Affected. */
-uint64_t forms_undefined_flags(unsigned operation, unsigned size, unsigned count);
-
 /* Whether the form asks for the right to use a port, which this test has not: it always faults. */
 bool forms_needs_port(const struct form *form);
 

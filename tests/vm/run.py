@@ -19,6 +19,7 @@ import time
 import cases_bad_input
 import cases_boot
 import cases_devices
+import cases_emulator
 import cases_events
 import cases_exits
 import cases_guests
@@ -32,6 +33,7 @@ MODULES = (
     cases_boot,
     cases_guests,
     cases_devices,
+    cases_emulator,
     cases_events,
     cases_exits,
     cases_registers,
