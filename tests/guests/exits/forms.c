@@ -124,6 +124,32 @@ static void expect_zero(environment *env, place *at, uint64_t *want, uint64_t *f
     want[RAX] = 0;
 }
 
+/* ---- Debug registers ---- */
+
+static void set_mov_dr(environment *env, place *at)
+{
+    (void)env;
+    (void)at;
+    gpr()[RAX] = 0x1234567812345678;
+}
+
+static void expect_mov_to_dr3(environment *env, place *at, uint64_t *want, uint64_t *flags)
+{
+    (void)at;
+    (void)want;
+    (void)flags;
+    guest_expect(guest_read_dr3(), env->bits == BITS_64 ? 0x1234567812345678 : 0x12345678, "DR3");
+    (void)guest_try_write_dr3(0);
+}
+
+static void expect_mov_from_dr6(environment *env, place *at, uint64_t *want, uint64_t *flags)
+{
+    (void)env;
+    (void)at;
+    (void)flags;
+    want[RAX] = DR6_CLEAR;
+}
+
 /* ---- Ports ---- */
 
 static void set_port(environment *env, place *at)
@@ -390,6 +416,16 @@ const struct exits_form exits_forms[] = {
      FORM_CPL0 | FORM_LONG,
      NULL,
      expect_zero},
+    {"MOV_DR", "mov-to-dr3", 3, {0x0f, 0x23, 0xd8}, FORM_CPL0, set_mov_dr, expect_mov_to_dr3},
+    {"MOV_DR", "mov-from-dr6", 3, {0x0f, 0x21, 0xf0}, FORM_CPL0, set_mov_dr, expect_mov_from_dr6},
+    {"MOV_DR", "mov-from-dr4", 3, {0x0f, 0x21, 0xe0}, FORM_CPL0, set_mov_dr, expect_mov_from_dr6},
+    {"MOV_DR",
+     "mov-to-dr7-reserved",
+     3,
+     {0x0f, 0x23, 0xf8},
+     FORM_PROTECTED | FORM_LONG,
+     set_mov_dr,
+     NULL},
     {"IO_INSTRUCTION", "in", 1, {0xec}, FORM_EDGE, set_port, expect_in},
     {"IO_INSTRUCTION", "out", 1, {0xee}, FORM_EDGE, set_port, expect_out},
     {"IO_INSTRUCTION", "ins", 1, {0x6c}, FORM_EDGE, set_port, expect_insb},
