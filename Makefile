@@ -69,7 +69,7 @@ HOST_FLAGS := -std=gnu11 -I. -g -O1 $(WARNINGS) -fno-omit-frame-pointer -MMD -MP
 # What has no hardware behind it, or only behind the doubles of tests/fake.
 PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/core/fmt.c \
 	kernel/core/pages.c kernel/core/page_table.c kernel/core/paging_rules.c kernel/core/symbols.c kernel/core/time_calibrate.c kernel/core/xsave_check.c \
-	drivers/host/acpi.c kernel/console/mux.c vmx/ept.c vmx/controls.c vmx/vmcs.c vmx/entry_check.c \
+	drivers/host/acpi.c kernel/console/mux.c vmx/ept.c vmx/controls.c vmx/vmcs.c $(wildcard vmx/entry_check*.c) \
 	vmx/exit.c vmx/exit_cr.c vmx/exit_dr.c vmx/exit_ept.c vmx/exit_io.c vmx/exit_misc.c vmx/exit_msr.c vmx/inject.c vmx/run.c \
 	vmx/state.c vmx/dump.c vmx/vmcs_setup.c \
 	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
@@ -154,8 +154,10 @@ bench: packages-run ## count the instructions of each kind of exit
 	@python3 tests/bench/bench.py --build $(BUILD)
 
 FUZZ_SECONDS ?= 60
+FUZZ_ENTRIES ?= 2000000
 fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first
-	@$(MAKE) --no-print-directory -s $(addprefix fuzz-long-,$(FUZZ)) native-planted native-long
+	@$(MAKE) --no-print-directory -s guests $(addprefix fuzz-long-,$(FUZZ)) native-planted native-long
+	@python3 tests/vm/entry_check.py --build $(BUILD) --count $(FUZZ_ENTRIES)
 
 coverage: packages-coverage ## print which lines the host tests and the corpora reach; at least 90 % of each file
 	@$(MAKE) --no-print-directory -s -j2 coverage-report

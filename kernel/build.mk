@@ -12,7 +12,7 @@ FAST := -O2
 SMALL := -Oz -fno-inline-functions-called-once
 
 # What an exit passes is compiled for speed, all else for size.
-FAST_SOURCES := $(filter-out vmx/dump.c vmx/entry_check.c vmx/controls.c vmx/vmcs%.c vmx/vmx_cpu.c vmx/ept.c,$(wildcard vmx/*.c)) \
+FAST_SOURCES := $(filter-out vmx/dump.c vmx/entry_check%.c vmx/controls.c vmx/vmcs%.c vmx/vmx_cpu.c vmx/ept.c,$(wildcard vmx/*.c)) \
 	$(addprefix kernel/vm/,bus.c decode.c emulate.c events.c guest_access.c guest_mem.c guest_walk.c \
 	timers.c cpuid_policy.c msr_policy.c vcpu.c) \
 	$(addprefix drivers/model/,lapic.c lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c irq_router.c apic_fabric.c \

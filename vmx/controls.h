@@ -31,7 +31,9 @@ struct vmx_capabilities {
     uint64_t misc;                   /* IA32_VMX_MISC */
     uint64_t cr0_fixed0, cr0_fixed1;
     uint64_t cr4_fixed0, cr4_fixed1;
-    uint64_t ept_vpid; /* IA32_VMX_EPT_VPID_CAP; 0: absent */
+    /* IA32_VMX_EPT_VPID_CAP, IA32_VMX_VMFUNC, IA32_VMX_PROCBASED_CTLS3, IA32_VMX_EXIT_CTLS2; 0:
+     * absent */
+    uint64_t ept_vpid, vmfunc, tertiary, secondary_exit;
 };
 
 /* SDM: VPID and EPT Capabilities. */

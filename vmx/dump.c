@@ -77,16 +77,31 @@ static uint64_t read_current(void *context, enum vmcs_field field)
     return vmcs_read_optional(field);
 }
 
-static void log_broken(void *context, enum vmcs_field field, uint64_t value, const char *rule)
+static void log_broken(void *context, const struct broken_rule *rule)
 {
     struct vcpu *vcpu = context;
-    log_info("%s: %s = 0x%llx: %s", vcpu->vm->name, vmcs_field_name(field), (ull)value, rule);
+    log_info("%s: %s = 0x%llx: %s", vcpu->vm->name, vmcs_field_name(rule->field), (ull)rule->value,
+             rule->text);
 }
 
+/* SDM: CPUID, leaves 07H, 0AH, 80000001H and 80000008H. */
 unsigned entry_check_report(struct vcpu *vcpu)
 {
-    struct entry_check_ports ports = {read_current, log_broken, vcpu};
-    struct cpuid_regs regs;
-    hw_cpuid(0x80000008, 0, &regs);
-    return entry_check(&vmx_of(vcpu)->cpu->capabilities, regs.eax & 0xff, &ports);
+    struct entry_check_ports ports = {read_current, NULL, log_broken, vcpu};
+    struct cpuid_regs features, counters, extended, widths;
+    hw_cpuid(7, 0, &features);
+    hw_cpuid(0xa, 0, &counters);
+    hw_cpuid(0x80000001, 0, &extended);
+    hw_cpuid(0x80000008, 0, &widths);
+    struct entry_machine machine = {
+        .capabilities = &vmx_of(vcpu)->cpu->capabilities,
+        .efer_supported = entry_efer_supported(extended.edx),
+        .perf_global_supported = entry_perf_global_supported(counters.eax, counters.edx),
+        .current_vmcs = vmx_of(vcpu)->vmcs.v,
+        .leaf7_ebx = features.ebx,
+        .leaf7_ecx = features.ecx,
+        .physical_bits = (uint8_t)widths.eax,
+        .linear_bits = (uint8_t)(widths.eax >> 8),
+    };
+    return entry_check(&machine, &ports);
 }

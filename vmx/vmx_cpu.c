@@ -14,6 +14,9 @@
 #define MSR_IA32_VMX_CR4_FIXED0 0x488u
 #define MSR_IA32_VMX_CR4_FIXED1 0x489u
 #define MSR_IA32_VMX_EPT_VPID_CAP 0x48cu
+#define MSR_IA32_VMX_VMFUNC 0x491u
+#define MSR_IA32_VMX_PROCBASED_CTLS3 0x492u
+#define MSR_IA32_VMX_EXIT_CTLS2 0x493u
 
 #define FEATURE_CONTROL_LOCK BIT(0)
 #define FEATURE_CONTROL_VMXON_OUTSIDE_SMX BIT(2)
@@ -46,6 +49,9 @@ static void read_capabilities(struct vmx_capabilities *capabilities)
     capabilities->cr4_fixed0 = hw_rdmsr(MSR_IA32_VMX_CR4_FIXED0);
     capabilities->cr4_fixed1 = hw_rdmsr(MSR_IA32_VMX_CR4_FIXED1);
     capabilities->ept_vpid = read_or_zero(MSR_IA32_VMX_EPT_VPID_CAP);
+    capabilities->vmfunc = read_or_zero(MSR_IA32_VMX_VMFUNC);
+    capabilities->tertiary = read_or_zero(MSR_IA32_VMX_PROCBASED_CTLS3);
+    capabilities->secondary_exit = read_or_zero(MSR_IA32_VMX_EXIT_CTLS2);
 }
 
 static enum status check_feature_control(const char **reason)

@@ -73,7 +73,11 @@ void hw_wrmsr(uint32_t msr, uint64_t value)
 void hw_cpuid(uint32_t leaf, uint32_t subleaf, struct cpuid_regs *regs)
 {
     (void)subleaf;
-    *regs = (struct cpuid_regs){.eax = leaf == 0x80000008 ? 40 : 0};
+    *regs = (struct cpuid_regs){0};
+    if (leaf == 0x80000008)
+        regs->eax = FAKE_HW_LINEAR_BITS << 8 | FAKE_HW_PHYSICAL_BITS;
+    if (leaf == 0x80000001)
+        regs->edx = ~0u; /* SYSCALL, NX, long mode */
 }
 
 uint64_t hw_rdtsc(void)

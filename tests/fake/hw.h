@@ -8,6 +8,9 @@
 #include "kernel/core/cpu.h"
 
 #define FAKE_HW_MSRS 32
+/* What CPUID says of addresses. */
+#define FAKE_HW_PHYSICAL_BITS 40u
+#define FAKE_HW_LINEAR_BITS 48u
 
 struct fake_hw {
     uint64_t tsc; /* what RDTSC says; each one makes it go on */

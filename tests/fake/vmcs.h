@@ -10,6 +10,7 @@ struct fake_vmcs {
     uint64_t field[0x8000]; /* by encoding */
     unsigned reads, writes;
     unsigned invvpids, invepts;
+    bool fails_entries; /* with VMfailValid; without it no test enters a guest */
 };
 
 /* The current one. */

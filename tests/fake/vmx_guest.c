@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "vmx/entry_check.h"
-
 struct fake_guest fake_guest;
 
 /* A processor that allows everything, with the default-1 bits of the architecture. */
@@ -344,19 +342,31 @@ static uint64_t read_field(void *context, enum vmcs_field field)
     return fake_vmcs.field[field];
 }
 
-static void note(void *context, enum vmcs_field field, uint64_t value, const char *rule)
+static void note(void *context, const struct broken_rule *rule)
 {
     struct broken *broken = context;
-    (void)value;
     if (broken->count++ == 0) {
-        *broken->field = field;
-        *broken->rule = rule;
+        *broken->field = rule->field;
+        *broken->rule = rule->text;
     }
+}
+
+unsigned fake_guest_check_entry(void (*broken)(void *context, const struct broken_rule *rule),
+                                void *context)
+{
+    struct entry_machine machine = {
+        .capabilities = &capabilities,
+        .efer_supported = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
+        .current_vmcs = fake_guest.vmx.vmcs.v,
+        .physical_bits = FAKE_HW_PHYSICAL_BITS,
+        .linear_bits = FAKE_HW_LINEAR_BITS,
+    };
+    struct entry_check_ports ports = {read_field, NULL, broken, context};
+    return entry_check(&machine, &ports);
 }
 
 unsigned fake_guest_broken_rules(enum vmcs_field *field, const char **rule)
 {
     struct broken broken = {field, rule, 0};
-    struct entry_check_ports ports = {read_field, note, &broken};
-    return entry_check(&capabilities, 40, &ports);
+    return fake_guest_check_entry(note, &broken);
 }

@@ -8,6 +8,7 @@
 
 #include "tests/fake/hw.h"
 #include "tests/fake/vmcs.h"
+#include "vmx/entry_check.h"
 #include "vmx/internal.h"
 
 #define FAKE_GUEST_MEMORY (128u << 10)
@@ -66,3 +67,6 @@ bool fake_mode_is_64bit(enum fake_mode mode);
 
 /* The SDM's rules for a VM entry that the VMCS breaks now; the first is in *rule. */
 unsigned fake_guest_broken_rules(enum vmcs_field *field, const char **rule);
+/* Calls `broken` for each of them; returns how many there are. */
+unsigned fake_guest_check_entry(void (*broken)(void *context, const struct broken_rule *rule),
+                                void *context);

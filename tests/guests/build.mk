@@ -29,4 +29,19 @@ $(BUILD)/guests/%.elf: $(BUILD)/guests/%.o tests/guests/guest.ld
 
 .PRECIOUS: $(BUILD)/guests/%.o
 .PHONY: guests
-guests: $(GUESTS)
+guests: $(GUESTS) $(BUILD)/guests/entry_check.elf $(BUILD)/guests/entry_check_planted.elf
+
+# VM entries on the bare machine against vmx/entry_check.c; the second has a bug planted in that.
+ENTRY_CHECK := $(wildcard tests/guests/bare/entry_check/*.c) $(wildcard vmx/entry_check*.c) vmx/vmcs.c \
+	kernel/core/mem.c
+$(BUILD)/guests/entry_check_planted.elf: PLANTED := -DPLANTED_BUG_ENTRY_CHECK
+$(BUILD)/guests/entry_check.elf $(BUILD)/guests/entry_check_planted.elf: $(BUILD)/guests/%.elf: tests/guests/bare/entry_check/main.asm $(ENTRY_CHECK) \
+		$(wildcard tests/guests/bare/entry_check/*) $(wildcard vmx/*.h vmx/*.def) \
+		$(wildcard tests/guests/lib/*) tests/guests/guest.ld
+	@mkdir -p $(@D)
+	@nasm -f elf64 -g -F dwarf -Werror -I./ -o $(BUILD)/guests/$*.main.o $<
+	@nasm -f elf64 -o $(BUILD)/guests/$*.block.o kernel/core/mem_block.asm
+	@$(GUEST_CC) $(filter-out -MMD -MP -O1,$(GUEST_C_FLAGS)) -O2 $(PLANTED) -nostdlib -static \
+		-Wl,-z,max-page-size=4096,-z,noexecstack,--no-warn-rwx-segments,--build-id=none \
+		-T tests/guests/guest.ld -o $@ $(BUILD)/guests/$*.main.o $(BUILD)/guests/$*.block.o \
+		$(ENTRY_CHECK)

@@ -208,6 +208,9 @@ static void everything_at_random(void)
         start(mode);
         for (size_t n = 0; n < ARRAY_SIZE(reported); n++)
             VMCS[reported[n]] = any_field();
+        /* No error code has more; one that had would be refused when it is injected. */
+        VMCS[VMCS_VM_EXIT_INTERRUPTION_ERROR_CODE] &= 0xffff;
+        VMCS[VMCS_IDT_VECTORING_ERROR_CODE] &= 0xffff;
         for (unsigned n = 0; n < GPR_COUNT; n++)
             state_write_gpr(&VCPU, n, any_field());
         VMCS[VMCS_VM_EXIT_INTERRUPTION_INFORMATION] = (uint32_t)any_field();

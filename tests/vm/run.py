@@ -20,6 +20,7 @@ import cases_bad_input
 import cases_boot
 import cases_devices
 import cases_emulator
+import cases_entry_check
 import cases_events
 import cases_exits
 import cases_guests
@@ -37,6 +38,7 @@ MODULES = (
     cases_events,
     cases_exits,
     cases_registers,
+    cases_entry_check,
 )
 ALL = [case for module in MODULES for case in module.CASES]
 

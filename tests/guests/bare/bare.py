@@ -2,7 +2,7 @@
 """Runs a test guest on a bare emulated machine, without a monitor: on Bochs, through a boot sector.
 
 What a guest expects of a processor must hold there too. Usage: bare.py [--model MODEL]
-[--seconds N] GUEST.elf; prints the serial line, exits 0 if the guest ended with no case failed.
+[--seconds N] [--command-line TEXT] GUEST.elf; prints the serial line, exits 0 if the guest ended with no case failed.
 """
 
 import argparse
@@ -52,7 +52,7 @@ boot: disk
 com1: enabled=1, mode=file, dev={folder}/serial.txt
 sound: driver=dummy
 panic: action=report
-error: action=report
+error: action={errors}
 info: action=ignore
 debug: action=ignore
 log: {folder}/bochs.log
@@ -60,7 +60,7 @@ clock: sync=none, time0=local
 """
 
 
-def build_disk(elf, folder):
+def build_disk(elf, folder, command_line):
     """Writes disk.img: the boot sector and the guest's flat image. Returns the cylinders."""
     flat = os.path.join(folder, "flat")
     subprocess.run(["objcopy", "-O", "binary", elf, flat], check=True)
@@ -70,7 +70,8 @@ def build_disk(elf, folder):
         image = file.read()
     sectors = (len(image) + 511) // 512
     boot = os.path.join(folder, "boot")
-    subprocess.run(["nasm", "-f", "bin", f"-DSECTORS={sectors}", f"-DENTRY={entry}", "-o", boot,
+    subprocess.run(["nasm", "-f", "bin", f"-DSECTORS={sectors}", f"-DENTRY={entry}",
+                    f"-DCOMMAND_LINE='{command_line}'", "-o", boot,
                     os.path.join(HERE, "boot.asm")], check=True)
     cylinder = 16 * 63 * 512
     with open(boot, "rb") as file:
@@ -81,12 +82,14 @@ def build_disk(elf, folder):
     return cylinders
 
 
-def run(elf, model, seconds):
-    """Returns what the guest sent over the serial line."""
+def run(elf, model, seconds, command_line="", errors="report"):
+    """Returns what the guest sent over the serial line. The command line has no quotes in it; what
+    Bochs calls errors is in its log, or with "ignore" nowhere."""
     with tempfile.TemporaryDirectory() as folder:
-        cylinders = build_disk(elf, folder)
+        cylinders = build_disk(elf, folder, command_line)
         with open(os.path.join(folder, "bochsrc"), "w", encoding="ascii") as file:
-            file.write(BOCHSRC.format(model=model, folder=folder, cylinders=cylinders))
+            file.write(BOCHSRC.format(model=model, folder=folder, cylinders=cylinders,
+                                      errors=errors))
         with open(os.path.join(folder, "rc"), "w", encoding="ascii") as file:
             file.write("c\nq\n")
         process = subprocess.Popen(
@@ -117,9 +120,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="corei7_skylake_x")
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--command-line", default="")
     parser.add_argument("elf")
     arguments = parser.parse_args()
-    text = run(arguments.elf, arguments.model, arguments.seconds)
+    text = run(arguments.elf, arguments.model, arguments.seconds, arguments.command_line)
     sys.stdout.write(text)
     name = os.path.splitext(os.path.basename(arguments.elf))[0]
     failed = [case for case in re.findall(r"not ok ([\w.-]+):", text)

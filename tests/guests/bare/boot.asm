@@ -1,6 +1,6 @@
 ; A boot sector that starts a test guest on the bare machine (a BIOS, no monitor), to show that its
 ; cases hold there: loads SECTORS sectors behind itself to 1 MiB and enters ENTRY as a PVH loader
-; does. Built by bare.py, with LBA 1 on as the guest's flat image.
+; does, with COMMAND_LINE. Built by bare.py, with LBA 1 on as the guest's flat image.
 bits 16
 org 0x7c00
     cli
@@ -74,6 +74,7 @@ protected:
     xor esi, esi
 .found:
     mov [ebx + 32], esi
+    mov dword [ebx + 24], command_line
     mov eax, ENTRY
     jmp eax
 align 8
@@ -88,5 +89,6 @@ packet:
 lba: dq 1
 destination: dd 0
 drive: db 0
+command_line: db COMMAND_LINE, 0
     times 510 - ($ - $$) db 0
     dw 0xaa55
