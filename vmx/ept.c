@@ -87,6 +87,7 @@ enum status ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, uint64
         enum status status = map_run(ept, gpa.v, entry, leaf, size, &done);
         if (status != STATUS_OK)
             return status;
+        ept->leaves[leaf - 1] += done >> level_shift(leaf);
         gpa.v += done;
         hpa.v += done;
         size -= done;

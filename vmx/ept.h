@@ -35,6 +35,7 @@ struct ept {
     struct ept_ports ports;
     bool has_2m, has_1g, has_ad; /* from IA32_VMX_EPT_VPID_CAP */
     bool small_executable;       /* what can be executed is mapped in leaves of 4 KiB */
+    uint64_t leaves[3];          /* how many of 4 KiB, 2 MiB, 1 GiB there are */
 };
 
 /* An empty tree; capabilities is IA32_VMX_EPT_VPID_CAP. The error is the port's. */

@@ -119,6 +119,8 @@ enum status vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages
     vmx->ept.small_executable = has_multihit();
     if (status == STATUS_OK)
         status = map_guest_memory(vmx, &vm->mem);
+    log_debug("%s: EPT: %lu leaves of 1 GiB, %lu of 2 MiB, %lu of 4 KiB", vm->name,
+              vmx->ept.leaves[2], vmx->ept.leaves[1], vmx->ept.leaves[0]);
     if (status == STATUS_OK)
         status = alloc_frames(vmx, 2, PAGE_VMX, &vmx->io_bitmap);
     if (status == STATUS_OK)

@@ -58,6 +58,7 @@ static void largest_leaves_are_used(void)
     CHECK_EQ(leaf_size(&ept, GIB(2)), PAGE_SIZE_2M);
     CHECK_EQ(leaf_size(&ept, GIB(2) + MIB(2)), PAGE_SIZE);
     CHECK_EQ(leaf_size(&ept, GIB(2) + MIB(2) + KIB(4)), 0);
+    CHECK(ept.leaves[2] == 1 && ept.leaves[1] == 1 && ept.leaves[0] == 1);
     CHECK_EQ(leaf_size(&ept, GIB(1) - 1), 0);
     uint64_t entry, size;
     CHECK_EQ(ept_walk(&ept, GPA(GIB(2) + 123), &entry, &size), STATUS_OK);
