@@ -494,6 +494,7 @@ static bool try_build(struct sample *sample, const struct cell *cell)
     if (!place(&builder))
         return false;
     patch_rip_relative(&builder);
+    sample->operand = builder.offset + scene_base(&sample->scene, builder.segment);
     sample->undefined_flags =
         flags_undefined(form->opcode.operation, builder.size, shift_count(&builder));
     return true;

@@ -11,6 +11,7 @@ struct sample {
     uint8_t bytes[64];      /* the processor refuses more than 15 */
     unsigned length;
     uint64_t linear;          /* of the instruction */
+    uint64_t operand;         /* linear, of the operand in memory as far as it has one */
     uint64_t undefined_flags; /* afterwards */
 };
 

@@ -106,6 +106,20 @@ const struct instruction *emulated_instruction(void)
     return access.instruction;
 }
 
+bool emulated_repeat(struct context *context, uint64_t linear, bool write)
+{
+    const uint8_t *page = emulated_page(linear);
+    uint64_t number = (uint64_t)(page - pages[0]) / PAGE_SIZE;
+    const struct guest_repeat repeat = {.rip = context->rip,
+                                        .cr3 = TABLES_BASE,
+                                        .linear = linear,
+                                        .gpa = DEVICE_BASE + number * PAGE_SIZE +
+                                               (linear & (PAGE_SIZE - 1)),
+                                        .write = write};
+    context->vector = (context->rflags & RFLAGS_TF) != 0 ? VECTOR_DB : VECTOR_BP;
+    return guest_access_repeat(&access, &repeat, context->gpr, &context->rip);
+}
+
 bool emulated_run(struct context *context, const struct segment *segments, unsigned code_size)
 {
     struct exception exception = {0};

@@ -12,6 +12,11 @@ void emulated_prepare(void);
  * the selectors stand for. False: it was refused as unknown. */
 bool emulated_run(struct context *context, const struct segment *segments, unsigned code_size);
 
+/* The instruction that emulated_run executed last, once more from *before, by the short way for
+ * accesses to devices that were met before; linear: its operand, which it has on a device. False:
+ * it is not one for that way. */
+bool emulated_repeat(struct context *before, uint64_t linear, bool write);
+
 /* The decoded form of what emulated_run executed last; NULL: it was not decoded. */
 const struct instruction *emulated_instruction(void);
 

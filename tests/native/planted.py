@@ -59,6 +59,12 @@ BUGS = {
         "GUEST_WALK_WRITE, &gpa, exception);"),
     "fetch-past-the-limit": (
         "kernel/vm/guest_access.c", "if (cs->limit - offset + 1 < *room)", "if (cs->limit == 0)"),
+    "repeat-width": (
+        "kernel/vm/guest_access.c", "emulate_write_register(&state, to->number, to->size, value);",
+        "emulate_write_register(&state, to->number, from->size, value);"),
+    "repeat-any-address": (
+        "kernel/vm/guest_access.c",
+        "operand_offset(instruction, gpr, repeat->rip) != repeat->linear", "gpr == NULL"),
 }
 
 

@@ -268,6 +268,18 @@ static const struct window *find_window(uint64_t linear, unsigned *number)
     return NULL;
 }
 
+bool memory_is_device(uint64_t linear)
+{
+    unsigned number;
+    const struct window *window = find_window(linear, &number);
+    return window != NULL && window->kind[number] == PAGE_DEVICE;
+}
+
+void memory_spoil(uint64_t linear)
+{
+    emulated_page(linear)[linear & (PAGE_SIZE - 1)] ^= 0xff;
+}
+
 bool memory_put(uint64_t linear, const void *from, unsigned size)
 {
     unsigned number;

@@ -33,6 +33,11 @@ void memory_draw_around(uint64_t linear, bool uniform);
 bool memory_put(uint64_t linear, const void *from, unsigned size);
 bool memory_peek(uint64_t linear, uint64_t *value);
 
+/* Whether linear lies on a page that is a device for the emulator. */
+bool memory_is_device(uint64_t linear);
+/* Inverts the byte in the emulator's copy. */
+void memory_spoil(uint64_t linear);
+
 /* The first linear address where the copies differ, 0: none; with the two bytes. */
 uint64_t memory_difference(uint8_t *native, uint8_t *emulated);
 /* Makes the emulator's copy like the processor's again. */

@@ -22,6 +22,7 @@
 
 static const char *refusal; /* by the kernel, of what this test needs */
 static unsigned failures;
+static uint64_t repetitions; /* by the emulator's short way */
 
 static uint64_t number_from(const char *name, uint64_t otherwise)
 {
@@ -110,6 +111,32 @@ static bool is_vendors_own(const struct sample *sample, const struct context *na
            emulated->cr2 - KERNEL_BEGIN < 1ull << 47;
 }
 
+/* A device's register is mostly met again: by the short way the outcome must be the same. */
+static bool repeats_alike(const struct sample *sample, const struct context *native)
+{
+    const struct instruction *instruction = emulated_instruction();
+    struct context repeated = sample->context;
+    uint8_t ignored;
+    if (sample->scene.mode != NATIVE_64 || native->vector > VECTOR_BP || instruction == NULL ||
+        !memory_is_device(sample->operand))
+        return true;
+    bool write = instruction->destination.kind == OPERAND_MEMORY;
+    if (write && instruction->operation == OPERATION_MOV)
+        memory_spoil(sample->operand); /* to be stored again */
+    if (!emulated_repeat(&repeated, sample->operand, write)) {
+        memory_repair();
+        return true;
+    }
+    repetitions++;
+    normalise(&repeated, sample);
+    if (!is_same(&repeated, native) || memory_difference(&ignored, &ignored) != 0)
+        return false;
+    /* Another address, or the other direction, is another access: it is refused. */
+    repeated = sample->context;
+    return !emulated_repeat(&repeated, sample->operand ^ 8, write) &&
+           !emulated_repeat(&repeated, sample->operand, !write);
+}
+
 static void compare(struct cell *cell)
 {
     struct sample sample;
@@ -128,7 +155,7 @@ static void compare(struct cell *cell)
         cell->faulted++;
     normalise(&native, &sample);
     normalise(&emulated, &sample);
-    if (known && difference == 0 && is_same(&native, &emulated))
+    if (known && difference == 0 && is_same(&native, &emulated) && repeats_alike(&sample, &native))
         return;
     if (!is_vendors_own(&sample, &native, &emulated)) {
         failures++;
@@ -167,6 +194,7 @@ static void emulator_agrees_with_the_processor(void)
         compare(&cells[i % cell_count]);
     }
     CHECK_EQ(failures, 0);
+    CHECK(repetitions > cases / 5000);
 }
 
 /* None of them was left out, and none only ever faulted. */
