@@ -56,11 +56,16 @@ static COLD uint64_t cross_border(uint64_t next)
 }
 
 /* SDM: Guest Non-Register State. The instruction counts as executed: its shadow ends, and a trap
- * flag that was set before it brings a #DB after it. */
-static COLD void settle_debug(void)
+ * flag that was set before it brings a #DB after it. SDM: Saving RIP, RSP, RFLAGS, and SSP: an EPT
+ * violation leaves RF set, which is for trying again. */
+static COLD void settle_debug(const struct vcpu *vcpu, uint64_t rflags)
 {
+    if (rflags & RFLAGS_RF)
+        vmcs_write(VMCS_GUEST_RFLAGS, rflags & ~RFLAGS_RF);
+    if (!(rflags & RFLAGS_TF) && !vmx_of(vcpu)->shadow_matters)
+        return;
     state_end_shadow();
-    if (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF)
+    if (rflags & RFLAGS_TF)
         state_add_single_step();
 }
 
@@ -77,9 +82,9 @@ static inline __attribute__((always_inline)) void advance(struct vcpu *vcpu,
     if (__builtin_expect((next ^ exit->rip) >> 32, 0))
         next = cross_border(next);
     vmcs_write(VMCS_GUEST_RIP, next);
-    if (__builtin_expect(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF || vmx_of(vcpu)->shadow_matters,
-                         0))
-        settle_debug();
+    uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    if (__builtin_expect(rflags & (RFLAGS_TF | RFLAGS_RF) || vmx_of(vcpu)->shadow_matters, 0))
+        settle_debug(vcpu, rflags);
 }
 
 static void record(struct vcpu *vcpu, const struct vmx_exit *exit)

@@ -68,15 +68,43 @@ static enum verdict refuse_instruction(struct vcpu *vcpu, const struct vmx_exit 
     return STOP_VM;
 }
 
+/* Breakpoints on data are left to who makes the access; they trap behind it. */
+static COLD void begin_watch(struct guest_access *access, struct breakpoint_watch *watch)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(watch->address); i++)
+        watch->address[i] = hw_read_dr(i);
+    watch->dr7 = vmcs_read(VMCS_GUEST_DR7);
+    watch->hits = 0;
+    if (breakpoint_wants_watch(watch->dr7))
+        access->watch = watch;
+}
+
+static COLD void end_watch(struct guest_access *access, bool done)
+{
+    if (done)
+        state_add_breakpoints(access->watch->hits);
+    access->watch = NULL;
+}
+
 static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct guest_access *access)
 {
     struct emulate_state state;
+    struct breakpoint_watch watch;
     read_state(vcpu, exit, access->paging.efer, &state);
     uint64_t rsp = vcpu->gpr[GPR_RSP], rcx = vcpu->gpr[GPR_RCX], rflags = state.rflags;
+    if (__builtin_expect(vmx_of(vcpu)->breakpoints, 0))
+        begin_watch(access, &watch);
+    state.one_iteration = access->watch != NULL;
     spinlock_acquire(&vcpu->vm->lock);
     enum emulate_result result = guest_access_emulate(access, &state, &exit->exception);
     spinlock_release(&vcpu->vm->lock);
+    /* SDM: Instruction-Breakpoint Exception Condition: a repeated instruction in the middle, whose
+     * breakpoint was met when it began. An instruction that exits is saved as one that begins. */
+    if (result == EMULATE_AGAIN)
+        state.rflags |= RFLAGS_RF;
     write_state(vcpu, &state, rsp, rflags);
+    if (__builtin_expect(access->watch != NULL, 0))
+        end_watch(access, result == EMULATE_DONE || vcpu->gpr[GPR_RCX] != rcx);
     switch (result) {
     case EMULATE_DONE:
         exit->next_rip = state.rip;
@@ -143,14 +171,20 @@ static COLD enum verdict deliver(struct vcpu *vcpu, struct vmx_exit *exit)
     struct guest_access *access = &vmx_of(vcpu)->access;
     struct event *event = &vcpu->events.next;
     struct deliver_state state;
+    struct breakpoint_watch watch;
     read_paging(vcpu, &access->paging);
     read_delivery(exit, &state);
+    if (vmx_of(vcpu)->breakpoints)
+        begin_watch(access, &watch);
     spinlock_acquire(&vcpu->vm->lock);
     enum deliver_result result = deliver_event(access, &state, event, &exit->exception);
     spinlock_release(&vcpu->vm->lock);
+    if (result == DELIVER_DONE)
+        write_delivery(&state, event);
+    if (access->watch != NULL)
+        end_watch(access, result == DELIVER_DONE);
     switch (result) {
     case DELIVER_DONE:
-        write_delivery(&state, event);
         event->valid = false;
         return RETRY;
     case DELIVER_FAULT:
@@ -175,7 +209,7 @@ static inline bool repeat(struct vcpu *vcpu, struct vmx_exit *exit)
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     if ((exit->qualification & (access | EPT_VIOLATION_FETCH)) != access ||
         !(vmx->entry_controls & CONTROL_IA32E_MODE_GUEST) ||
-        !(vmcs_read(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_L))
+        !(vmcs_read(VMCS_GUEST_CS_ACCESS_RIGHTS) & SEGMENT_L) || vmx->breakpoints)
         return false;
     const struct guest_repeat what = {.rip = exit->rip,
                                       .cr3 = vmcs_read(VMCS_GUEST_CR3),

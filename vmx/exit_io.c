@@ -21,17 +21,15 @@ static COLD void meet_breakpoints(uint64_t port, unsigned size)
         return;
     for (unsigned i = 0; i < ARRAY_SIZE(address); i++)
         address[i] = hw_read_dr(i);
-    unsigned hits = breakpoint_match_io(address, vmcs_read(VMCS_GUEST_DR7), port, size);
-    if (hits != 0)
-        vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
-                   vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_ENABLED | hits);
+    state_add_breakpoints(breakpoint_match_io(address, vmcs_read(VMCS_GUEST_DR7), port, size));
 }
 
 static COLD enum verdict string_io(struct vcpu *vcpu, struct vmx_exit *exit, uint64_t port,
                                    unsigned size)
 {
+    uint64_t rcx = vcpu->gpr[GPR_RCX];
     enum verdict verdict = exit_emulate(vcpu, exit);
-    if (verdict == ADVANCE_TO && vmx_of(vcpu)->breakpoints)
+    if ((verdict == ADVANCE_TO || vcpu->gpr[GPR_RCX] != rcx) && vmx_of(vcpu)->breakpoints)
         meet_breakpoints(port, size);
     return verdict;
 }

@@ -85,6 +85,9 @@ unsigned state_cpl(void);
 /* RFLAGS.TF is set and an instruction is over: a single-step trap before the next one, unless the
  * guest steps by branches. SDM: Pending Debug Exceptions. */
 COLD void state_add_single_step(void);
+/* Breakpoints on data or ports that an instruction, or an event's delivery, has met: traps before
+ * the next instruction. hits is as in DR6's B0 to B3. */
+COLD void state_add_breakpoints(unsigned hits);
 /* The instruction in the shadow of STI or MOV SS is over. */
 COLD void state_end_shadow(void);
 /* DR7 and the primary controls, whose every change passes here. */

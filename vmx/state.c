@@ -54,6 +54,13 @@ void state_add_single_step(void)
                    vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_BS);
 }
 
+void state_add_breakpoints(unsigned hits)
+{
+    if (hits != 0)
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+                   vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) | PENDING_DEBUG_ENABLED | hits);
+}
+
 void state_end_shadow(void)
 {
     uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);

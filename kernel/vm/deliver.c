@@ -153,12 +153,14 @@ static enum status prepare_frame(struct delivery *delivery)
 
 static enum status write_frame(struct delivery *delivery)
 {
+    const struct emulate_ops *ops =
+        delivery->access->watch == NULL ? &guest_access_ops : &guest_access_watched_ops;
     enum status status = STATUS_OK;
     as_handler(delivery);
     for (unsigned i = 0; i < delivery->count && status == STATUS_OK; i++) {
         uint64_t value = delivery->frame[i] & bits_size_mask(delivery->size);
-        status = guest_access_ops.store(delivery->access, delivery->place[i], delivery->size,
-                                        &value, delivery->exception);
+        status = ops->store(delivery->access, delivery->place[i], delivery->size, &value,
+                            delivery->exception);
     }
     return status;
 }

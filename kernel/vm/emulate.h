@@ -17,8 +17,9 @@ struct emulate_state {
     uint64_t cr0;
     /* ES to GS. In 64-bit mode only the bases of FS and GS are read; the rest may be left out. */
     struct segment segment[SEG_GS + 1];
-    uint8_t code_size; /* decode_code_size */
-    uint8_t cpl;       /* 3 in virtual-8086 mode */
+    uint8_t code_size;  /* decode_code_size */
+    uint8_t cpl;        /* 3 in virtual-8086 mode */
+    bool one_iteration; /* a repetition is EMULATE_AGAIN after each iteration, as with RFLAGS.TF */
 };
 
 /*

@@ -186,7 +186,7 @@ enum status emulate_string(const struct emulation *emulation)
     const struct string_operation *operation =
         &string_operations[instruction->operation - OPERATION_MOVS];
     bool repeats = instruction->repeat != REPEAT_NONE;
-    bool traps = (emulation->state->rflags & RFLAGS_TF) != 0;
+    bool traps = (emulation->state->rflags & RFLAGS_TF) != 0 || emulation->state->one_iteration;
     enum status status = STATUS_OK;
     if (operation->port)
         status = check_port(emulation);

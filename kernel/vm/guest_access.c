@@ -361,6 +361,41 @@ const struct emulate_ops guest_access_ops = {
     .port_out = access_port_out,
 };
 
+static enum status watched_load(void *context, uint64_t linear, unsigned size, bool modify,
+                                uint64_t *value, struct exception *exception)
+{
+    const struct guest_access *access = context;
+    breakpoint_note_data(access->watch, linear, size, false);
+    return access_load(context, linear, size, modify, value, exception);
+}
+
+static enum status watched_store(void *context, uint64_t linear, unsigned size,
+                                 const uint64_t *value, struct exception *exception)
+{
+    const struct guest_access *access = context;
+    breakpoint_note_data(access->watch, linear, size, true);
+    return access_store(context, linear, size, value, exception);
+}
+
+static enum status watched_compare_exchange(void *context, uint64_t linear, unsigned size,
+                                            const uint64_t *expected, const uint64_t *desired,
+                                            bool *swapped, struct exception *exception)
+{
+    const struct guest_access *access = context;
+    breakpoint_note_data(access->watch, linear, size, true);
+    return access_compare_exchange(context, linear, size, expected, desired, swapped, exception);
+}
+
+const struct emulate_ops guest_access_watched_ops = {
+    .load = watched_load,
+    .store = watched_store,
+    .compare_exchange = watched_compare_exchange,
+    .prepare = access_prepare,
+    .check_port = access_check_port,
+    .port_in = access_port_in,
+    .port_out = access_port_out,
+};
+
 void guest_access_end(struct guest_access *access)
 {
     access->translation[0].tag = 0;
@@ -557,8 +592,10 @@ enum emulate_result guest_access_emulate(struct guest_access *access, struct emu
     if (access->status == STATUS_OK) {
         if (state->code_size == 8)
             note_site(access, state->rip);
-        result = emulate_instruction(state, access->instruction, &guest_access_ops, access,
-                                     exception, &access->status);
+        result = emulate_instruction(state, access->instruction,
+                                     access->watch == NULL ? &guest_access_ops
+                                                           : &guest_access_watched_ops,
+                                     access, exception, &access->status);
     } else if (access->status == ERR_FAULT)
         result = EMULATE_FAULT;
     else {

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "kernel/vm/breakpoint.h"
 #include "kernel/vm/bus.h"
 #include "kernel/vm/emulate.h"
 #include "kernel/vm/guest_walk.h"
@@ -47,8 +48,9 @@ struct guest_repeat {
 struct guest_access {
     const struct guest_mem *mem;
     struct bus *bus;
-    struct paging paging; /* set by the caller but for cr0, rflags and cpl */
-    struct segment tr;    /* read only when INS or OUTS meet the I/O permission bit map */
+    struct paging paging;           /* set by the caller but for cr0, rflags and cpl */
+    struct breakpoint_watch *watch; /* told of accesses to data; NULL: nobody asks */
+    struct segment tr;              /* read only when INS or OUTS meet the I/O permission bit map */
     /* What the last guest_access_emulate did, for reports. */
     enum status status; /* behind a result other than EMULATE_DONE */
     uint8_t bytes[16];  /* of the instruction, count of them; also more than it has */
@@ -96,6 +98,8 @@ bool guest_access_repeat(struct guest_access *access, const struct guest_repeat 
 
 /* The ports of emulate_instruction; their context is a struct guest_access. */
 extern const struct emulate_ops guest_access_ops;
+/* The same for access->watch, which must not be NULL. */
+extern const struct emulate_ops guest_access_watched_ops;
 
 /* For accesses by guest_access_ops that are no instruction's: with whose rights the next ones are
  * made, and whether linear addresses have 64 bits; and the end of them. */

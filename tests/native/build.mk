@@ -4,7 +4,7 @@
 NATIVE_FLAGS := -std=gnu11 -I. -g -O2 $(WARNINGS) -MMD -MP -fsanitize=undefined -fno-sanitize-recover=all
 NATIVE_OBJECTS := $(patsubst %.c,$(BUILD)/native/%.o,$(wildcard tests/native/*.c) tests/check.c \
 	$(addprefix kernel/vm/,decode.c decode_table.c emulate.c emulate_string.c alu.c guest_access.c \
-	guest_walk.c guest_mem.c bus.c))
+	guest_walk.c guest_mem.c bus.c breakpoint.c))
 
 $(BUILD)/native/%.o: %.c
 	@mkdir -p $(@D)

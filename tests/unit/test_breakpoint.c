@@ -1,4 +1,4 @@
-/* Breakpoints on emulated ports. */
+/* Breakpoints on emulated ports and on data that the emulator reaches. */
 #include "kernel/vm/breakpoint.h"
 
 #include "kernel/core/bits.h"
@@ -36,5 +36,42 @@ static void borders_do_not_wrap(void)
     CHECK_EQ(breakpoint_match_io(address, IO(1, 2), 0, 4), 0);
 }
 
-TEST_MAIN({"finds_the_port", finds_the_port}, {"only_enabled_io_counts", only_enabled_io_counts},
+#define DATA(i, access, length)                                                                    \
+    (2ull << 2 * (i) | (uint64_t)(access) << (16 + 4 * (i)) | (uint64_t)(length) << (18 + 4 * (i)))
+
+static unsigned meet(uint64_t dr7, uint64_t linear, unsigned size, bool write)
+{
+    struct breakpoint_watch watch = {.address = {0x1000, 0x2003, ~0ull, 0x1002}, .dr7 = dr7};
+    breakpoint_note_data(&watch, linear, size, write);
+    return watch.hits;
+}
+
+static void data_is_noted(void)
+{
+    CHECK_EQ(meet(DATA(0, 3, 3), 0x1003, 1, false), 1);
+    CHECK_EQ(meet(DATA(0, 3, 3), 0x1004, 1, false), 0);
+    CHECK_EQ(meet(DATA(0, 3, 3), 0xffd, 4, true), 1);
+    CHECK_EQ(meet(DATA(0, 3, 3), 0xffc, 4, true), 0);
+    CHECK_EQ(meet(DATA(0, 1, 3), 0x1000, 4, false), 0); /* writes only */
+    CHECK_EQ(meet(DATA(0, 1, 3), 0x1000, 4, true), 1);
+    CHECK_EQ(meet(DATA(1, 3, 2), 0x2007, 1, false), 2); /* 8 bytes, from 2000H on */
+    CHECK_EQ(meet(DATA(1, 3, 2), 0x2008, 8, false), 0);
+    CHECK_EQ(meet(DATA(2, 3, 0), ~0ull - 7, 8, false), 4);
+    CHECK_EQ(meet(DATA(0, 3, 3) | DATA(3, 1, 1), 0x1000, 4, true), 9);
+    CHECK_EQ(meet(DATA(0, 3, 3) & ~MASK(7, 0), 0x1000, 4, true), 0); /* not enabled */
+    CHECK_EQ(meet(IO(0, 3) | 2ull << 6, 0x1000, 4, true), 0);        /* a port, an instruction */
+}
+
+static void who_wants_a_watch(void)
+{
+    CHECK(!breakpoint_wants_watch(0x400));
+    CHECK(!breakpoint_wants_watch(0x4ff)); /* instructions */
+    CHECK(!breakpoint_wants_watch(0xffff0400));
+    CHECK(breakpoint_wants_watch(DATA(3, 1, 0)));
+    CHECK(breakpoint_wants_watch(DATA(0, 3, 0)));
+    CHECK(breakpoint_wants_watch(IO(2, 0)));
+}
+
+TEST_MAIN({"data_is_noted", data_is_noted}, {"who_wants_a_watch", who_wants_a_watch},
+          {"finds_the_port", finds_the_port}, {"only_enabled_io_counts", only_enabled_io_counts},
           {"borders_do_not_wrap", borders_do_not_wrap})

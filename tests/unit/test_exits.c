@@ -199,6 +199,7 @@ static void set_operands(uint32_t reason)
         memcpy(GUEST.memory + FAKE_GUEST_RIP, load, sizeof(load));
         VMCS[VMCS_EXIT_QUALIFICATION] = BIT(7) | BIT(0); /* a read at a linear address */
         VMCS[VMCS_GUEST_PHYSICAL_ADDRESS] = 0x180000;
+        VMCS[VMCS_GUEST_RFLAGS] |= RFLAGS_RF; /* SDM: Saving RIP, RSP, RFLAGS, and SSP */
         break;
     default:
         break;
@@ -296,7 +297,7 @@ static void check_advanced(const struct before *before, uint64_t next)
              was[VMCS_GUEST_INTERRUPTIBILITY_STATE] & ~BLOCKING_BY_SHADOW);
     CHECK_EQ(VMCS[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS],
              was[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS] | (steps ? PENDING_DEBUG_BS : 0));
-    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], was[VMCS_GUEST_RFLAGS]);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], was[VMCS_GUEST_RFLAGS] & ~RFLAGS_RF);
 }
 
 static uint64_t next_rip(uint32_t reason)

@@ -2,4 +2,5 @@
 
 from cases_guests import reporting
 
-CASES = [reporting(name) for name in ("events_shadow", "events_hlt", "events_delivery")]
+CASES = [reporting(name) for name in ("events_shadow", "events_hlt", "events_delivery",
+                                      "events_debug")]
