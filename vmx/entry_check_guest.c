@@ -282,9 +282,10 @@ static void check_pending_debug(struct check *check)
                field, "BS must be 1 with TF and without BTF, else 0, in a shadow or HLT");
     entry_rule(check,
                !(pending & BIT(16)) ||
-                   (!(pending & MASK(11, 0)) && pending & BIT(12) &&
+                   (!(pending & (BIT(14) | MASK(11, 0))) && pending & BIT(12) &&
                     !(check->interruptibility & 2) && check->machine->leaf7_ebx & LEAF7_EBX_RTM),
-               field, "RTM needs its support, bits 11:0 clear, bit 12 set, no blocking by MOV SS");
+               field,
+               "RTM needs its support, bits 14 and 11:0 clear, bit 12 set, no blocking by MOV SS");
 }
 
 static void check_link_pointer(struct check *check)

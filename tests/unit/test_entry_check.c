@@ -67,6 +67,8 @@ static struct report check(void)
         .efer_supported = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
         .perf_global_supported = MASK(34, 32) | MASK(3, 0),
         .current_vmcs = 0x3000,
+        .leaf7_ebx = BIT(11), /* RTM */
+        .leaf7_ecx = BIT(24), /* bus locks */
         .physical_bits = MAXPHYADDR,
         .linear_bits = 48,
     };
@@ -147,6 +149,13 @@ static void correct_states_break_nothing(void)
     CHECK_EQ(check().count, 0);
     make_64bit_guest();
     fields[VMCS_VM_ENTRY_INTERRUPTION_INFORMATION] = 0x80000b0e;
+    CHECK_EQ(check().count, 0);
+    make_64bit_guest();
+    fields[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS] = BIT(16) | BIT(12); /* RTM */
+    fields[VMCS_GUEST_IA32_DEBUGCTL] = BIT(15) | BIT(2);             /* RTM, bus locks */
+    CHECK_EQ(check().count, 0);
+    fields[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS] = BIT(11); /* a bus lock */
+    fields[VMCS_GUEST_RIP] = 1ull << 47; /* the first address that is not canonical is allowed */
     CHECK_EQ(check().count, 0);
 }
 
@@ -382,6 +391,22 @@ static const struct {
     {{{VMCS_GUEST_RIP, BIT(48), false}}, VMCS_GUEST_RIP, ENTRY_ERROR_GUEST_STATE, 0},
     {{BLOCKING(2), {VMCS_GUEST_RFLAGS, RFLAGS_TF, true}},
      VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+     ENTRY_ERROR_GUEST_STATE,
+     0},
+    {{{VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, BIT(16), false}},
+     VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+     ENTRY_ERROR_GUEST_STATE,
+     0},
+    {{{VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, BIT(16) | BIT(14) | BIT(12), false}},
+     VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+     ENTRY_ERROR_GUEST_STATE,
+     0},
+    {{{VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, BIT(10), false}},
+     VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS,
+     ENTRY_ERROR_GUEST_STATE,
+     0},
+    {{{VMCS_GUEST_IA32_DEBUGCTL, BIT(3), false}},
+     VMCS_GUEST_IA32_DEBUGCTL,
      ENTRY_ERROR_GUEST_STATE,
      0},
     {{{VMCS_VMCS_LINK_POINTER, 0x2000, false}},
