@@ -147,7 +147,13 @@ check: packages-test ## the fast half of the tests: host tests and lint
 test: packages-test ## all tests
 	@$(MAKE) --no-print-directory -s -j2 all guests fuzzers $(DEFAULT_FILES) $(BUILD)/guest/vmlinuz \
 		$(BUILD)/config_files $(BUILD)/lock_vmx.efi
+	@$(MAKE) --no-print-directory -s test-monitor
 	@python3 tests/run.py --build $(BUILD)
+
+# The UEFI program with a monitor that does more (tests/monitor), for cases_harden.py.
+.PHONY: test-monitor
+test-monitor:
+	@$(MAKE) --no-print-directory -s -j2 BUILD=$(BUILD)/test-monitor MONITOR_TEST=1 all
 
 bench: packages-run ## count the instructions of each kind of exit
 	@$(MAKE) --no-print-directory -s all guests $(BUILD)/config_files

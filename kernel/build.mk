@@ -23,6 +23,12 @@ MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=409
 
 MONITOR_SOURCES := $(sort $(wildcard kernel/*.c kernel/*/*.c vmx/*.c drivers/host/*.c drivers/model/*.c))
 MONITOR_ASM := $(sort $(wildcard kernel/*.asm kernel/*/*.asm vmx/*.asm drivers/host/*.asm))
+# A build for tests (MONITOR_TEST=1, with a BUILD of its own) has more.
+ifdef MONITOR_TEST
+MONITOR_FLAGS += -DTEST_BUILD
+MONITOR_SOURCES += $(wildcard tests/monitor/*.c)
+MONITOR_ASM += $(wildcard tests/monitor/*.asm)
+endif
 MONITOR_OBJECTS := $(MONITOR_SOURCES:%.c=$(BUILD)/monitor/%.o) $(MONITOR_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
 
 # From Debian's console-setup-linux.

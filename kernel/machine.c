@@ -10,6 +10,7 @@
 #include "kernel/core/paging.h"
 #include "kernel/core/panic.h"
 #include "kernel/core/smp.h"
+#include "kernel/core/test_hooks.h"
 #include "kernel/core/time.h"
 
 /* What goes on on the guarded stack. */
@@ -149,6 +150,7 @@ void machine_start(struct machine *machine, hpa_t boot_info, uint16_t console_po
     uint64_t stack[CPU_STACKS];
     void *tables;
     cpu_early_init();
+    TEST_HOOK(test_early());
     start_console(machine, console_port);
     copy_boot_info(machine, boot_info);
     fill_owner_table(machine);

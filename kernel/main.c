@@ -7,6 +7,7 @@
 #include "kernel/core/paging.h"
 #include "kernel/core/panic.h"
 #include "kernel/core/smp.h"
+#include "kernel/core/test_hooks.h"
 #include "kernel/core/time.h"
 #include "kernel/core/xsave_check.h"
 #include "kernel/monitor.h"
@@ -315,6 +316,7 @@ static void run(struct machine *self_machine)
     machine_set_panic(self_machine, log_last_exits, finish_panic, self);
     cpu_set_nmi_hook(vmx_nmi_hook);
     machine_start_processors(self_machine);
+    TEST_HOOK(test_machine());
     enable_vmx_everywhere(self);
     self->xsavec_broken = !xsave_check_compacted(cpu_this()->xcr0);
     if (self->xsavec_broken)

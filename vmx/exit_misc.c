@@ -4,6 +4,7 @@
 #include "kernel/core/irq.h"
 #include "kernel/core/log.h"
 #include "kernel/core/msr.h"
+#include "kernel/core/test_hooks.h"
 #include "vmx/internal.h"
 
 /* What KVM's guests know as "no such hypercall" (ENOSYS of its ABI), so that a kernel that probes
@@ -48,6 +49,7 @@ enum verdict exit_vmcall(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     (void)exit;
     vcpu->gpr[GPR_RAX] = HYPERCALL_UNKNOWN;
+    TEST_HOOK(test_vmcall(vcpu->gpr));
     return ADVANCE;
 }
 
@@ -104,6 +106,7 @@ enum verdict exit_exception_or_nmi(struct vcpu *vcpu, struct vmx_exit *exit)
     unsigned type = (unsigned)bits_get(exit->interruption, 10, 8);
     if (type == EVENT_NMI) {
         cpu_nmi();
+        hw_unblock_nmi(); /* SDM: Loading Host State does not: the exit has blocked them */
         return RETRY;
     }
     switch (vector) {

@@ -11,6 +11,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/msr.h"
 #include "kernel/core/panic.h"
+#include "kernel/core/test_hooks.h"
 #include "kernel/core/x86.h"
 
 /* SDM: 64-Bit Task State Segment (TSS). */
@@ -99,14 +100,14 @@ static void fill_cpu(struct cpu *cpu, uint32_t index, uint32_t apic_id,
                      const uint64_t stack[CPU_STACKS], uint64_t stack_size,
                      struct cpu_tables *tables)
 {
-    uint64_t nmi_count = cpu->nmi_count;
-    *cpu = (struct cpu){.self = cpu,
-                        .index = index,
-                        .apic_id = apic_id,
-                        .nmi_count = nmi_count,
-                        .stack_size = stack_size,
-                        .host_gdtr_base = (uint64_t)(uintptr_t)tables->gdt,
-                        .host_tr_base = (uint64_t)(uintptr_t)&tables->tss};
+    /* Member by member, from zeros: the processor that booted already runs on its entry, and an
+     * NMI finds it through self at any moment. */
+    cpu->self = cpu;
+    cpu->index = index;
+    cpu->apic_id = apic_id;
+    cpu->stack_size = stack_size;
+    cpu->host_gdtr_base = (uint64_t)(uintptr_t)tables->gdt;
+    cpu->host_tr_base = (uint64_t)(uintptr_t)&tables->tss;
     memcpy(cpu->stack, stack, sizeof(cpu->stack));
     fill_tables(tables, cpu);
 }
@@ -144,13 +145,16 @@ void cpu_set_idt_alias(uint64_t linear)
     idt_base = linear;
 }
 
-static void load_tables(struct cpu *cpu)
+/* The segments are loaded once: a null selector makes GS's base 0 until it is written again, and
+ * when the IDT is there an NMI in between would not find its processor. */
+static void load_tables(struct cpu *cpu, bool has_segments)
 {
     struct descriptor_pointer gdtr = {GDT_ENTRIES * 8 - 1, cpu->host_gdtr_base};
     struct descriptor_pointer idtr = {sizeof(idt) - 1, idt_base};
     cpu->host_idtr_base = idt_base;
     hw_lgdt(&gdtr);
-    hw_load_segments(CPU_SELECTOR_CODE, CPU_SELECTOR_DATA);
+    if (!has_segments)
+        hw_load_segments(CPU_SELECTOR_CODE, CPU_SELECTOR_DATA);
     hw_wrmsr(MSR_IA32_FS_BASE, 0);
     hw_wrmsr(MSR_IA32_GS_BASE, (uint64_t)(uintptr_t)cpu);
     hw_wrmsr(MSR_IA32_KERNEL_GS_BASE, 0);
@@ -167,7 +171,7 @@ void cpu_early_init(void)
     stack[CPU_STACK_KERNEL] = (uint64_t)(uintptr_t)early_stack_top;
     fill_idt();
     fill_cpu(&cpus[0], 0, 0, stack, EARLY_STACK_SIZE, &early_tables);
-    load_tables(&cpus[0]);
+    load_tables(&cpus[0], false);
 }
 
 #define LEAF1_ECX_XSAVE BIT(26)
@@ -233,7 +237,7 @@ static void check_protections(uint64_t cr4)
 
 void cpu_enter(struct cpu *cpu)
 {
-    load_tables(cpu);
+    load_tables(cpu, cpu == &cpus[0]);
     hw_wrmsr(MSR_IA32_EFER, (hw_rdmsr(MSR_IA32_EFER) & ~EFER_SCE) | EFER_NXE);
     hw_write_cr0(CR0_PG | CR0_WP | CR0_NE | CR0_ET | CR0_MP | CR0_PE);
     uint64_t cr4 = wanted_cr4();
@@ -282,7 +286,7 @@ void cpu_nmi(void)
 {
     struct cpu *cpu = cpu_this();
     __atomic_store_n(&cpu->nmi_count, cpu->nmi_count + 1, __ATOMIC_RELAXED);
-    if (panic_in_progress())
+    if (panic_elsewhere()) /* an NMI on the processor that panics must not cut its report short */
         panic_halt();
 }
 
@@ -299,10 +303,11 @@ void cpu_handle_vector(struct cpu_frame *frame)
         cpu_this()->interrupts++;
         irq_dispatch((uint8_t)frame->vector);
     } else if (frame->vector == VECTOR_NMI) {
+        TEST_HOOK(test_nmi(frame));
         cpu_nmi();
         if (nmi_hook != NULL && cpu_this()->vcpu != NULL)
             nmi_hook();
-    } else if (frame->vector != VECTOR_GP || !fix_up(frame)) {
+    } else if ((frame->vector != VECTOR_GP || !fix_up(frame)) && !TEST_HOOK_FAULT(frame)) {
         panic_frame(frame);
     }
 }

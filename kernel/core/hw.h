@@ -68,6 +68,9 @@ void hw_sti_hlt(void);
 /* STI; NOP; CLI: takes what is pending, and returns with interrupts off. */
 void hw_take_interrupts(void);
 void hw_pause(void);
+/* IRET to the next instruction: NMIs, which an NMI or a VM exit that one caused has blocked, come
+ * again. */
+void hw_unblock_nmi(void);
 
 void hw_lgdt(const struct descriptor_pointer *gdtr);
 void hw_lidt(const struct descriptor_pointer *idtr);

@@ -120,6 +120,23 @@ void hw_take_interrupts(void)
     __asm__ volatile("sti; nop; cli" ::: "memory");
 }
 
+void hw_unblock_nmi(void)
+{
+    uint64_t rsp, scratch;
+    __asm__ volatile("mov %%rsp, %0\n\t"
+                     "mov %%ss, %k1\n\t"
+                     "push %1\n\t"
+                     "push %0\n\t"
+                     "pushfq\n\t"
+                     "mov %%cs, %k1\n\t"
+                     "push %1\n\t"
+                     "lea 1f(%%rip), %1\n\t"
+                     "push %1\n\t"
+                     "iretq\n"
+                     "1:"
+                     : "=&r"(rsp), "=&r"(scratch)::"memory");
+}
+
 void hw_pause(void)
 {
     __asm__ volatile("pause" ::: "memory");

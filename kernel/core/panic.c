@@ -13,7 +13,8 @@
 #include "kernel/core/symbols.h"
 #include "kernel/core/x86.h"
 
-#define BACKTRACE_MAX 32
+#define BACKTRACE_MAX 32 /* lines */
+#define FRAMES_MAX 4096
 #define NO_CPU UINT32_MAX
 
 static struct panic_ports ports;
@@ -55,6 +56,11 @@ void panic_set_ports(const struct panic_ports *new_ports)
 bool panic_in_progress(void)
 {
     return __atomic_load_n(&owner, __ATOMIC_ACQUIRE) != NO_CPU;
+}
+
+bool panic_elsewhere(void)
+{
+    return panic_in_progress() && __atomic_load_n(&owner, __ATOMIC_ACQUIRE) != cpu_this()->index;
 }
 
 void panic_halt(void)
@@ -125,13 +131,18 @@ static void show_stack_top(uint64_t rsp)
  * another one, never round in circles: the number is bounded. */
 static void show_backtrace(uint64_t rbp)
 {
+    uint64_t last = 0;
     log_error("backtrace:");
-    for (unsigned i = 0; i < BACKTRACE_MAX && is_stack(rbp); i++) {
+    for (unsigned lines = 0, i = 0; lines < BACKTRACE_MAX && i < FRAMES_MAX && is_stack(rbp); i++) {
         uint64_t record[2];
         memcpy(record, (const void *)(uintptr_t)rbp, sizeof(record));
         if (!is_code(record[1]))
             return;
-        show_code("   ", record[1], true);
+        if (record[1] != last) { /* a recursion is one line */
+            show_code("   ", record[1], true);
+            lines++;
+        }
+        last = record[1];
         rbp = record[0];
     }
 }

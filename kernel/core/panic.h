@@ -32,4 +32,6 @@ NORETURN void panic_frame(const struct cpu_frame *frame);
 
 /* Whether some processor panics; the others stop when they see it. */
 bool panic_in_progress(void);
+/* The same, but not this one. */
+bool panic_elsewhere(void);
 NORETURN void panic_halt(void);

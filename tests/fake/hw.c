@@ -159,6 +159,11 @@ void hw_take_interrupts(void)
     fake_hw.taken_interrupts++;
 }
 
+void hw_unblock_nmi(void)
+{
+    fake_hw.unblocked++;
+}
+
 void cpu_nmi(void)
 {
     fake_hw.nmis++;

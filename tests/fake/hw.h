@@ -21,6 +21,7 @@ struct fake_hw {
     unsigned dispatched;       /* irq_dispatch */
     uint8_t last_vector;       /* of the last of them */
     unsigned nmis;             /* cpu_nmi */
+    unsigned unblocked;        /* hw_unblock_nmi */
     unsigned msr_accesses;
     unsigned msrs; /* of the following list; all others are #GP */
     struct {

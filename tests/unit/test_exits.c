@@ -474,6 +474,7 @@ static void nmi_is_the_monitors(void)
     start(FAKE_LONG, &situations[0]);
     exit_with_exception(EVENT_NMI, VECTOR_NMI, 0);
     CHECK_EQ(fake_hw.nmis, 1);
+    CHECK_EQ(fake_hw.unblocked, 1);
     check_nothing_raised();
     start(FAKE_LONG, &situations[0]);
     exit_with_exception(EVENT_HARDWARE_EXCEPTION, VECTOR_AC, EVENT_INFORMATION_NMI_UNBLOCKING);

@@ -24,6 +24,7 @@ import cases_entry_check
 import cases_events
 import cases_exits
 import cases_guests
+import cases_harden
 import cases_linux
 import cases_registers
 from harness import Files, Run
@@ -39,6 +40,7 @@ MODULES = (
     cases_exits,
     cases_registers,
     cases_entry_check,
+    cases_harden,
 )
 ALL = [case for module in MODULES for case in module.CASES]
 

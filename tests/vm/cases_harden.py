@@ -1,0 +1,139 @@
+"""What nothing may break: a build of the monitor for tests breaks itself and is shot at by NMIs."""
+
+import copy
+import os
+import re
+import subprocess
+
+from harness import Case, outcome, vm
+
+EXIT_PANIC = 255
+
+
+# ---- The build for tests -------------------------------------------------------------------------
+
+
+def monitor_test(run, cmdline, **options):
+    """Runs the guest `monitor_test` under the build for tests: (exit status, text)."""
+    run.files = copy.copy(run.files)
+    run.files.efi = os.path.join(run.files.build, "test-monitor", "BOOTX64.EFI")
+    run.guest("monitor_test")
+    status, text = run.run_to_end(vm("monitor_test", debug_exit="0xf4", cmdline=cmdline), **options)
+    return status, text.replace("\r", "")
+
+
+class Text:
+    """The monitor's text: instructions, and what may follow each."""
+
+    def __init__(self, elf):
+        listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", "-j", ".text", elf],
+                                 capture_output=True, text=True, check=True).stdout
+        self.symbol, self.mnemonic, self.operands, order = {}, {}, {}, []
+        for line in listing.split("\n"):
+            if match := re.match(r"([0-9a-f]+) <(.+)>:", line):
+                self.symbol[match.group(2)] = int(match.group(1), 16)
+            elif match := re.match(r"\s*([0-9a-f]+):\s+(\S+)\s*(.*)", line):
+                address = int(match.group(1), 16)
+                self.mnemonic[address], self.operands[address] = match.group(2), match.group(3)
+                order.append(address)
+        self.next = dict(zip(order, order[1:]))
+        self.base = min(self.symbol.values())
+
+    def target(self, address):
+        match = re.match(r"([0-9a-f]+) <", self.operands[address])
+        return int(match.group(1), 16) if match else None
+
+    def way(self, start, end, hits):
+        """Every instruction of the way from start on, as the NMIs saw it, up to those named `end`:
+        what follows an instruction, and of a branch's two sides those that are taken often. What an
+        indirect call reached is known by hits at a function's first instruction."""
+        line = [start]
+        while len(line) < 20:
+            line.append(self.next[line[-1]])
+        often = sorted(hits.get(address, 0) for address in line)[10] / 4
+        waiting = [start] + [address for address in self.symbol.values()
+                             if hits.get(address, 0) > often]
+        seen = set()
+        while waiting:
+            address = waiting.pop()
+            if address in seen or address not in self.mnemonic:
+                continue
+            seen.add(address)
+            name, after, target = self.mnemonic[address], self.next[address], self.target(address)
+            if name == end or name.startswith(("ret", "hlt", "ud2")):
+                continue
+            if name == "jmp" or name.startswith("j"):
+                sides = [side for side in (target, after if name != "jmp" else None) if side]
+                taken = [side for side in sides if hits.get(side, 0) > often]
+                waiting += taken or [max(sides, key=lambda side: hits.get(side, 0))] if sides else []
+            else:
+                waiting += [after] + ([target] if name == "call" and target else [])
+        return sorted(seen)
+
+
+def hits_read(text, base):
+    """[{address: how often}] for each list of hits, in order."""
+    lists = []
+    for part in re.findall(r"test: hits of .*?test: end of hits", text, re.DOTALL):
+        lists.append({base + int(at, 16): int(count)
+                      for at, count in re.findall(r" ([0-9a-f]+):(\d+)", part)})
+    return lists
+
+
+def sweep(run):
+    """NMIs from the first IDT on; while the tables are loaded, again and again; and at every
+    instruction from an exit to the next entry, for four kinds of exit: the guest's registers are as
+    they were, and it goes on."""
+    status, text = monitor_test(run, "sweep")
+    run.report_guest(text, "monitor_test")
+    for verdict, name in re.findall(r"test: (ok|not ok) ([\w-]+)", text):
+        run.check(f"protections/{name}", verdict == "ok")
+    early = re.search(r"test: (\d+) NMIs since the first IDT", text)
+    run.check("nmi/early-boot", early and int(early.group(1)) >= 100, "none came")
+    code = Text(os.path.join(run.files.build, "test-monitor", "traprock.elf"))
+    lists = hits_read(text, code.base)
+    names = ("enter", "boot", "cpuid", "io", "mmio", "dense", "interrupts")
+    if not run.check("nmi/lists", len(lists) == len(names), f"{len(lists)} lists of hits"):
+        return
+    found = dict(zip(names, lists))
+    for name in ("enter", "cpuid", "io", "mmio", "interrupts"):
+        start = code.symbol["cpu_enter" if name == "enter" else "vmx_exit_stub"]
+        way = code.way(start, "vmresume", found[name])
+        missed = [hex(address) for address in way if address not in found[name]]
+        run.check(f"nmi/every-instruction-{name}", not missed,
+                  f"{len(missed)} of {len(way)} instructions saw no NMI: {' '.join(missed[:20])}")
+        run.check(f"nmi/way-{name}", len(way) > 60, f"a way of {len(way)} instructions")
+    # An exit that an NMI caused lets the next one in at once.
+    nested = [int(count) for count in re.findall(r"(\d+) after an exit by NMI", text)]
+    run.check("nmi/within-an-nmi-exit", nested[names.index("dense")] > 20,
+              "none came between an exit by NMI and the next entry")
+    run.check("nmi/exit-status", status == 0, f"exit status {status}")
+    run.check("nmi/integrity", "integrity: text, page tables" in text and "panic" not in text)
+
+
+def broken(cmdline, *wanted):
+    """The monitor breaks itself, and its report has all of `wanted`."""
+
+    def function(run):
+        status, text = monitor_test(run, cmdline)
+        for pattern in wanted:
+            run.check(f"{cmdline}/{re.sub(r'[^a-z]+', '-', pattern.lower()).strip('-')[:40]}",
+                      re.search(pattern, text, re.MULTILINE), f"no {pattern!r}")
+        run.check(f"{cmdline}/exit-status", status == EXIT_PANIC, f"exit status {status}")
+
+    return Case("harden-" + cmdline, function, seconds=15)
+
+
+REPORT = (r"error: rax [0-9a-f]{16} rbx", r"error: rip [0-9a-f]{16} rflags", r"error: cr0 \w+ cr2 \w+",
+          r"error: backtrace:", r"vmx_exit_stub\+0x", r"VMCALL +rip",
+          r"processor 0 stopped the machine")
+
+CASES = [
+    Case("harden-nmi-sweep", sweep, seconds=40, limit=300),
+    broken("overflow", r"panic on processor 0: #DF double fault", r"test: ok own-stack",
+           r"error: at 0x\w+ recurse", r"stack overflow: guard page of the kernel stack of processor 0",
+           r"error: +0x\w+ recurse.*\n.*(exit_vmcall|vmx_exit)", *REPORT),
+    broken("machine-check", r"panic on processor 0: #MC machine check \(vector 18", r"test: ok own-stack",
+           *REPORT),
+    broken("tamper", r"panic on processor 0:\n.*integrity: descriptor tables: the hash is \w+, and was"),
+]
