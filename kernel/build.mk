@@ -13,7 +13,7 @@ SMALL := -Oz -fno-inline-functions-called-once
 
 # What an exit passes is compiled for speed, all else for size.
 FAST_SOURCES := $(filter-out vmx/dump.c vmx/entry_check%.c vmx/controls.c vmx/vmcs%.c vmx/vmx_cpu.c vmx/ept.c,$(wildcard vmx/*.c)) \
-	$(addprefix kernel/vm/,bus.c decode.c emulate.c events.c guest_access.c guest_mem.c guest_walk.c \
+	$(addprefix kernel/vm/,bus.c events.c guest_access.c guest_mem.c \
 	timers.c cpuid_policy.c msr_policy.c vcpu.c) \
 	$(addprefix drivers/model/,lapic.c lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c irq_router.c apic_fabric.c \
 	pit.c pit_channel.c uart.c virtqueue.c virtio_pci.c virtio_common.c virtio_blk.c pci_msix.c block_memory.c) \

@@ -95,8 +95,8 @@ struct split {
     unsigned first;
 };
 
-static enum status translate_split(struct guest_access *access, uint64_t linear, bool write,
-                                   struct split *split, struct exception *exception)
+static COLD enum status translate_split(struct guest_access *access, uint64_t linear, bool write,
+                                        struct split *split, struct exception *exception)
 {
     const struct guest_translation *translation;
     uint64_t next = (align_down(linear, PAGE_SIZE) + PAGE_SIZE) & access->linear_mask;
@@ -158,8 +158,8 @@ static void write_part(const struct guest_access *access,
     }
 }
 
-static enum status load_split(struct guest_access *access, uint64_t linear, unsigned size,
-                              bool modify, uint64_t *value, struct exception *exception)
+static COLD enum status load_split(struct guest_access *access, uint64_t linear, unsigned size,
+                                   bool modify, uint64_t *value, struct exception *exception)
 {
     uint8_t bytes[OPERAND_BYTES_MAX] = {0};
     struct split split;
@@ -172,8 +172,8 @@ static enum status load_split(struct guest_access *access, uint64_t linear, unsi
     return STATUS_OK;
 }
 
-static enum status store_split(struct guest_access *access, uint64_t linear, unsigned size,
-                               const uint64_t *value, struct exception *exception)
+static COLD enum status store_split(struct guest_access *access, uint64_t linear, unsigned size,
+                                    const uint64_t *value, struct exception *exception)
 {
     uint8_t bytes[OPERAND_BYTES_MAX];
     struct split split;
@@ -198,8 +198,8 @@ static enum status load_pair(struct guest_access *access, uint64_t linear, bool 
                                : status;
 }
 
-static enum status access_load(void *context, uint64_t linear, unsigned size, bool modify,
-                               uint64_t *value, struct exception *exception)
+static COLD enum status access_load(void *context, uint64_t linear, unsigned size, bool modify,
+                                    uint64_t *value, struct exception *exception)
 {
     struct guest_access *access = context;
     const struct guest_translation *translation;
@@ -218,8 +218,8 @@ static enum status access_load(void *context, uint64_t linear, unsigned size, bo
     return STATUS_OK;
 }
 
-static enum status access_store(void *context, uint64_t linear, unsigned size,
-                                const uint64_t *value, struct exception *exception)
+static COLD enum status access_store(void *context, uint64_t linear, unsigned size,
+                                     const uint64_t *value, struct exception *exception)
 {
     struct guest_access *access = context;
     const struct guest_translation *translation;
@@ -264,9 +264,9 @@ __attribute__((target("cx16"), no_sanitize("alignment"))) static bool host_compa
 
 /* A device has no rival, the VM's device lock is held; a lock over two pages is not atomic towards
  * the guest's other processors. Both just store. */
-static enum status access_compare_exchange(void *context, uint64_t linear, unsigned size,
-                                           const uint64_t *expected, const uint64_t *desired,
-                                           bool *swapped, struct exception *exception)
+static COLD enum status access_compare_exchange(void *context, uint64_t linear, unsigned size,
+                                                const uint64_t *expected, const uint64_t *desired,
+                                                bool *swapped, struct exception *exception)
 {
     struct guest_access *access = context;
     const struct guest_translation *translation;
@@ -283,8 +283,8 @@ static enum status access_compare_exchange(void *context, uint64_t linear, unsig
     return STATUS_OK;
 }
 
-static enum status access_prepare(void *context, uint64_t linear, unsigned size, bool write,
-                                  struct exception *exception)
+static COLD enum status access_prepare(void *context, uint64_t linear, unsigned size, bool write,
+                                       struct exception *exception)
 {
     struct guest_access *access = context;
     const struct guest_translation *translation;
@@ -295,8 +295,8 @@ static enum status access_prepare(void *context, uint64_t linear, unsigned size,
 }
 
 /* Two bytes at offset of the TSS, read with supervisor rights whatever the CPL. */
-static enum status read_tss(const struct guest_access *access, uint32_t offset, uint16_t *value,
-                            struct exception *exception)
+static COLD enum status read_tss(const struct guest_access *access, uint32_t offset,
+                                 uint16_t *value, struct exception *exception)
 {
     uint8_t bytes[2] = {0xff, 0xff};
     for (unsigned i = 0; i < 2; i++) {
@@ -314,8 +314,8 @@ static enum status read_tss(const struct guest_access *access, uint32_t offset, 
 }
 
 /* SDM: I/O Permission Bit Map. */
-static enum status access_check_port(void *context, uint16_t port, unsigned size,
-                                     struct exception *exception)
+static COLD enum status access_check_port(void *context, uint16_t port, unsigned size,
+                                          struct exception *exception)
 {
     const struct guest_access *access = context;
     const struct segment *tr = &access->tr;
@@ -473,8 +473,9 @@ enum status guest_access_fetch(struct guest_access *access, const struct emulate
 
 /* Decodes what was fetched, fetching more if the decoder asks for it: an instruction at a page's
  * end touches the next page only if it goes on there. */
-static enum status fetch_and_decode(struct guest_access *access, const struct emulate_state *state,
-                                    struct exception *exception)
+static COLD enum status fetch_and_decode(struct guest_access *access,
+                                         const struct emulate_state *state,
+                                         struct exception *exception)
 {
     enum status status;
     access->count = 0;
@@ -580,8 +581,9 @@ bool guest_access_repeat(struct guest_access *access, const struct guest_repeat 
     return true;
 }
 
-enum emulate_result guest_access_emulate(struct guest_access *access, struct emulate_state *state,
-                                         struct exception *exception)
+COLD enum emulate_result guest_access_emulate(struct guest_access *access,
+                                              struct emulate_state *state,
+                                              struct exception *exception)
 {
     enum emulate_result result;
     access->paging.cr0 = state->cr0;
