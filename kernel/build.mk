@@ -8,27 +8,19 @@ MONITOR_FLAGS := -std=gnu11 -I. -g $(WARNINGS) -Wno-maybe-uninitialized -ffreest
 	-mno-red-zone -mgeneral-regs-only -fno-omit-frame-pointer -momit-leaf-frame-pointer -fno-stack-protector \
 	-fno-asynchronous-unwind-tables -fcf-protection=none -fno-strict-aliasing -MMD -MP \
 	-mpreferred-stack-boundary=3 -flto -fno-fat-lto-objects
-FAST := -O2
+FAST := -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 SMALL := -Oz -fno-inline-functions-called-once
 
 # What an exit passes is compiled for speed, all else for size.
-FAST_SOURCES := $(filter-out vmx/dump.c vmx/entry_check%.c vmx/controls.c vmx/vmcs%.c vmx/vmx_cpu.c vmx/ept.c,$(wildcard vmx/*.c)) \
-	$(addprefix kernel/vm/,bus.c events.c guest_access.c guest_mem.c \
-	timers.c cpuid_policy.c msr_policy.c vcpu.c) \
-	$(addprefix drivers/model/,lapic.c lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c irq_router.c apic_fabric.c \
-	pit.c pit_channel.c uart.c virtqueue.c virtio_pci.c virtio_common.c virtio_blk.c pci_msix.c block_memory.c) \
-	$(addprefix kernel/,core/irq.c core/hw_x86.c board.c console/mux.c console/serial_line.c)
+FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ept.c inject.c run.c state.c vmx_hw.c) \
+	$(addprefix kernel/vm/,events.c guest_access.c timers.c cpuid_policy.c msr_policy.c) \
+	$(addprefix drivers/model/,lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c pit.c uart.c) \
+	$(addprefix kernel/,core/hw_x86.c board.c console/mux.c)
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 
 MONITOR_SOURCES := $(sort $(wildcard kernel/*.c kernel/*/*.c vmx/*.c drivers/host/*.c drivers/model/*.c))
 MONITOR_ASM := $(sort $(wildcard kernel/*.asm kernel/*/*.asm vmx/*.asm drivers/host/*.asm))
-# A build for tests (MONITOR_TEST=1, with a BUILD of its own) has more.
-ifdef MONITOR_TEST
-MONITOR_FLAGS += -DTEST_BUILD
-MONITOR_SOURCES += $(wildcard tests/monitor/*.c)
-MONITOR_ASM += $(wildcard tests/monitor/*.asm)
-endif
 MONITOR_OBJECTS := $(MONITOR_SOURCES:%.c=$(BUILD)/monitor/%.o) $(MONITOR_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
 
 # From Debian's console-setup-linux.

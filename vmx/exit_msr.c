@@ -110,6 +110,8 @@ enum verdict exit_rdmsr(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t value;
     enum msr_verdict verdict = msr_read(&vcpu->msrs, (uint32_t)vcpu->gpr[GPR_RCX], &value);
+    if (verdict == MSR_FAULT)
+        return exit_raise_code(exit, VECTOR_GP, 0);
     if (__builtin_expect(verdict != MSR_DONE, 0))
         return rdmsr_elsewhere(vcpu, exit, verdict);
     return_msr(vcpu, value);

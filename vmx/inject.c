@@ -71,18 +71,32 @@ static void set_activity(struct vcpu *vcpu, enum vcpu_activity activity)
 
 /* Debug traps that wait come first, and an injection would lose them. SDM: Delivery of Pending
  * Debug Exceptions after VM Entry. */
-static bool is_trap_pending(void)
+static bool is_trap_pending(const struct vcpu *vcpu, uint64_t rflags)
 {
-    return vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) &
-           (PENDING_DEBUG_ENABLED | PENDING_DEBUG_BS);
+    return (rflags & RFLAGS_TF || vmx_of(vcpu)->breakpoints) &&
+           vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS) &
+               (PENDING_DEBUG_ENABLED | PENDING_DEBUG_BS);
+}
+
+/* See advance in exit.c, which leaves it to others to end the shadow. */
+static COLD uint64_t end_old_shadow(const struct vcpu *vcpu, uint64_t state)
+{
+    const struct vcpu_history *newest = &vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY];
+    if (vmcs_read(VMCS_GUEST_RIP) == newest->rip)
+        return state;
+    state_end_shadow();
+    return state & ~BLOCKING_BY_SHADOW;
 }
 
 static struct event_choice choose(struct vcpu *vcpu)
 {
     uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
+    uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    if (state & BLOCKING_BY_SHADOW)
+        state = end_old_shadow(vcpu, state);
     struct event_blocking blocking = {
-        .interrupt_flag = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF,
-        .shadow = state & BLOCKING_BY_SHADOW || is_trap_pending(),
+        .interrupt_flag = rflags & RFLAGS_IF,
+        .shadow = state & BLOCKING_BY_SHADOW || is_trap_pending(vcpu, rflags),
         .nmi = state & BLOCKING_BY_NMI,
     };
     bool pending = vcpu->intc_ops->has_interrupt(vcpu->intc);
@@ -103,18 +117,9 @@ static struct event_choice choose(struct vcpu *vcpu)
     return choice;
 }
 
-/* See advance in exit.c, which leaves it to others to end the shadow. */
-static void end_old_shadow(const struct vcpu *vcpu)
-{
-    const struct vcpu_history *newest = &vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY];
-    if (vmcs_read(VMCS_GUEST_RIP) != newest->rip)
-        state_end_shadow();
-}
-
 void inject_prepare(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
-    end_old_shadow(vcpu);
     spinlock_acquire(&vcpu->vm->lock);
     struct event_choice choice = choose(vcpu);
     spinlock_release(&vcpu->vm->lock);

@@ -107,8 +107,8 @@ void inject_next(struct vcpu *vcpu);
 
 /* run.c: timers that are due, and the preemption timer; what was requested (false: leave the
  * guest). */
-COLD void run_look_at_time(struct vcpu *vcpu, uint64_t now);
-COLD bool run_serve_requests(struct vcpu *vcpu);
+void run_look_at_time(struct vcpu *vcpu, uint64_t now);
+bool run_serve_requests(struct vcpu *vcpu);
 
 /* Whether to enter again; everything due is done. In the header since every exit ends here. */
 static inline bool run_prepare_entry(struct vcpu *vcpu)

@@ -22,10 +22,7 @@
 
 /* The timer stands still outside the guest. It is set anew at least this often (a quarter of a
  * millisecond), so that no deadline comes late by all that the exits before it took. */
-static uint64_t lag_bound(const struct vcpu *vcpu)
-{
-    return vcpu->vm->clock.hz / 4096;
-}
+#define LAG_BOUND(hz) ((hz) / 4096)
 
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
@@ -34,7 +31,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 /* SDM: VMX-Preemption Timer: counts down by one whenever bit `shift` of the TSC changes. Counted so
  * that the guest does not exit just before its deadline. */
-static COLD void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
+static void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc);
@@ -42,7 +39,7 @@ static COLD void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
     uint64_t end = earlier(deadline, vmx->break_at);
     uint64_t ticks = end > now ? ((end + BIT(shift) - 1) >> shift) - (now >> shift) : 0;
     vmx->armed = deadline;
-    vmx->look_at = earlier(end, now + lag_bound(vcpu));
+    vmx->look_at = earlier(end, now + LAG_BOUND(vcpu->vm->clock.hz));
     vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, earlier(ticks, UINT32_MAX));
 }
 

@@ -163,11 +163,10 @@ static void arm_deadline(struct lapic *lapic)
     struct lapic_timer *timer = &lapic->timer;
     uint64_t now = now_of(lapic);
     uint64_t guest_now = now + *lapic->config.tsc_offset;
-    timer_cancel(&timer->timer);
-    if (timer->deadline == 0)
-        return;
     if (timer->deadline <= guest_now) {
-        fire(lapic, now);
+        timer_cancel(&timer->timer);
+        if (timer->deadline != 0)
+            fire(lapic, now);
         return;
     }
     uint64_t wait = timer->deadline - guest_now, longest = TIMER_NEVER - 1 - now;

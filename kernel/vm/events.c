@@ -46,7 +46,7 @@ enum event_result event_raise(struct event_queue *events, const struct exception
 {
     static const struct exception double_fault = {.vector = VECTOR_DF, .has_error_code = true};
     struct event next = exception_event(exception);
-    if (events->next.valid && events->next.type == EVENT_HARDWARE_EXCEPTION) {
+    if (__builtin_expect(events->next.valid, 0) && events->next.type == EVENT_HARDWARE_EXCEPTION) {
         enum exception_class first = classify(events->next.vector);
         enum exception_class second = classify(exception->vector);
         if (first == CLASS_DOUBLE_FAULT && second != CLASS_BENIGN)

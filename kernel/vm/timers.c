@@ -1,14 +1,9 @@
 #include "kernel/vm/timers.h"
 
-static void update_next(struct timer_queue *queue)
-{
-    queue->next = queue->head != NULL ? queue->head->deadline : TIMER_NEVER;
-}
-
 void timer_queue_init(struct timer_queue *queue)
 {
     queue->head = NULL;
-    update_next(queue);
+    queue->next = TIMER_NEVER;
 }
 
 void timer_init(struct timer *timer, struct timer_queue *queue,
@@ -22,30 +17,40 @@ void timer_init(struct timer *timer, struct timer_queue *queue,
     };
 }
 
-void timer_cancel(struct timer *timer)
+/* Leaves queue->next as it was. */
+static inline void unlink(struct timer *timer)
 {
+    struct timer **link = &timer->queue->head;
     if (timer->deadline == TIMER_NEVER)
         return;
-    struct timer **link = &timer->queue->head;
     while (*link != timer)
         link = &(*link)->next;
     *link = timer->next;
     timer->deadline = TIMER_NEVER;
-    update_next(timer->queue);
+}
+
+void timer_cancel(struct timer *timer)
+{
+    struct timer_queue *queue = timer->queue;
+    unlink(timer);
+    queue->next = queue->head != NULL ? queue->head->deadline : TIMER_NEVER;
 }
 
 void timer_arm(struct timer *timer, uint64_t deadline)
 {
-    timer_cancel(timer);
-    if (deadline == TIMER_NEVER)
+    struct timer_queue *queue = timer->queue;
+    if (deadline == TIMER_NEVER) {
+        timer_cancel(timer);
         return;
-    struct timer **link = &timer->queue->head;
+    }
+    unlink(timer);
+    struct timer **link = &queue->head;
     while (*link != NULL && (*link)->deadline <= deadline)
         link = &(*link)->next;
     timer->deadline = deadline;
     timer->next = *link;
     *link = timer;
-    update_next(timer->queue);
+    queue->next = queue->head->deadline;
 }
 
 void timers_run(struct timer_queue *queue, uint64_t now)
