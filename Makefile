@@ -1,6 +1,6 @@
 # Traprock: `make help` lists what there is.
 
-BUILD := build
+BUILD := $(if $(filter 1,$(DEBUG_CHECKS)),build/checks,build)
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
@@ -33,6 +33,7 @@ help: ## show this list
 	@echo '  CPUS=1        how many processors it has'
 	@echo '  IMG=FILE      the disk image that `make image` writes (build/traprock.img)'
 	@echo '  TIMEOUT=S     end `make run` after so many seconds'
+	@echo '  DEBUG_CHECKS=1  check the processor after each VM exit; builds into build/checks'
 	@echo '  NO_INSTALL=1  only name missing Debian packages, install nothing'
 
 include kernel/build.mk
@@ -148,6 +149,7 @@ test: packages-test ## all tests
 	@$(MAKE) --no-print-directory -s -j2 all guests fuzzers $(DEFAULT_FILES) $(BUILD)/guest/vmlinuz \
 		$(BUILD)/config_files $(BUILD)/lock_vmx.efi
 	@$(MAKE) --no-print-directory -s test-monitor
+	@$(MAKE) --no-print-directory -s DEBUG_CHECKS=1 BUILD=$(BUILD)/checks all
 	@python3 tests/run.py --build $(BUILD)
 
 # The UEFI program with a monitor that does more (tests/monitor), for cases_harden.py.

@@ -19,8 +19,17 @@ FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ep
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 
-MONITOR_SOURCES := $(sort $(wildcard kernel/*.c kernel/*/*.c vmx/*.c drivers/host/*.c drivers/model/*.c))
-MONITOR_ASM := $(sort $(wildcard kernel/*.asm kernel/*/*.asm vmx/*.asm drivers/host/*.asm))
+# With DEBUG_CHECKS=1, the processor's state is checked after each VM exit (kernel/checks).
+DEBUG_CHECKS ?=
+without-checks = $(if $(filter 1,$(DEBUG_CHECKS)),$(1),$(filter-out kernel/checks/%,$(1)))
+MONITOR_SOURCES := $(sort $(call without-checks,$(wildcard kernel/*.c kernel/*/*.c vmx/*.c drivers/host/*.c drivers/model/*.c)))
+MONITOR_ASM := $(sort $(call without-checks,$(wildcard kernel/*.asm kernel/*/*.asm vmx/*.asm drivers/host/*.asm)))
+# A build for tests (MONITOR_TEST=1, with a BUILD of its own) has more.
+ifdef MONITOR_TEST
+MONITOR_FLAGS += -DTEST_BUILD
+MONITOR_SOURCES += $(wildcard tests/monitor/*.c)
+MONITOR_ASM += $(wildcard tests/monitor/*.asm)
+endif
 MONITOR_OBJECTS := $(MONITOR_SOURCES:%.c=$(BUILD)/monitor/%.o) $(MONITOR_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
 
 # From Debian's console-setup-linux.
@@ -32,7 +41,7 @@ $(BUILD)/monitor/%.o: %.c kernel/build.mk
 
 $(BUILD)/monitor/%.asm.o: %.asm kernel/build.mk
 	@mkdir -p $(@D)
-	@nasm -f elf64 -w+all -Werror -g -F dwarf -I. -DFONT="'$(BUILD)/font.bin'" -MD $(@:.o=.d) -o $@ $<
+	@nasm -f elf64 -w+all -Werror -g -F dwarf -I. $(if $(filter 1,$(DEBUG_CHECKS)),-DDEBUG_CHECKS) -DFONT="'$(BUILD)/font.bin'" -MD $(@:.o=.d) -o $@ $<
 
 $(BUILD)/font.bin: $(CONSOLE_FONT) tests/vm/font.py
 	@mkdir -p $(@D)

@@ -12,13 +12,22 @@ GPR_RAX equ 0 * 8
 GPR_RCX equ 1 * 8
 GPR_RDX equ 2 * 8
 GPR_RBX equ 3 * 8
+GPR_RSP equ 4 * 8
 GPR_RBP equ 5 * 8
 GPR_RSI equ 6 * 8
 GPR_RDI equ 7 * 8
 GPR_R8  equ 8 * 8
 
 section .text
+%ifdef DEBUG_CHECKS
+extern host_check_begin
+extern host_check_exit
+extern host_check_end
+%define VMX_EXIT host_check_exit
+%else
 extern vmx_exit
+%define VMX_EXIT vmx_exit
+%endif
 
 ; rdi = vCPU; afterwards every register but RSP is the guest's
 %macro LOAD_GUEST 0
@@ -52,6 +61,12 @@ vmx_guest_loop:
         push    rdi
         mov     eax, VMCS_HOST_RSP
         vmwrite rax, rsp
+%ifdef DEBUG_CHECKS
+        push    rsi
+        call    host_check_begin
+        pop     rsi
+        mov     rdi, [rsp]
+%endif
         test    esi, esi
         jnz     resume
         LOAD_GUEST
@@ -76,8 +91,12 @@ vmx_exit_stub:
 %assign i i + 1
 %endrep
         pop     qword [rdi + GPR_RDI]
+%ifdef DEBUG_CHECKS
+        pushfq                          ; no instruction so far has changed RFLAGS
+        pop     qword [rdi + GPR_RSP]
+%endif
         lea     rbp, [rsp + 48]         ; vmx_guest_loop's frame, so that backtraces go on
-        call    vmx_exit
+        call    VMX_EXIT
         mov     rdi, [rsp]
         test    al, al
         jz      leave_guest
@@ -88,6 +107,9 @@ failed:
         mov     eax, 1
         jmp     return
 leave_guest:
+%ifdef DEBUG_CHECKS
+        call    host_check_end
+%endif
         xor     eax, eax
 return:
         pop     rdi

@@ -30,11 +30,14 @@ static bool write_dr(struct vcpu *vcpu, unsigned number, uint64_t value)
     return true;
 }
 
-/* The exit comes before every fault of the instruction. */
+/* The exit comes before every fault of the instruction; on Bochs also before the #UD of DR8 to
+ * DR15, whose bit 3 it puts into the qualification. */
 enum verdict exit_mov_dr(struct vcpu *vcpu, struct vmx_exit *exit)
 {
-    unsigned number = exit->qualification & 7;
+    unsigned number = exit->qualification & 0xf;
     unsigned gpr = (unsigned)bits_get(exit->qualification, 11, 8);
+    if (number > 7)
+        return exit_raise(exit, VECTOR_UD);
     if (number == 4 || number == 5) {
         if (cr_read_cr4() & CR4_DE)
             return exit_raise(exit, VECTOR_UD);

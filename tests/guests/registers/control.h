@@ -44,8 +44,13 @@ void control_judge(const struct control_attempt *attempt, const struct control_s
 /* Every CONTROL_FORBIDDEN row that is possible here was the only reason of some fault. */
 void control_check_coverage(void);
 
+/* Whether the monitor is Traprock; whether the MSR is one of those that it has. */
+bool msr_is_traprock(void);
+bool msr_is_listed(uint32_t number);
+
 /* The cases. */
 void control_test(void);
 void control_modes_test(void);
 void debug_test(void);
 void msr_test(void);
+void msr_holes_test(void);
