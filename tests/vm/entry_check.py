@@ -23,6 +23,8 @@ import bare  # noqa: E402
 
 # The first has most of VMX; the second has the monitor trap flag, CET and protection keys too.
 MODELS = ("corei7_skylake_x", "tigerlake")
+# Without EPT and the TRUE capability MSRs; without page-modification logging and XSAVES.
+OLDER = ("core2_penryn_t9600", "corei7_haswell_4770")
 PIECE = 100_000
 RULES = ("entry_check.c", "entry_check_controls.c", "entry_check_guest.c")
 
@@ -107,10 +109,10 @@ def main():
     parser.add_argument("--count", type=int, default=20_000, help="cases in all (%(default)s)")
     parser.add_argument("--seed", type=int, default=None, help="by default a new one")
     parser.add_argument("--first", type=int, default=0, help="the first case's number")
-    parser.add_argument("--model", action="append", help=f"by default {' and '.join(MODELS)}")
+    parser.add_argument("--model", action="append", help=f"by default {', '.join(MODELS + OLDER)}")
     arguments = parser.parse_args()
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
-    models = arguments.model or MODELS
+    models = arguments.model or MODELS + OLDER
     elf = os.path.join(arguments.build, "guests", "entry_check.elf")
     result, started, piece = Result(), time.monotonic(), 0
     print(f"entry-check: seed {seed}, {arguments.count} cases on {', '.join(models)}", flush=True)
@@ -122,6 +124,8 @@ def main():
             print("".join(result.text) or result.broken)
             print(f"entry-check: FAILED on {models[(piece - 1) % len(models)]}, seed {seed}, cases from {first}")
             return 1
+        print(f"entry-check: {first + count - arguments.first} cases "
+              f"({time.monotonic() - started:.0f} s)", flush=True)
     print(f"entry-check: {result.entered} entered, {result.refused} refused, {result.by_defects} by "
           f"{sum(times > 0 for times in result.defects.values())} known defects of Bochs, "
           f"{len(result.rules)} rules shown alone ({time.monotonic() - started:.0f} s)")

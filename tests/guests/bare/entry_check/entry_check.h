@@ -100,8 +100,11 @@ static inline bool is_on(const uint64_t *fields, unsigned condition)
 void state_init(void);
 void state_make_base(void);
 
-/* mutate.c: changes world.want here and there; then takes out what would lose the machine. */
+/* mutate.c: makes world.want of world.base, changed here and there. */
 void mutate(void);
+
+/* keep.c: takes out of world.want what would lose the machine. */
+void keep_machine(void);
 
 /* judge.c */
 void judge(uint64_t number, const struct verdict *verdict);
