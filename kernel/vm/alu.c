@@ -85,36 +85,23 @@ static uint64_t shift(enum operation operation, unsigned size, uint64_t a, unsig
     return result;
 }
 
-/* value, of width bits (8 to 65), rotated left by count below width. */
-static unsigned __int128 rotate(unsigned __int128 value, unsigned width, unsigned count)
-{
-    unsigned __int128 mask = ((unsigned __int128)1 << width) - 1;
-    return ((value << count) | (value >> (width - count))) & mask;
-}
-
-/* ROL, ROR, and through the carry RCL, RCR, by count 1 to 63. */
+/* ROL, ROR, and through the carry RCL, RCR, by count 1 to 63: bit by bit, since none is hot. */
 static uint64_t turn(enum operation operation, unsigned size, uint64_t a, unsigned count,
                      uint64_t *rflags)
 {
-    unsigned bits = 8 * size;
     bool through_carry = operation == OPERATION_RCL || operation == OPERATION_RCR;
     bool right = operation == OPERATION_ROR || operation == OPERATION_RCR;
-    unsigned width = through_carry ? bits + 1 : bits;
-    unsigned __int128 value = a;
-    if (through_carry)
-        value |= (unsigned __int128)(*rflags & RFLAGS_CF) << bits;
-    count %= width;
-    value = rotate(value, width, right && count != 0 ? width - count : count);
-    uint64_t result = (uint64_t)value & bits_size_mask(size);
-    bool carry;
-    if (through_carry)
-        carry = (value >> bits & 1) != 0;
-    else
-        carry = right ? top_bit(result, size) : (result & 1) != 0;
-    bool overflow = right ? top_bit(result ^ (result << 1), size) : carry != top_bit(result, size);
-    set_flags(rflags, RFLAGS_CF | RFLAGS_OF,
-              flag_if(carry, RFLAGS_CF) | flag_if(overflow, RFLAGS_OF));
-    return result;
+    unsigned top = 8 * size - 1;
+    uint64_t carry = *rflags & RFLAGS_CF;
+    for (; count > 0; count--) {
+        uint64_t out = right ? a & 1 : a >> top & 1;
+        uint64_t in = through_carry ? carry : out;
+        a = right ? a >> 1 | in << top : (a << 1 | in) & bits_size_mask(size);
+        carry = out;
+    }
+    bool overflow = right ? top_bit(a ^ a << 1, size) : (carry != 0) != top_bit(a, size);
+    set_flags(rflags, RFLAGS_CF | RFLAGS_OF, carry | flag_if(overflow, RFLAGS_OF));
+    return a;
 }
 
 /* A masked count of zero changes no flag. */

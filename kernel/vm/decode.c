@@ -65,7 +65,7 @@ static uint8_t override_segment(uint8_t prefix)
 static void apply_prefix(struct decoder *decoder, struct instruction *instruction, uint8_t byte)
 {
     decoder->rex = 0; /* a REX that is not the last prefix is ignored */
-    switch (opcode_prefixes[byte]) {
+    switch (opcode_map_1[byte].operation) {
     case PREFIX_SEGMENT:
         if (decoder->code_size == 8)
             break;
@@ -101,7 +101,8 @@ static inline bool take_prefixes(struct decoder *decoder, struct instruction *in
 {
     while (decoder->at < decoder->count) {
         uint8_t byte = decoder->bytes[decoder->at++];
-        unsigned prefix = opcode_prefixes[byte];
+        const struct opcode *row = &opcode_map_1[byte];
+        unsigned prefix = row->flags == 0 ? row->operation : PREFIX_NONE;
         if (prefix == PREFIX_NONE || (prefix == PREFIX_REX && decoder->code_size != 8)) {
             *opcode = byte;
             return true;
@@ -180,7 +181,7 @@ static inline void set_sizes(const struct decoder *decoder, uint32_t flags,
         size = 4;
     if ((flags & OPCODE_DOUBLE) != 0)
         size = REX_W(decoder) ? 16 : 8;
-    if ((flags & OPCODE_SIZES_48) != 0 && size == 2)
+    if ((flags & OPCODE_NO_66) != 0 && size == 2)
         size = 4;
     instruction->size = (uint8_t)size;
 }
@@ -263,8 +264,9 @@ static inline bool set_operands(struct decoder *decoder, struct instruction *ins
     }
     instruction->destination.size = (uint8_t)size;
     instruction->source.size = (uint8_t)source_size;
-    return set_operand(decoder, instruction, opcode->destination, &instruction->destination) &&
-           set_operand(decoder, instruction, opcode->source, &instruction->source);
+    return set_operand(decoder, instruction, opcode_destination(opcode),
+                       &instruction->destination) &&
+           set_operand(decoder, instruction, opcode_source(opcode), &instruction->source);
 }
 
 /* Finds the opcode whose first byte is given. NULL with ERR_TRUNCATED in *status: the bytes end;

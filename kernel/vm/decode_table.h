@@ -30,16 +30,24 @@ enum operand_form {
 #define OPCODE_SOURCE_32 BIT(11) /* the source has 32 bits, 16 with a 16-bit destination */
 #define OPCODE_PORT BIT(12)      /* operands of at most 4 bytes */
 #define OPCODE_DOUBLE BIT(13)    /* operands of twice 4 or 8 bytes */
-#define OPCODE_NO_66 BIT(14)     /* prefix 66 makes it another instruction, or none */
+#define OPCODE_NO_66 BIT(14)     /* no 16-bit operands: prefix 66 makes it another instruction */
 #define OPCODE_NO_REPEAT BIT(15) /* so do F2 and F3 */
-#define OPCODE_SIZES_48 BIT(16)  /* 16-bit operands do not exist: prefix 66 is ignored */
 
 struct opcode {
-    uint8_t operation;   /* enum operation, or the group */
-    uint8_t destination; /* enum operand_form */
-    uint8_t source;
-    uint32_t flags; /* without OPCODE_KNOWN: not an instruction that the decoder knows */
+    uint8_t operation; /* enum operation, or the group; without flags, enum opcode_prefix */
+    uint8_t forms;     /* enum operand_form: the destination's in bits 7:4, the source's in 3:0 */
+    uint16_t flags;    /* without OPCODE_KNOWN: not an instruction that the decoder knows */
 };
+
+static inline unsigned opcode_destination(const struct opcode *opcode)
+{
+    return opcode->forms >> 4;
+}
+
+static inline unsigned opcode_source(const struct opcode *opcode)
+{
+    return opcode->forms & 0xf;
+}
 
 enum opcode_group {
     GROUP_1_BYTE,
@@ -65,7 +73,7 @@ enum opcode_group {
     GROUP_COUNT
 };
 
-/* Values in opcode_prefixes: zero where the byte is no prefix. */
+/* What the prefixes are; they stand in opcode_map_1. */
 enum opcode_prefix {
     PREFIX_NONE,
     PREFIX_SEGMENT, /* ES, CS, SS, DS: ignored in 64-bit mode */
@@ -78,7 +86,6 @@ enum opcode_prefix {
     PREFIX_REX, /* in 64-bit mode only */
 };
 
-extern const uint8_t opcode_prefixes[256];
 extern const struct opcode opcode_map_1[256]; /* one byte */
 extern const struct opcode opcode_map_2[256]; /* 0F and one byte */
 extern const struct opcode opcode_movbe[2];   /* 0F 38 F0 and F1 */

@@ -75,7 +75,8 @@ static void put_instruction(const struct form *form, const struct cell *cell, ui
     *at++ = form->byte;
     if (form->opcode.flags & OPCODE_MODRM)
         *at++ = (uint8_t)((form->extension < 0 ? 1 : form->extension) << 3 | GPR_RBX);
-    if (form->opcode.destination == FORM_OFFSET || form->opcode.source == FORM_OFFSET)
+    if (opcode_destination(&form->opcode) == FORM_OFFSET ||
+        opcode_source(&form->opcode) == FORM_OFFSET)
         memcpy(at, &operand, cell->address_size);
 }
 

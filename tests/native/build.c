@@ -47,13 +47,13 @@ static bool is_bit_string(const struct builder *builder)
 {
     const struct opcode *opcode = &builder->sample->form->opcode;
     return opcode->operation >= OPERATION_BT && opcode->operation <= OPERATION_BTC &&
-           opcode->source == FORM_REG;
+           opcode_source(opcode) == FORM_REG;
 }
 
 static bool is_offset(const struct builder *builder)
 {
     const struct opcode *opcode = &builder->sample->form->opcode;
-    return opcode->destination == FORM_OFFSET || opcode->source == FORM_OFFSET;
+    return opcode_destination(opcode) == FORM_OFFSET || opcode_source(opcode) == FORM_OFFSET;
 }
 
 /* ---- Prefixes -------------------------------------------------------------------------------- */
@@ -64,7 +64,7 @@ static bool wants_66(const struct builder *builder)
     unsigned mode = builder->sample->scene.mode, size = builder->size;
     if (has(builder, OPCODE_NO_66))
         return false;
-    if (has(builder, OPCODE_BYTE | OPCODE_DOUBLE | OPCODE_SIZES_48))
+    if (has(builder, OPCODE_BYTE | OPCODE_DOUBLE | OPCODE_NO_66))
         return one_in(8);
     if (size == 8)
         return one_in(8); /* REX.W goes before */
@@ -381,7 +381,7 @@ static void draw_registers(struct builder *builder)
 
 static void draw_immediate(struct builder *builder)
 {
-    unsigned form = builder->sample->form->opcode.source;
+    unsigned form = opcode_source(&builder->sample->form->opcode);
     if (form == FORM_IMMEDIATE_8)
         emit(builder, one_in(2) ? below(70) : draw_value(), 1);
     else if (form == FORM_IMMEDIATE_Z)
@@ -390,7 +390,7 @@ static void draw_immediate(struct builder *builder)
 
 static unsigned shift_count(const struct builder *builder)
 {
-    switch (builder->sample->form->opcode.source) {
+    switch (opcode_source(&builder->sample->form->opcode)) {
     case FORM_IMMEDIATE_8:
         return builder->sample->bytes[builder->sample->length - 1];
     case FORM_CL:

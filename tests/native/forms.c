@@ -28,7 +28,7 @@ static bool has_size(uint32_t flags, unsigned mode, unsigned size)
         return size == 8 || (wide && size == 16);
     if ((flags & OPCODE_STACK) != 0 && wide)
         return size == 2 || size == 8;
-    if ((flags & OPCODE_SIZES_48) != 0)
+    if ((flags & OPCODE_NO_66) != 0)
         return size == 4 || (wide && size == 8);
     if ((flags & OPCODE_PORT) != 0)
         return size == 2 || size == 4;

@@ -183,7 +183,8 @@ static bool is_string(const struct maker *maker)
 
 static bool uses_offset(const struct maker *maker)
 {
-    return maker->opcode->destination == FORM_OFFSET || maker->opcode->source == FORM_OFFSET;
+    return opcode_destination(maker->opcode) == FORM_OFFSET ||
+           opcode_source(maker->opcode) == FORM_OFFSET;
 }
 
 static void emit_prefixes(struct maker *maker)
@@ -197,7 +198,7 @@ static void emit_prefixes(struct maker *maker)
     if (maker->address_size != code_size)
         emit(maker, 0x67, 1);
     bool wide = maker->size == 4 || (maker->size == 1 && draw() % 2 == 0);
-    if (wide != (code_size == 4) && (maker->opcode->flags & OPCODE_SIZES_48) == 0)
+    if (wide != (code_size == 4) && (maker->opcode->flags & OPCODE_NO_66) == 0)
         emit(maker, 0x66, 1);
     if ((maker->opcode->flags & OPCODE_LOCK) != 0 && draw() % 3 == 0)
         emit(maker, 0xf0, 1);
@@ -225,7 +226,8 @@ static uint32_t wanted_offset(struct maker *maker, unsigned reg)
 {
     uint32_t offset = maker->record.offset;
     bool strings = maker->opcode->operation >= OPERATION_BT &&
-                   maker->opcode->operation <= OPERATION_BTC && maker->opcode->source == FORM_REG;
+                   maker->opcode->operation <= OPERATION_BTC &&
+                   opcode_source(maker->opcode) == FORM_REG;
     if (!strings)
         return offset;
     int32_t operands = (int32_t)(draw() % 65) - 32;
@@ -312,17 +314,17 @@ static void set_string_registers(struct maker *maker)
 
 static void emit_immediate(struct maker *maker)
 {
-    if (maker->opcode->source == FORM_IMMEDIATE_8)
+    if (opcode_source(maker->opcode) == FORM_IMMEDIATE_8)
         emit(maker, draw() % 2 == 0 ? draw() % 40 : draw_value(), 1);
-    else if (maker->opcode->source == FORM_IMMEDIATE_Z)
+    else if (opcode_source(maker->opcode) == FORM_IMMEDIATE_Z)
         emit(maker, draw_value(), maker->size == 2 ? 2 : maker->size == 1 ? 1 : 4);
 }
 
 static unsigned shift_count(const struct maker *maker)
 {
-    if (maker->opcode->source == FORM_IMMEDIATE_8)
+    if (opcode_source(maker->opcode) == FORM_IMMEDIATE_8)
         return maker->record.code[maker->length - 1];
-    return maker->opcode->source == FORM_CL ? (uint8_t)maker->record.gpr[GPR_RCX] : 1;
+    return opcode_source(maker->opcode) == FORM_CL ? (uint8_t)maker->record.gpr[GPR_RCX] : 1;
 }
 
 static void emit_jump_back(struct maker *maker)
@@ -397,7 +399,7 @@ static bool has_size(uint32_t flags, unsigned size)
 {
     if ((flags & OPCODE_BYTE) != 0)
         return size == 1;
-    if ((flags & OPCODE_SIZES_48) != 0)
+    if ((flags & OPCODE_NO_66) != 0)
         return size == 4;
     return size != 1;
 }
