@@ -136,6 +136,14 @@ static bool write_cr0(struct vcpu *vcpu, uint64_t value)
     return true;
 }
 
+bool cr_switch_cr3(struct vcpu *vcpu, uint64_t cr3)
+{
+    vmcs_write(VMCS_GUEST_CR3, cr3);
+    flush_translations(vcpu);
+    return !is_pae_paging(guest_cr0(), guest_cr4(), vmcs_read(VMCS_GUEST_IA32_EFER)) ||
+           load_pdptes(vcpu);
+}
+
 static bool write_cr4(struct vcpu *vcpu, uint64_t value)
 {
     uint64_t old = guest_cr4();

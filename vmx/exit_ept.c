@@ -124,6 +124,13 @@ static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct g
     return refuse_instruction(vcpu, exit, access);
 }
 
+struct guest_access *exit_access(struct vcpu *vcpu)
+{
+    struct guest_access *access = &vmx_of(vcpu)->access;
+    read_paging(vcpu, &access->paging);
+    return access;
+}
+
 enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     struct guest_access *access = &vmx_of(vcpu)->access;
@@ -132,7 +139,7 @@ enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit)
     return carry_out(vcpu, exit, access);
 }
 
-static COLD void read_delivery(const struct vmx_exit *exit, struct deliver_state *state)
+COLD void exit_read_delivery(const struct vmx_exit *exit, struct deliver_state *state)
 {
     state->rip = exit->rip;
     state->rsp = vmcs_read(VMCS_GUEST_RSP);
@@ -173,7 +180,7 @@ static COLD enum verdict deliver(struct vcpu *vcpu, struct vmx_exit *exit)
     struct deliver_state state;
     struct breakpoint_watch watch;
     read_paging(vcpu, &access->paging);
-    read_delivery(exit, &state);
+    exit_read_delivery(exit, &state);
     if (vmx_of(vcpu)->breakpoints)
         begin_watch(access, &watch);
     spinlock_acquire(&vcpu->vm->lock);

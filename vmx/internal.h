@@ -3,6 +3,7 @@
 
 #include "kernel/core/hw.h"
 #include "kernel/core/panic.h"
+#include "kernel/vm/deliver.h"
 #include "kernel/vm/vm.h"
 #include "vmx/vmcs.h"
 #include "vmx/vmx.h"
@@ -128,10 +129,16 @@ static inline bool run_prepare_entry(struct vcpu *vcpu)
 
 /* exit_ept.c: carries out the instruction at RIP on bus and memory: MMIO and string I/O. */
 enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit);
+/* For what else is carried out on the guest's memory: the way to it, under its paging as it is now;
+ * and what of the vCPU a delivery reads. */
+COLD struct guest_access *exit_access(struct vcpu *vcpu);
+COLD void exit_read_delivery(const struct vmx_exit *exit, struct deliver_state *state);
 
 /* exit_cr.c: EFER, CR0 and CR4 depend on each other. #GP: false. */
 uint64_t cr_read_cr0(void); /* as the guest sees it */
 uint64_t cr_read_cr4(void);
+/* What a task switch loads: as MOV to CR3, without its checks; false: #GP, for PDPTEs. */
+COLD bool cr_switch_cr3(struct vcpu *vcpu, uint64_t cr3);
 bool cr_write_efer(struct vcpu *vcpu, uint64_t value);
 void cr_set_initial(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4, uint64_t efer);
 

@@ -24,6 +24,8 @@ struc run
 .out_vector: resq 1
 .out_error: resq 1
 .out_dr6: resq 1
+.out_tss_type: resq 1
+.out_cr0: resq 1
 endstruc
 
 ; Numbers of registers, as in the run.
@@ -53,6 +55,9 @@ global pic_init
 global test_end
 global serial_drain
 global gdt
+global idt32
+global pdpt_pae
+global page_directory32
 
 EXTRA_DESCRIPTORS equ 8
 
@@ -217,10 +222,15 @@ exits_run_protected:
     mov [exits_run + run.out_ss], ebx
     mov eax, dr6
     mov [exits_run + run.out_dr6], eax
+    mov eax, cr0
+    mov [exits_run + run.out_cr0], eax
     ; IRET, which ends the blocking of NMIs
     mov dword [edi + FRAME32_EIP], .back
     mov dword [edi + FRAME32_CS], SEL_CODE32
     mov dword [edi + FRAME32_EFLAGS], 2
+    ; DS and ES, which the handler pops, may be what the task could not have
+    mov dword [edi - 4], SEL_DATA
+    mov dword [edi - 8], SEL_DATA
     ret
 .back:
     mov eax, SEL_DATA
@@ -230,6 +240,12 @@ exits_run_protected:
     mov gs, eax
     mov ss, eax
     mov esp, [esp32]
+    ; After a task switch TR holds another TSS, which IA-32e mode may not have.
+    movzx eax, byte [exits_gdt + SEL_TSS32 + 5]
+    mov [exits_run + run.out_tss_type], eax
+    and byte [exits_gdt + SEL_TSS32 + 5], ~2
+    mov eax, SEL_TSS32
+    ltr ax
     xor eax, eax
 .set_handlers: ; EAX: of every vector
     mov edi, handlers32

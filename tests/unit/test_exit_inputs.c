@@ -221,10 +221,8 @@ static void everything_at_random(void)
     }
 }
 
-TEST_MAIN({"exit_input/control_registers", control_registers},
-          {"exit_input/debug_registers", debug_registers}, {"exit_input/ports", ports},
-          {"exit_input/device_memory", device_memory},
-          {"exit_input/model_specific_registers", model_specific_registers},
-          {"exit_input/extended_control", extended_control},
-          {"exit_input/events_under_delivery", events_under_delivery},
-          {"exit_input/everything_at_random", everything_at_random})
+TEST_MAIN({"control_registers", control_registers}, {"debug_registers", debug_registers},
+          {"ports", ports}, {"device_memory", device_memory},
+          {"model_specific_registers", model_specific_registers},
+          {"extended_control", extended_control}, {"events_under_delivery", events_under_delivery},
+          {"everything_at_random", everything_at_random})

@@ -24,6 +24,7 @@ enum answer {
     ADVANCES,  /* the instruction was carried out */
     UNDEFINED, /* #UD at the instruction */
     PROTECTED, /* #GP(0) at the instruction */
+    NO_TASK,   /* #TS(0) at the instruction */
     STOPS,     /* the VM ends with a report that names the reason */
     RESETS,    /* the VM is reset */
 };
@@ -38,7 +39,7 @@ static const uint8_t answers[VCPU_EXIT_REASONS_MAX] = {
     [EXIT_REASON_OTHER_SMI] = STOPS,
     [EXIT_REASON_INTERRUPT_WINDOW] = GOES_ON,
     [EXIT_REASON_NMI_WINDOW] = GOES_ON,
-    [EXIT_REASON_TASK_SWITCH] = STOPS,
+    [EXIT_REASON_TASK_SWITCH] = NO_TASK, /* to the null selector */
     [EXIT_REASON_CPUID] = ADVANCES,
     [EXIT_REASON_GETSEC] = UNDEFINED,
     [EXIT_REASON_HLT] = ADVANCES,
@@ -324,6 +325,10 @@ static void check_answer(enum answer answer, uint32_t reason, const struct befor
         check_not_moved(before);
         check_raised(VECTOR_GP, true);
         break;
+    case NO_TASK:
+        check_not_moved(before);
+        check_raised(VECTOR_TS, true);
+        break;
     case STOPS:
         check_stopped(exit_reason_name(reason));
         return;
@@ -344,6 +349,8 @@ static bool is_for_mode(uint32_t reason, enum fake_mode mode)
     bool is_32bit = VMCS[VMCS_GUEST_CS_ACCESS_RIGHTS] & SEGMENT_DB;
     if (reason == EXIT_REASON_EPT_VIOLATION)
         return is_32bit;
+    if (reason == EXIT_REASON_TASK_SWITCH) /* there are none elsewhere */
+        return mode != FAKE_REAL && !(VMCS[VMCS_GUEST_IA32_EFER] & EFER_LMA);
     /* SDM: Relative Priority of Faults and VM Exits: at CPL 3 these fault instead of exiting. */
     static const uint8_t privileged[] = {
         EXIT_REASON_HLT,   EXIT_REASON_INVD,  EXIT_REASON_CONTROL_REGISTER_ACCESS,

@@ -17,6 +17,8 @@ struct exits_run {
         uint64_t gpr[GPRS];
         uint64_t rflags, cs, rip, ss;
         uint64_t vector, error, dr6;
+        uint64_t tss_type; /* of the 32-bit TSS: whether it was busy, outside IA-32e mode, */
+        uint64_t cr0;      /* and CR0 there, in protected mode */
     } out;
 };
 extern struct exits_run exits_run;
@@ -174,5 +176,6 @@ void exits_check(const struct exits_environment *environment, const uint64_t *wa
 void exits_test_forms(void);
 void exits_test_edges(void);
 void exits_test_events(void);
+void exits_test_tasks(void);
 /* Does not return before every environment has had its triple fault, a reset each. */
 void exits_test_triple_faults(void);

@@ -10,4 +10,5 @@ void exits_main(void)
     exits_test_forms();
     exits_test_edges();
     exits_test_events();
+    exits_test_tasks();
 }
