@@ -54,6 +54,8 @@ def counted(name, started, made):
     if failed:
         detail = "\n".join(line for line in made.stdout.split("\n")
                            if line and not line.startswith("ok "))
+    else:
+        detail = "\n".join(re.findall(r"^# (skipped: .*)", made.stdout, re.MULTILINE))
     return stage(name, passed, failed, started, detail[-6000:])
 
 

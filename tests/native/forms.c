@@ -87,6 +87,15 @@ void forms_prepare(void)
             (struct form){.escape = {0x0f, 0x38}, .escapes = 2, .byte = (uint8_t)(0xf0 + i)});
 }
 
+void forms_keep_64(void)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < cell_count; i++)
+        if (cells[i].mode == NATIVE_64)
+            cells[kept++] = cells[i];
+    cell_count = kept;
+}
+
 unsigned forms_code_size(enum native_mode mode)
 {
     return mode == NATIVE_64 ? 8 : mode == NATIVE_32 ? 4 : 2;

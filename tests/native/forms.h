@@ -34,6 +34,9 @@ extern unsigned cell_count;
 /* Fills the arrays above in, once. */
 void forms_prepare(void);
 
+/* Leaves the cells of 64-bit mode only. */
+void forms_keep_64(void);
+
 /* The code size of a mode: 8, 4, 2. */
 unsigned forms_code_size(enum native_mode mode);
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 CASES = "100000"
+SKIPPED = "skipped: not found, but the test could not run as a whole on this machine"
 
 # What the bug is: the file, what stands there, what is planted.
 BUGS = {
@@ -103,9 +104,9 @@ def plant(name, folder, build, compiler):
     done = subprocess.run([test], env={**os.environ, "NATIVE_CASES": CASES}, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", timeout=120,
                           check=False)
-    if "# skipped" in done.stdout:
-        return "skipped"
-    return None if "not ok emulator_agrees" in done.stdout else "it is not found"
+    if "not ok emulator_agrees" in done.stdout:
+        return None
+    return SKIPPED if "# skipped" in done.stdout else "it is not found"
 
 
 def main():
@@ -113,15 +114,16 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--cc", required=True)
     arguments = parser.parse_args()
-    failed = 0
+    found = failed = 0
     for name in BUGS:
         folder = os.path.join(arguments.build, "native", "planted", name)
         os.makedirs(folder, exist_ok=True)
         wrong = plant(name, folder, arguments.build, arguments.cc)
-        if wrong is not None and wrong != "skipped":
+        found += wrong is None
+        failed += wrong not in (None, SKIPPED)
+        if wrong is not None:
             print(f"planted bug {name}: {wrong}")
-            failed += 1
-    print(f"the comparison with the processor finds {len(BUGS) - failed} of {len(BUGS)} planted bugs")
+    print(f"the comparison with the processor finds {found} of {len(BUGS)} planted bugs")
     return 1 if failed else 0
 
 

@@ -128,13 +128,16 @@ static bool catch_signals(void)
 
 const char *processor_prepare(void)
 {
-    const struct segment probe = {.limit = 0xffff, .access = 0xf3};
-    if (!processor_set_segment(1, &probe))
-        return "no 16-bit segments: modify_ldt(2) is refused";
     for (unsigned i = 0; i < WINDOWS; i++)
         if (!map_window(&windows[i]))
             return "the addresses that the test needs cannot be mapped";
     return catch_signals() ? NULL : "no signal stack";
+}
+
+bool processor_has_segments(void)
+{
+    const struct segment probe = {.limit = 0xffff, .access = 0xf3};
+    return processor_set_segment(1, &probe);
 }
 
 bool processor_set_segment(unsigned index, const struct segment *segment)

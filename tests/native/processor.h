@@ -46,6 +46,8 @@ struct context {
 
 /* Maps the windows, sets up signals. Returns NULL, or what this kernel refuses. */
 const char *processor_prepare(void);
+/* Whether it lets programs have segments of their own; without, there is 64-bit mode only. */
+bool processor_has_segments(void);
 
 /* Puts a descriptor into the LDT; NULL limits and types are as struct segment has them. Returns
  * false where the kernel refuses. */

@@ -148,7 +148,7 @@ static void draw_data(struct scene *scene, unsigned which, bool near)
 /* In 64-bit mode the bases of FS and GS are all that counts, and other segments mislead. */
 static void draw_scene_64(struct scene *scene)
 {
-    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+    for (unsigned i = SEG_ES; i <= SEG_GS && descriptors[FIRST_PLAIN].access != 0; i++)
         if (i != SEG_SS)
             draw_data(scene, i, true);
     scene->selector[SEG_CS] = SELECTOR_CODE64;
