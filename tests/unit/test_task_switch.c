@@ -243,6 +243,42 @@ static void task_may_be_of_virtual_8086_mode(void)
     CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 0x23002);
 }
 
+static uint8_t type_of(uint16_t selector)
+{
+    return MEMORY[GDT + selector + 5] & 0xf;
+}
+
+/* SDM: Effect of a Task Switch on Busy Flag, NT Flag, Previous Task Link Field, and TS Flag. */
+static void flags_and_link_follow_the_source(void)
+{
+    static const struct {
+        enum task_switch_source source;
+        uint8_t before, old_after;
+        bool is_nested;
+    } rows[] = {
+        {TASK_SWITCH_JMP, 9, 9, false},
+        {TASK_SWITCH_CALL, 9, 11, true},
+        {TASK_SWITCH_GATE, 9, 11, true},
+        {TASK_SWITCH_IRET, 11, 9, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        start(FAKE_PROTECTED_32);
+        put_descriptor(SEL_NEW, NEW_TSS, 0x67, 0x80 | rows[i].before);
+        put(NEW_TSS + TSS_LINK, 0xeeee);
+        VMCS[VMCS_GUEST_RFLAGS] |= rows[i].source == TASK_SWITCH_IRET ? RFLAGS_NT : 0;
+        if (rows[i].source == TASK_SWITCH_GATE)
+            VMCS[VMCS_IDT_VECTORING_INFORMATION] = EVENT_INFORMATION_VALID | 0x40;
+        switch_to(SEL_NEW, rows[i].source);
+        CHECK_EQ(type_of(SEL_NEW), 11);
+        CHECK_EQ(type_of(SEL_OLD), rows[i].old_after);
+        CHECK_EQ(get(NEW_TSS + TSS_LINK), rows[i].is_nested ? SEL_OLD : 0xeeee);
+        CHECK_EQ(get(OLD_TSS + TSS_EFLAGS), 2);
+        CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], rows[i].is_nested ? RFLAGS_NT | 2 : 2);
+        CHECK_EQ(VMCS[VMCS_GUEST_CR0] & CR0_TS, CR0_TS);
+        CHECK_EQ(VMCS[VMCS_GUEST_TR_ACCESS_RIGHTS], 0x8b);
+    }
+}
+
 /* Reserved bits of EFLAGS are not taken from memory. */
 static void flags_have_no_reserved_bits(void)
 {
@@ -354,6 +390,7 @@ TEST_MAIN({"tss_is_looked_at_again", tss_is_looked_at_again},
           {"selectors_fault_in_the_new_task", selectors_fault_in_the_new_task},
           {"ldt_is_loaded_first", ldt_is_loaded_first},
           {"task_may_be_of_virtual_8086_mode", task_may_be_of_virtual_8086_mode},
+          {"flags_and_link_follow_the_source", flags_and_link_follow_the_source},
           {"flags_have_no_reserved_bits", flags_have_no_reserved_bits},
           {"pae_loads_its_pointers", pae_loads_its_pointers},
           {"events_come_through_gates", events_come_through_gates},
