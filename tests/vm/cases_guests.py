@@ -1,6 +1,7 @@
 """The guests of tests/guests under Traprock."""
 
 import os
+import re
 
 from harness import Case, CaseFailed, outcome, vm
 
@@ -155,6 +156,22 @@ def two_guests(run):
             run.check(f"two-guests/{name}", ended and ended[0] == "killed", f"{ended}")
 
 
+def line_beside_a_masked_guest(run):
+    """The processor that takes the console's interrupts runs a guest that masks them forever; what
+    another guest prints comes out in time, by the machine's own clock."""
+    run.guest("ports")
+    run.guest("spin")
+    run.write("disk.bin", b"\0" * 4096)
+    conf = vm("ports", debug_exit="0xf4", disk="disk.bin", pin=1) + vm("spin", pin=0)
+    with run.machine(run.make_image(conf), cpus=2) as machine:
+        machine.expect(rb"^traprock: vm ports: debug-exit code=0", timeout=run.case.limit)
+        machine.send(b"\x01x")
+        run.check("masked/exit-status", machine.wait() == 1)
+        times = [float(seconds) for seconds in re.findall(r"^\[ *(\d+\.\d+)\]", machine.log, re.MULTILINE)]
+        took = times[-1] - times[1]
+        run.check("masked/in-time", took < 15, f"{took} seconds")
+
+
 MODELS = {
     "sandy-bridge": ("corei7_sandy_bridge_2600k", NO_X2APIC),
     "ivy-bridge": ("corei7_ivy_bridge_3770k", ()),
@@ -178,4 +195,5 @@ CASES += [
     Case("guest-other-debug-exit", other_debug_exit),
     Case("guest-escape-key", escape_key),
     Case("guest-two-guests", two_guests, seconds=60),
+    Case("guest-masked-and-console", line_beside_a_masked_guest, seconds=25),
 ]
