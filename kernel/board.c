@@ -372,7 +372,7 @@ static void loop_writable(void *context)
     byte_stream_writable(&loop->stream);
 }
 
-static void connect_loop(struct board *board, unsigned port, uint8_t *ring)
+void board_connect_loop(struct board *board, unsigned port, uint8_t *ring)
 {
     struct board_loop *loop = &board->loop[port];
     loop->board = board;
@@ -398,7 +398,7 @@ static enum status init_console(struct board *board, const struct board_config *
     board->has_console = status == STATUS_OK;
     for (unsigned i = 0; board->has_console && i < vm->hvc_count; i++)
         if (vm->hvc[i].loop)
-            connect_loop(board, i, config->loop_ring[i]);
+            board_connect_loop(board, i, config->loop_ring[i]);
     return status;
 }
 

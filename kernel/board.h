@@ -102,6 +102,9 @@ enum status MUST_CHECK board_init(struct board *board, struct vm *vm, struct mux
 /* The reset button: every device as after power-on, disks keep what was written. */
 void board_reset(struct board *board);
 
+/* Puts BOARD_LOOP_SIZE bytes behind a port of the virtio console that is a `loop`. */
+void board_connect_loop(struct board *board, unsigned port, uint8_t *ring);
+
 /* Goes on with work that a device put off. */
 void board_continue(void *board);
 

@@ -191,7 +191,8 @@ static unsigned count_users(const struct config *config, const char *file)
     return users;
 }
 
-/* What one guest writes to a disk is its own, although the image may have other uses. */
+/* What one guest writes to a disk is its own, although the image may have other uses; and stays
+ * there until power-off, as with a file that has no other use. */
 static enum status give_disk(struct guest *guest, const struct config_disk *disk,
                              const struct boot_file *file, uint8_t **image)
 {
@@ -201,8 +202,8 @@ static enum status give_disk(struct guest *guest, const struct config_disk *disk
     if (disk->read_only || count_users(&monitor->config, disk->file) < 2)
         return STATUS_OK;
     uint64_t count = align_up(file->size, PAGE_SIZE) / PAGE_SIZE;
-    enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_VM,
-                                     (uint16_t)guest->vm.id, &copy);
+    enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_FILE,
+                                     PAGE_OWNER_MONITOR, &copy);
     if (status != STATUS_OK) {
         log_error(
             "%s:%u: %s: disk %s: no memory for a copy of its own: %s; run with more, or share it "
@@ -319,13 +320,22 @@ static enum status init_vmx(struct guest *guest)
     return status;
 }
 
+/* The guest is whole: what it has must come back at its end, and its tables must not change. */
+static enum status seal(struct guest *guest)
+{
+    struct pages *pages = &guest->monitor->machine->pages;
+    guest->pages = pages_owned(pages, (uint16_t)guest->vm.id);
+    ASSERT(pages_check(pages));
+    return integrity_seal_guest(guest);
+}
+
 enum status guest_build(struct monitor *monitor, const struct config_vm *config, uint32_t processor)
 {
     hpa_t frame;
     uint16_t id = (uint16_t)(monitor->guests + 1);
     uint64_t count = align_up(sizeof(struct guest), PAGE_SIZE) / PAGE_SIZE;
-    enum status status =
-        pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_VM, id, &frame);
+    enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_VM,
+                                     PAGE_OWNER_MONITOR, &frame);
     if (status != STATUS_OK) {
         log_error("%s: not enough memory for the VM's state", config->name);
         return status;
@@ -343,9 +353,12 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
     if (status == STATUS_OK)
         status = init_vmx(guest);
     if (status == STATUS_OK)
+        status = seal(guest);
+    if (status == STATUS_OK) {
         monitor->guest[monitor->guests++] = guest;
-    else if (monitor->mux.count > monitor->guests)
+    } else if (monitor->mux.count > monitor->guests) {
         mux_remove_last(&monitor->mux); /* nothing typed may reach half a guest */
+    }
     return status;
 }
 
@@ -363,7 +376,6 @@ static void report_result(struct guest *guest)
 {
     struct monitor *monitor = guest->monitor;
     struct vm *vm = &guest->vm;
-    drain_hvc_lines(guest);
     mux_flush(&monitor->mux);
     vmx_log_counts(&guest->vcpu[0]);
     char line[128];
@@ -448,6 +460,7 @@ static void run_once(struct guest *guest)
 {
     struct vm *vm = &guest->vm;
     if (load_guest(guest) != STATUS_OK) {
+        guest->is_lost = true;
         vm_stop(vm, VM_STOPPED, 0);
         return;
     }
@@ -455,13 +468,87 @@ static void run_once(struct guest *guest)
         vmx_vcpu_run(&guest->vcpu[0]);
 }
 
-void guest_run(void *context)
+/* ---- The end, and a new beginning ---------------------------------------------------------- */
+
+/* Gives back what the guest ran in: memory, EPT, VMCS, loops. Its devices stay, after a reset by
+ * which they have forgotten every address of it, since host interrupts still reach them. */
+static void release(struct guest *guest)
 {
-    struct guest *guest = context;
+    struct pages *pages = &guest->monitor->machine->pages;
+    struct vm *vm = &guest->vm;
+    drain_hvc_lines(guest);
+    integrity_unseal_guest(guest);
+    spinlock_acquire(&vm->lock);
+    board_reset(&guest->board);
+    vm->mem.count = 0;
+    spinlock_release(&vm->lock);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        vmx_vcpu_release(&guest->vcpu[i]);
+    uint64_t freed = pages_free_owner(pages, (uint16_t)vm->id);
+    ASSERT(freed == guest->pages && pages_owned(pages, (uint16_t)vm->id) == 0);
+    ASSERT(pages_check(pages));
+    log_debug("%s: %lu pages given back", vm->name, freed);
+}
+
+static bool may_restart(const struct guest *guest)
+{
+    const struct vm *vm = &guest->vm;
+    return guest->config->on_end == CONFIG_END_RESTART && vm->outcome != VM_DEBUG_EXIT &&
+           vm->outcome != VM_KILLED && !guest->is_lost;
+}
+
+/* The key that ends everything may come at any moment: it sets powers_off, then ends each VM, so
+ * that whatever it misses here is seen below. */
+static void revive(struct guest *guest)
+{
+    struct vm *vm = &guest->vm;
+    log_guest(&vm->log, "ended (%s), starts anew", vm_outcome_text(vm->outcome));
+    reset_guest(guest);
+    __atomic_store_n(&vm->outcome, VM_RUNNING, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vm->is_ending, false, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&guest->monitor->powers_off, __ATOMIC_SEQ_CST))
+        vm_stop(vm, VM_KILLED, 0);
+}
+
+static enum status restart(struct guest *guest)
+{
+    enum status status = add_memory(guest);
+    for (uint32_t i = 0; status == STATUS_OK && i < guest->config->hvc_count; i++) {
+        uint8_t *ring;
+        if (!guest->config->hvc[i].loop)
+            continue;
+        status = init_hvc_loop(guest, &ring);
+        if (status == STATUS_OK)
+            board_connect_loop(&guest->board, i, ring);
+    }
+    if (status == STATUS_OK)
+        status = init_vmx(guest);
+    if (status == STATUS_OK)
+        status = seal(guest);
+    if (status == STATUS_OK) {
+        revive(guest);
+    } else {
+        guest->vm.mem.count = 0;
+        pages_free_owner(&guest->monitor->machine->pages, (uint16_t)guest->vm.id);
+    }
+    return status;
+}
+
+static void live(struct guest *guest)
+{
     while (guest->vm.outcome == VM_RUNNING) {
         run_once(guest);
         if (guest->vm.outcome == VM_RUNNING)
             reset_guest(guest);
     }
+    release(guest);
+}
+
+void guest_run(void *context)
+{
+    struct guest *guest = context;
+    do
+        live(guest);
+    while (may_restart(guest) && restart(guest) == STATUS_OK);
     report_result(guest);
 }

@@ -9,27 +9,55 @@ static const char *const names[INTEGRITY_PARTS] = {
     [INTEGRITY_IMAGE] = "text",
     [INTEGRITY_PAGE_TABLES] = "page tables",
     [INTEGRITY_DESCRIPTORS] = "descriptor tables",
-    [INTEGRITY_GUESTS] = "EPT",
 };
 
-static COLD enum status measure(struct monitor *monitor, uint64_t hash[INTEGRITY_PARTS])
+static COLD void measure(uint64_t hash[INTEGRITY_PARTS])
 {
-    enum status status = STATUS_OK;
     hash[INTEGRITY_IMAGE] = paging_hash_image(HASH_START);
     hash[INTEGRITY_PAGE_TABLES] = paging_hash_tables(HASH_START);
     hash[INTEGRITY_DESCRIPTORS] = cpu_hash_tables(HASH_START);
-    hash[INTEGRITY_GUESTS] = HASH_START;
-    for (uint32_t i = 0; i < monitor->guests && status == STATUS_OK; i++)
-        status = vmx_vm_check(&monitor->guest[i]->vmx, monitor->guest[i]->vm.name,
-                              &hash[INTEGRITY_GUESTS]);
+}
+
+static void compare(const char *what, uint64_t hash, uint64_t before)
+{
+    if (hash != before)
+        panic("integrity: %s: the hash is %lx, and was %lx before guests ran", what, hash, before);
+}
+
+enum status integrity_seal_guest(struct guest *guest)
+{
+    uint64_t hash = HASH_START;
+    enum status status = vmx_vm_check(&guest->vmx, guest->vm.name, &hash);
+    spinlock_acquire(&guest->vm.lock);
+    guest->tables = hash;
+    guest->is_sealed = status == STATUS_OK;
+    spinlock_release(&guest->vm.lock);
     return status;
 }
 
-enum status integrity_seal(struct monitor *monitor)
+/* With vm->lock, so that the tables are not given back meanwhile. */
+static void verify_guest(struct guest *guest)
 {
-    enum status status = measure(monitor, monitor->integrity);
-    monitor->is_sealed = status == STATUS_OK;
-    return status;
+    uint64_t hash = HASH_START;
+    if (!guest->is_sealed)
+        return;
+    if (vmx_vm_check(&guest->vmx, guest->vm.name, &hash) != STATUS_OK)
+        panic("integrity: EPT of %s", guest->vm.name);
+    compare("EPT", hash, guest->tables);
+}
+
+void integrity_unseal_guest(struct guest *guest)
+{
+    spinlock_acquire(&guest->vm.lock);
+    verify_guest(guest);
+    guest->is_sealed = false;
+    spinlock_release(&guest->vm.lock);
+}
+
+void integrity_seal(struct monitor *monitor)
+{
+    measure(monitor->integrity);
+    monitor->is_sealed = true;
 }
 
 void integrity_verify(struct monitor *monitor)
@@ -37,12 +65,15 @@ void integrity_verify(struct monitor *monitor)
     uint64_t hash[INTEGRITY_PARTS], all = HASH_START;
     if (!monitor->is_sealed)
         return;
-    enum status status = measure(monitor, hash);
+    measure(hash);
     for (unsigned i = 0; i < INTEGRITY_PARTS; i++) {
-        if (hash[i] != monitor->integrity[i] || (i == INTEGRITY_GUESTS && status != STATUS_OK))
-            panic("integrity: %s: the hash is %lx, and was %lx before guests ran", names[i],
-                  hash[i], monitor->integrity[i]);
+        compare(names[i], hash[i], monitor->integrity[i]);
         all = hash_word(all, hash[i]);
+    }
+    for (uint32_t i = 0; i < monitor->guests; i++) {
+        spinlock_acquire(&monitor->guest[i]->vm.lock);
+        verify_guest(monitor->guest[i]);
+        spinlock_release(&monitor->guest[i]->vm.lock);
     }
     log_info("integrity: text, page tables, descriptor tables and EPT unchanged (%016lx)", all);
 }

@@ -97,7 +97,7 @@ static void reset_guest(void *context, unsigned number)
 static void power_off_all(void *context)
 {
     struct monitor *self = context;
-    self->powers_off = true;
+    __atomic_store_n(&self->powers_off, true, __ATOMIC_SEQ_CST);
     for (uint32_t i = 0; i < self->guests; i++)
         vm_stop(&self->guest[i]->vm, VM_KILLED, 0);
     if (__atomic_load_n(&self->running, __ATOMIC_SEQ_CST) == 0)
@@ -242,6 +242,9 @@ void monitor_finish(struct monitor *self)
 {
     char line[64];
     integrity_verify(self);
+    if (self->pages != 0)
+        log_info("pages: %lu free after the guests, %lu before",
+                 pages_total(&self->machine->pages, PAGE_FREE), self->pages);
     int length = fmt_format(line, sizeof(line), "traprock: exit %d\r\n", self->exit_code);
     monitor_say(self, line, (size_t)length);
     if (self->has_line)
@@ -272,12 +275,17 @@ static enum status build_guests(struct monitor *self, const uint32_t *processor)
 static void start_guests(struct monitor *self)
 {
     struct guest *mine = NULL;
+    integrity_seal(self);
     self->running = self->guests;
+    self->pages = pages_total(&self->machine->pages, PAGE_FREE);
+    for (uint32_t i = 0; i < self->guests; i++)
+        self->pages += self->guest[i]->pages;
     for (uint32_t i = 0; i < self->guests; i++) {
         struct guest *guest = self->guest[i];
         if (guest->processor == 0)
             mine = guest;
         else if (smp_run(guest->processor, guest_run, guest) != STATUS_OK) {
+            guest->is_lost = true;
             vm_stop(&guest->vm, VM_STOPPED, 0);
             guest_run(guest); /* does no more than report it */
         }
@@ -323,7 +331,7 @@ static void run(struct machine *self_machine)
         log_info(
             "this processor's XSAVEC does not keep what it saves: guests see no XSAVEC, XSAVES");
     if (self->vmx_reason[0] != NULL || assign_processors(self, processor) != STATUS_OK ||
-        build_guests(self, processor) != STATUS_OK || integrity_seal(self) != STATUS_OK)
+        build_guests(self, processor) != STATUS_OK)
         monitor_fail(self);
     else
         start_guests(self);

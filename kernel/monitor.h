@@ -30,7 +30,11 @@ struct guest {
     struct vmx_vcpu vmx_vcpu[1];
     struct hvc_line hvc_line[CONFIG_HVCS_MAX]; /* unused where the port is a loop */
     uint32_t processor;
-    uint64_t resets;
+    uint64_t resets;         /* and restarts */
+    uint64_t pages;          /* that the VM owns while it runs */
+    bool is_lost;            /* it cannot be loaded, now or ever */
+    bool is_sealed;          /* the VM has tables, of which this is the hash; both under vm->lock */
+    uint64_t tables;         /* EPT, I/O and MSR bitmaps */
     struct load_error error; /* of the last attempt to load it */
 };
 
@@ -39,7 +43,6 @@ enum integrity_part {
     INTEGRITY_IMAGE,       /* text and constants */
     INTEGRITY_PAGE_TABLES, /* the monitor's own */
     INTEGRITY_DESCRIPTORS, /* IDT, and every processor's GDT and TSS */
-    INTEGRITY_GUESTS,      /* every VM's EPT, I/O and MSR bitmaps */
     INTEGRITY_PARTS
 };
 
@@ -58,17 +61,24 @@ struct monitor {
     uint32_t guests;
     uint32_t running; /* guests whose result is still out; atomic */
     int exit_code;    /* the first that is not 0; atomic */
-    bool powers_off;  /* the user wants it, whatever on-idle says */
+    bool powers_off;  /* the user wants it, whatever on-idle says; atomic */
+    uint64_t pages;   /* that are free when no guest runs */
     bool is_sealed;   /* integrity is there */
     uint64_t integrity[INTEGRITY_PARTS];
 };
 
-/* integrity.c: keeps a hash of each part before the guests run, after a walk of every EPT.
- * ERR_INVALID: an EPT maps what is not its guest's; it was logged. */
-enum status MUST_CHECK integrity_seal(struct monitor *monitor);
+/* integrity.c: keeps a hash of each part before the guests run. */
+void integrity_seal(struct monitor *monitor);
 
-/* Compares, and says so in the log; a part that has changed is a panic. */
+/* Compares, the tables of guests that have some too, and says so in the log; a part that has
+ * changed is a panic. */
 void integrity_verify(struct monitor *monitor);
+
+/* The same for the tables of a guest, after a walk of its EPT: from the moment that they are there
+ * until they are given back, when they are compared once more. ERR_INVALID: its EPT maps what is
+ * not the guest's; it was logged. */
+enum status MUST_CHECK integrity_seal_guest(struct guest *guest);
+void integrity_unseal_guest(struct guest *guest);
 
 /* build_vm.c: makes the guest that config describes, to run on processor. Logs what fails, with
  * what to do. */

@@ -6,6 +6,9 @@
 
 typedef unsigned long long ull;
 
+/* Of a report: a guest that is started anew after each stop may fill no log with them. */
+#define REPORT_LINES 34
+
 void vmx_log_history(const struct vcpu *vcpu)
 {
     uint64_t exits = vcpu_exits(vcpu);
@@ -60,6 +63,8 @@ static void log_segments(void)
 
 void dump_report(struct vcpu *vcpu)
 {
+    if (!log_guest_take(&vcpu->vm->log, REPORT_LINES))
+        return;
     log_info("%s vcpu%u: state when it stopped", vcpu->vm->name, vcpu->index);
     log_registers(vcpu);
     log_segments();

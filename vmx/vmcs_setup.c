@@ -288,6 +288,21 @@ static void reset_switched_state(struct vcpu *vcpu)
     vmx->dr6 = DR6_RESET;
 }
 
+/* SDM: VMCLEAR writes what the processor keeps of a VMCS to its frame; INVEPT: cached translations
+ * outlive the tables that they came from. */
+static void forget_translations(const struct vmx_vcpu *vmx)
+{
+    if (vmx->cpu->controls.word[CONTROL_SECONDARY] & CONTROL_ENABLE_VPID)
+        vmx_hw_invvpid(INVVPID_ALL_CONTEXT, 0);
+    vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
+}
+
+void vmx_vcpu_release(struct vcpu *vcpu)
+{
+    ASSERT(vmx_hw_vmclear(vmx_of(vcpu)->vmcs));
+    forget_translations(vmx_of(vcpu));
+}
+
 void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
@@ -303,7 +318,5 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
     write_host_state();
     write_guest_state(vcpu, entry);
     reset_switched_state(vcpu);
-    if (vmx->cpu->controls.word[CONTROL_SECONDARY] & CONTROL_ENABLE_VPID)
-        vmx_hw_invvpid(INVVPID_ALL_CONTEXT, 0);
-    vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
+    forget_translations(vmx);
 }

@@ -77,6 +77,10 @@ enum status MUST_CHECK vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, 
 /* Gives the vCPU the complete state of entry, as after a reset. On its own processor. */
 void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
 
+/* Afterwards this processor holds nothing of the vCPU's VMCS and of its guest's memory, so that
+ * their frames may be given back. On its own processor; vmx_vcpu_create makes it anew. */
+void vmx_vcpu_release(struct vcpu *vcpu);
+
 /* Runs the guest on this processor until VCPU_REQUEST_STOP is seen (and cleared). */
 void vmx_vcpu_run(struct vcpu *vcpu);
 

@@ -156,6 +156,17 @@ void log_write(enum log_level level, const char *format, ...)
     va_end(args);
 }
 
+bool log_guest_take(struct log_budget *budget, uint32_t lines)
+{
+    uint32_t left = __atomic_load_n(&budget->left, __ATOMIC_RELAXED);
+    do {
+        if (left < lines)
+            return false;
+    } while (!__atomic_compare_exchange_n(&budget->left, &left, left - lines, true,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return true;
+}
+
 void log_guest(struct log_budget *budget, const char *format, ...)
 {
     char line[LOG_LINE_MAX];

@@ -48,4 +48,7 @@ struct log_budget {
     uint32_t left;     /* lines that may still be written */
 };
 
+/* Takes lines, all of them or none, off the budget for a report that is written with log_write. */
+bool log_guest_take(struct log_budget *budget, uint32_t lines);
+
 void log_guest(struct log_budget *budget, const char *format, ...) PRINTF(2, 3);

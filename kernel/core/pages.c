@@ -332,6 +332,37 @@ uint64_t pages_total(struct pages *pages, enum page_kind kind)
     return total;
 }
 
+uint64_t pages_owned(struct pages *pages, uint16_t owner)
+{
+    uint64_t total = 0;
+    spinlock_acquire(&pages->lock);
+    for (unsigned i = 0; i < pages->count; i++)
+        if (pages->extent[i].owner == owner)
+            total += pages->extent[i].pages;
+    spinlock_release(&pages->lock);
+    return total;
+}
+
+static bool is_sound(const struct page_extent *extent)
+{
+    return extent->pages > 0 && end_of(extent) > extent->base && extent->kind != PAGE_NONE &&
+           extent->kind < PAGE_KIND_COUNT &&
+           (may_be_freed((enum page_kind)extent->kind) || extent->owner == PAGE_OWNER_MONITOR);
+}
+
+bool pages_check(struct pages *pages)
+{
+    spinlock_acquire(&pages->lock);
+    bool ok = pages->count <= PAGES_EXTENTS_MAX;
+    for (unsigned i = 0; ok && i < pages->count; i++) {
+        const struct page_extent *extent = &pages->extent[i];
+        ok = is_sound(extent) &&
+             (i == 0 || (end_of(extent - 1) <= extent->base && !can_merge(extent - 1, extent)));
+    }
+    spinlock_release(&pages->lock);
+    return ok;
+}
+
 const char *pages_kind_name(enum page_kind kind)
 {
     static const char *const names[PAGE_KIND_COUNT] = {

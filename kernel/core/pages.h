@@ -100,8 +100,14 @@ enum page_kind pages_kind(struct pages *pages, hpa_t address);
 /* The extent that holds this address; false: none. */
 bool pages_lookup(struct pages *pages, hpa_t address, struct page_extent *extent);
 
+/* Whether the table is what it has to be: extents in order, not empty, without overlap, equal
+ * neighbours merged, and nobody's memory (free, firmware's, the image's) without another owner than
+ * the monitor. */
+bool pages_check(struct pages *pages);
+
 /* For reports: the index-th extent in order of address; false past the end. */
 bool pages_extent(struct pages *pages, unsigned index, struct page_extent *extent);
-/* How many pages are of this kind. */
+/* How many pages are of this kind, and how many are an owner's. */
 uint64_t pages_total(struct pages *pages, enum page_kind kind);
+uint64_t pages_owned(struct pages *pages, uint16_t owner);
 const char *pages_kind_name(enum page_kind kind);

@@ -29,6 +29,7 @@
  * | cmdline    | the rest of the line                    | empty    |
  * | disk       | FILE, FILE,ro or FILE,discard; up to 8 times | none |
  * | on-reset   | reset, stop                             | reset    |
+ * | on-end     | stop, restart                           | stop     |
  * | debug-exit | an I/O port                             | none     |
  * | pin        | the number of a processor               | any      |
  * | hvc        | com1, com2, an I/O port, or loop; up to 8 times | none |
@@ -59,6 +60,7 @@
 
 enum config_on_idle { CONFIG_IDLE_POWEROFF, CONFIG_IDLE_REBOOT, CONFIG_IDLE_WAIT };
 enum config_on_reset { CONFIG_RESET_RESTART, CONFIG_RESET_STOP };
+enum config_on_end { CONFIG_END_STOP, CONFIG_END_RESTART };
 
 struct config_disk {
     char file[CONFIG_PATH_MAX];
@@ -85,6 +87,7 @@ struct config_vm {
     struct config_hvc hvc[CONFIG_HVCS_MAX];
     uint32_t hvc_count;
     enum config_on_reset on_reset;
+    enum config_on_end on_end;
     bool has_debug_exit;
     uint16_t debug_exit; /* port */
     uint32_t pin;        /* processor, or CONFIG_PIN_ANY */

@@ -122,6 +122,14 @@ static void parse_on_reset(struct config_parser *parser)
     parser->vm->on_reset = (enum config_on_reset)index;
 }
 
+static void parse_on_end(struct config_parser *parser)
+{
+    static const char *const words[] = {"stop", "restart", NULL};
+    int index = (int)parser->vm->on_end;
+    parse_word(parser, words, "allowed are stop, restart", &index);
+    parser->vm->on_end = (enum config_on_end)index;
+}
+
 static void parse_debug_exit(struct config_parser *parser)
 {
     uint64_t port = 0;
@@ -182,6 +190,7 @@ static const struct key vm_keys[] = {
     {"cmdline", false, parse_cmdline},
     {"disk", true, parse_disk},
     {"on-reset", false, parse_on_reset},
+    {"on-end", false, parse_on_end},
     {"debug-exit", false, parse_debug_exit},
     {"pin", false, parse_pin},
     {"hvc", true, parse_hvc},

@@ -67,6 +67,13 @@ void log_write(enum log_level level, const char *format, ...)
     va_end(args);
 }
 
+bool log_guest_take(struct log_budget *budget, uint32_t lines)
+{
+    bool has = budget->left >= lines;
+    budget->left -= has ? lines : 0;
+    return has;
+}
+
 void log_guest(struct log_budget *budget, const char *format, ...)
 {
     if (budget->left == 0)

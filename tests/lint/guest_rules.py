@@ -66,7 +66,10 @@ FATAL_ALLOWED = {
     "drivers/model/virtio_pci.c": {"virtio_pci_init": WHILE_BUILT},
     "vmx/exit_misc.c": {"exit_machine_check": "the machine itself is broken"},
     "vmx/run.c": {"vmcs_write_failed": "the field or the VMCS is the monitor's"},
-    "vmx/vmcs_setup.c": {"vmx_vcpu_reset": "the address is the monitor's"},
+    "vmx/vmcs_setup.c": {
+        "vmx_vcpu_reset": "the address is the monitor's",
+        "vmx_vcpu_release": "the address is the monitor's",
+    },
 }
 
 

@@ -78,6 +78,7 @@ static void defaults_and_all_other_values(void)
                    "disk = b.img , ro\n"
                    "kernel = k\n"
                    "on-reset = stop\n"
+                   "on-end = restart\n"
                    "memory = 0x40000K\n"
                    "[traprock]\n"
                    "escape = ctrl-]\n"
@@ -97,6 +98,7 @@ static void defaults_and_all_other_values(void)
     CHECK_EQ(vm->pin, 3);
     CHECK_EQ(vm->memory, MIB(256));
     CHECK_EQ(vm->on_reset, CONFIG_RESET_STOP);
+    CHECK_EQ(vm->on_end, CONFIG_END_RESTART);
     CHECK_EQ(vm->hvc_count, 3);
     CHECK(vm->hvc[0].loop);
     CHECK(!vm->hvc[1].loop);
@@ -161,7 +163,7 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\nkernel = l\n", "c.conf:3: kernel is set a second time in this section\n"},
     {"[vm x]\nkernel = k\ncpus = 2\n",
      "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, initrd, cmdline, disk, on-reset, "
-     "debug-exit, pin, hvc\n"},
+     "on-end, debug-exit, pin, hvc\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
      "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape\n"},
     {"[vm x]\nkernel = k\ninitrd =\n", "c.conf:3: initrd = : there is no value\n"},
@@ -220,6 +222,8 @@ static const struct mistake mistakes[] = {
      "c.conf:4: loglevel = verbose: allowed are error, warn, info, debug\n"},
     {"[vm x]\nkernel = k\n[traprock]\non-idle = sleep\n",
      "c.conf:4: on-idle = sleep: allowed are poweroff, reboot, wait\n"},
+    {"[vm x]\nkernel = k\non-end = reset\n",
+     "c.conf:3: on-end = reset: allowed are stop, restart\n"},
     {"[vm x]\nkernel = k\non-reset = poweroff\n",
      "c.conf:3: on-reset = poweroff: allowed are reset, stop\n"},
     {"[vm x]\nkernel = k\nx\x01y = 1\n", "c.conf:3: a control character; only printable "

@@ -7,10 +7,11 @@ static struct pages pages;
 
 #define ADD(base, count, kind) CHECK_EQ(pages_add(&pages, HPA(base), count, kind), STATUS_OK)
 
-/* Sorted, not empty, without overlap, no two neighbours alike. */
+/* The table's own check, and the same again as a reader sees it. */
 static void check_invariants(void)
 {
     struct page_extent last = {0}, extent;
+    CHECK(pages_check(&pages));
     for (unsigned i = 0; pages_extent(&pages, i, &extent); i++) {
         uint64_t last_end = last.base + last.pages * PAGE_SIZE;
         CHECK(extent.pages > 0);
@@ -32,6 +33,38 @@ static void small_machine(void)
     ADD(MIB(6), 512, PAGE_FIRMWARE);
     ADD(0, 256, PAGE_FREE);
     check_invariants();
+}
+
+/* What breaks the invariant is seen, whatever it is. */
+static void the_check_sees_each_breach(void)
+{
+    static const struct page_extent sound[] = {{MIB(1), 16, PAGE_IMAGE, 0},
+                                               {MIB(2), 16, PAGE_FREE, 0},
+                                               {MIB(2) + 16 * PAGE_SIZE, 4, PAGE_GUEST, 1},
+                                               {MIB(3), 4, PAGE_GUEST, 2}};
+    static const struct {
+        unsigned index;
+        struct page_extent extent;
+    } breach[] = {
+        {1, {MIB(2), 0, PAGE_FREE, 0}},                       /* empty */
+        {1, {MIB(2), 17, PAGE_FREE, 0}},                      /* overlaps the next */
+        {1, {MIB(4), 16, PAGE_FREE, 0}},                      /* out of order */
+        {1, {MIB(2), 16, PAGE_FREE, 1}},                      /* free, and somebody's */
+        {1, {MIB(2), 16, PAGE_NONE, 0}},                      /* no kind */
+        {1, {MIB(2), 16, PAGE_KIND_COUNT, 0}},                /* no kind either */
+        {1, {MIB(2), 16, PAGE_GUEST, 1}},                     /* not merged */
+        {3, {MIB(3), UINT64_MAX / PAGE_SIZE, PAGE_GUEST, 2}}, /* wraps */
+        {0, {MIB(1), 16, PAGE_IMAGE, 1}},                     /* a guest's image of the monitor */
+    };
+    pages_init(&pages);
+    memcpy(pages.extent, sound, sizeof(sound));
+    pages.count = ARRAY_SIZE(sound);
+    CHECK(pages_check(&pages));
+    for (unsigned i = 0; i < ARRAY_SIZE(breach); i++) {
+        memcpy(pages.extent, sound, sizeof(sound));
+        pages.extent[breach[i].index] = breach[i].extent;
+        CHECK(!pages_check(&pages));
+    }
 }
 
 static void knows_every_page(void)
@@ -164,7 +197,9 @@ static void a_vm_is_freed_whole(void)
     }
     CHECK_EQ(pages_alloc_chunk(&pages, MIB(4), PAGE_GUEST, 1, &at, &bytes), STATUS_OK);
     CHECK_EQ(pages_free_owner(&pages, PAGE_OWNER_MONITOR), 0);
+    CHECK_EQ(pages_owned(&pages, 1), 60 + bytes / PAGE_SIZE);
     CHECK_EQ(pages_free_owner(&pages, 1), 60 + bytes / PAGE_SIZE);
+    CHECK_EQ(pages_owned(&pages, 1), 0);
     CHECK_EQ(pages_free_owner(&pages, 1), 0);
     check_invariants();
     CHECK_EQ(pages_total(&pages, PAGE_VM), 20);
@@ -262,6 +297,7 @@ static void agrees_with_a_model(void)
             kind = PAGE_FREE;
             owner = 0;
         }
+        CHECK(pages_check(&pages));
         for (uint64_t i = start; i < start + count; i++) {
             model[i].kind = kind;
             model[i].owner = owner;
@@ -285,4 +321,5 @@ TEST_MAIN({"knows_every_page", knows_every_page}, {"refuses_bad_memory", refuses
           {"a_vm_is_freed_whole", a_vm_is_freed_whole},
           {"guests_get_the_largest_pages", guests_get_the_largest_pages},
           {"full_table_is_no_disaster", full_table_is_no_disaster},
-          {"agrees_with_a_model", agrees_with_a_model})
+          {"agrees_with_a_model", agrees_with_a_model},
+          {"the_check_sees_each_breach", the_check_sees_each_breach})
