@@ -1,7 +1,10 @@
-# The test guests: one nasm source each, an ELF with a PVH entry each.
+# The test guests: one source each, in nasm or C, an ELF with a PVH entry each.
 
 GUEST_SOURCES := $(wildcard tests/guests/*.asm) $(wildcard tests/bench/*.asm)
 GUESTS := $(patsubst %.asm,$(BUILD)/guests/%.elf,$(notdir $(GUEST_SOURCES)))
+
+C_GUESTS := $(patsubst tests/guests/%.c,%,$(wildcard tests/guests/*.c))
+GUESTS += $(C_GUESTS:%=$(BUILD)/guests/%.elf)
 
 vpath %.asm tests/guests tests/bench
 
@@ -24,6 +27,17 @@ $(foreach name,$(patsubst %.asm,%,$(notdir $(GUEST_SOURCES))),\
 	$(eval $(BUILD)/guests/$(name).elf: $(call guest-objects,$(name))))
 
 $(BUILD)/guests/%.elf: $(BUILD)/guests/%.o tests/guests/guest.ld
+	@ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
+		-T tests/guests/guest.ld -o $@ $(filter %.o,$^)
+
+# Guests that are C altogether share what is in tests/guests/fuzz.
+FUZZ_OBJECTS_OF_GUESTS := $(patsubst tests/guests/%,$(BUILD)/guests/%.o,$(wildcard tests/guests/fuzz/*.c tests/guests/fuzz/*.asm))
+
+$(BUILD)/guests/fuzz/%.asm.o: tests/guests/fuzz/%.asm $(wildcard tests/guests/lib.inc tests/guests/lib/*.inc)
+	@mkdir -p $(@D)
+	@nasm -f elf64 -g -F dwarf -Werror -I./ -o $@ $<
+
+$(C_GUESTS:%=$(BUILD)/guests/%.elf): $(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.o $(FUZZ_OBJECTS_OF_GUESTS) tests/guests/guest.ld
 	@ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ $(filter %.o,$^)
 

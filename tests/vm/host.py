@@ -129,7 +129,7 @@ def bochs_command(options, directory, com1, com2):
         "sound: driver=dummy",
         "panic: action=report",
         "error: action=" + ("report" if options.errors else "ignore"),
-        "info: action=report",
+        "info: action=" + ("report" if options.errors else "ignore"),
         "debug: action=ignore" + (", cpu0=report" if options.trace_cpu else ""),
         f"log: {directory}/bochs.log",
         f"clock: sync={'slowdown' if options.realtime else 'none'}, time0=local",
@@ -176,7 +176,7 @@ class Options:
         self.cpu = cpu  # a model of the emulator; None: its default here
         self.ips = ips  # Bochs: the TSC's frequency
         self.realtime = realtime  # Bochs: time goes no faster than the clock on the wall
-        self.errors = errors  # Bochs: its error messages in bochs.log, one for each #AC of a guest
+        self.errors = errors  # Bochs: its errors and notes in bochs.log, one for each #AC of a guest
         self.trace_cpu = trace_cpu  # Bochs: each VM entry and exit into bochs.log
 
     def command(self, directory, com1, com2):

@@ -23,6 +23,7 @@ import cases_emulator
 import cases_entry_check
 import cases_events
 import cases_exits
+import cases_fuzz
 import cases_guests
 import cases_harden
 import cases_linux
@@ -38,6 +39,7 @@ MODULES = (
     cases_emulator,
     cases_events,
     cases_exits,
+    cases_fuzz,
     cases_registers,
     cases_entry_check,
     cases_harden,
