@@ -14,10 +14,10 @@ FAST := -O2 -falign-functions=1 -falign-jumps=1 -falign-loops=1 -falign-labels=1
 SMALL := -Oz -fno-inline-functions-called-once
 
 # What an exit passes is compiled for speed, all else for size.
-FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ept.c inject.c run.c state.c vmx_hw.c) \
+FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ept.c inject.c run.c state.c vmx_hw.c ept.c) \
 	$(addprefix kernel/vm/,events.c guest_access.c timers.c cpuid_policy.c msr_policy.c) \
 	$(addprefix drivers/model/,lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c pit.c uart.c) \
-	$(addprefix kernel/,core/hw_x86.c board.c console/mux.c)
+	$(addprefix kernel/,core/hw_x86.c core/page_table.c core/paging.c core/paging_rules.c core/pages.c board.c console/mux.c)
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 

@@ -321,12 +321,12 @@ static enum status init_vmx(struct guest *guest)
 }
 
 /* The guest is whole: what it has must come back at its end, and its tables must not change. */
-static enum status seal(struct guest *guest)
+static void seal(struct guest *guest)
 {
     struct pages *pages = &guest->monitor->machine->pages;
     guest->pages = pages_owned(pages, (uint16_t)guest->vm.id);
     ASSERT(pages_check(pages));
-    return integrity_seal_guest(guest);
+    integrity_seal_guest(guest);
 }
 
 enum status guest_build(struct monitor *monitor, const struct config_vm *config, uint32_t processor)
@@ -352,9 +352,8 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
         status = init_board(guest);
     if (status == STATUS_OK)
         status = init_vmx(guest);
-    if (status == STATUS_OK)
-        status = seal(guest);
     if (status == STATUS_OK) {
+        seal(guest);
         monitor->guest[monitor->guests++] = guest;
     } else if (monitor->mux.count > monitor->guests) {
         mux_remove_last(&monitor->mux); /* nothing typed may reach half a guest */
@@ -426,6 +425,7 @@ static enum status load_guest(struct guest *guest)
                   kernel == NULL ? config->kernel : config->initrd);
         return ERR_NOT_FOUND;
     }
+    uint64_t begun = hw_rdtsc();
     clear_memory(guest);
     struct load_request request = {
         .mem = &guest->vm.mem,
@@ -451,8 +451,35 @@ static enum status load_guest(struct guest *guest)
                   guest->vm.name, guest->error.text);
         return status;
     }
+    guest->loading = hw_rdtsc() - begun;
     vmx_vcpu_reset(&guest->vcpu[0], &entry);
     return STATUS_OK;
+}
+
+static uint64_t to_us(uint64_t counts)
+{
+    return time_to_ns(counts) / 1000;
+}
+
+/* What the monitor has for itself and for the state of its guests, but for their memory and files.
+ */
+static uint64_t own_memory(struct pages *pages)
+{
+    uint64_t total = 0;
+    for (unsigned kind = PAGE_TABLE; kind <= PAGE_VM; kind++)
+        total += pages_total(pages, (enum page_kind)kind);
+    total += pages_total(pages, PAGE_IMAGE) + pages_total(pages, PAGE_SYMBOLS);
+    return total * PAGE_SIZE;
+}
+
+static void log_start(const struct guest *guest)
+{
+    uint64_t since = hw_rdtsc() - guest->monitor->machine->started;
+    log_info("%s: starts %llu us after the monitor, %llu of them to clear and load its memory",
+             guest->vm.name, (unsigned long long)to_us(since),
+             (unsigned long long)to_us(guest->loading));
+    log_info("memory: %llu KiB for the monitor",
+             (unsigned long long)own_memory(&guest->monitor->machine->pages) / 1024);
 }
 
 /* One life of the guest, from load to a stop or reset. */
@@ -464,6 +491,8 @@ static void run_once(struct guest *guest)
         vm_stop(vm, VM_STOPPED, 0);
         return;
     }
+    if (guest->resets == 0)
+        log_start(guest);
     while (vm->outcome == VM_RUNNING && !vm->reset_pending)
         vmx_vcpu_run(&guest->vcpu[0]);
 }
@@ -523,9 +552,8 @@ static enum status restart(struct guest *guest)
     }
     if (status == STATUS_OK)
         status = init_vmx(guest);
-    if (status == STATUS_OK)
-        status = seal(guest);
     if (status == STATUS_OK) {
+        seal(guest);
         revive(guest);
     } else {
         guest->vm.mem.count = 0;

@@ -149,6 +149,7 @@ void machine_start(struct machine *machine, hpa_t boot_info, uint16_t console_po
     static struct start start; /* on neither stack */
     uint64_t stack[CPU_STACKS];
     void *tables;
+    machine->started = hw_rdtsc();
     cpu_early_init();
     TEST_HOOK(test_early());
     start_console(machine, console_port);

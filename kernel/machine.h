@@ -17,6 +17,7 @@
 #include "kernel/core/symbols.h"
 
 struct machine {
+    uint64_t started;      /* TSC */
     struct boot_info boot; /* a copy; the original is gone */
     struct pages pages;
     struct symbols symbols;

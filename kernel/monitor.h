@@ -35,6 +35,7 @@ struct guest {
     bool is_lost;            /* it cannot be loaded, now or ever */
     bool is_sealed;          /* the VM has tables, of which this is the hash; both under vm->lock */
     uint64_t tables;         /* EPT, I/O and MSR bitmaps */
+    uint64_t loading;        /* TSC counts that its memory took to clear and load the last time */
     struct load_error error; /* of the last attempt to load it */
 };
 
@@ -74,10 +75,9 @@ void integrity_seal(struct monitor *monitor);
  * changed is a panic. */
 void integrity_verify(struct monitor *monitor);
 
-/* The same for the tables of a guest, after a walk of its EPT: from the moment that they are there
- * until they are given back, when they are compared once more. ERR_INVALID: its EPT maps what is
- * not the guest's; it was logged. */
-enum status MUST_CHECK integrity_seal_guest(struct guest *guest);
+/* The same for the tables of a guest: from the moment that they are there until they are given
+ * back, when they are compared once more. Each comparison also walks the EPT (see vmx_vm_check). */
+void integrity_seal_guest(struct guest *guest);
 void integrity_unseal_guest(struct guest *guest);
 
 /* build_vm.c: makes the guest that config describes, to run on processor. Logs what fails, with

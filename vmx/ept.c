@@ -117,8 +117,7 @@ struct check {
     const struct ept *ept;
     const struct ept_owner *owner;
     uint64_t own, own_end; /* memory that is known to be the VM's */
-    uint64_t hash;
-    uint64_t gpa; /* of what is wrong */
+    uint64_t gpa;          /* of what is wrong */
 };
 
 #define EPT_MEMORY_TYPE (7ull << EPT_MEMORY_TYPE_SHIFT)
@@ -144,8 +143,7 @@ static const char *check_table(struct check *check, hpa_t table, unsigned level,
     const uint64_t *entries = check->ept->ports.map(check->ept->ports.context, table);
     const char *wrong = NULL;
     for (unsigned i = 0; i < ENTRIES && wrong == NULL; i++) {
-        uint64_t entry = entries[i] & ~(EPT_ACCESSED | EPT_DIRTY);
-        check->hash = hash_word(check->hash, entry);
+        uint64_t entry = entries[i];
         if (entry == 0)
             continue;
         check->gpa = gpa + ((uint64_t)i << level_shift(level));
@@ -156,14 +154,27 @@ static const char *check_table(struct check *check, hpa_t table, unsigned level,
     return wrong;
 }
 
-const char *ept_check(const struct ept *ept, const struct ept_owner *owner, uint64_t *hash,
-                      gpa_t *where)
+const char *ept_check(const struct ept *ept, const struct ept_owner *owner, gpa_t *where)
 {
-    struct check check = {.ept = ept, .owner = owner, .hash = *hash};
+    struct check check = {.ept = ept, .owner = owner};
     const char *wrong = check_table(&check, ept->root, LEVELS, 0);
-    *hash = check.hash;
     where->v = check.gpa;
     return wrong;
+}
+
+static uint64_t hash_table(const struct ept *ept, hpa_t table, unsigned level, uint64_t hash)
+{
+    const uint64_t *entries = ept->ports.map(ept->ports.context, table);
+    hash = hash_masked(hash, entries, PAGE_SIZE, ~(EPT_ACCESSED | EPT_DIRTY));
+    for (unsigned i = 0; level > 1 && i < ENTRIES; i++)
+        if (entries[i] != 0 && !is_leaf(entries[i], level))
+            hash = hash_table(ept, HPA(entries[i] & EPT_ADDRESS), level - 1, hash);
+    return hash;
+}
+
+uint64_t ept_hash(const struct ept *ept, uint64_t hash)
+{
+    return hash_table(ept, ept->root, LEVELS, hash);
 }
 
 /* Atoms and Xeon Phis keep one size; newer cores say so. Whatever else there is counts as affected.

@@ -60,11 +60,13 @@ struct ept_owner {
 };
 
 /* Walks the whole tree: every leaf maps the VM's own memory and nothing else, as write-back, and is
- * no larger than small_executable allows. Goes on with *hash (kernel/core/hash.h) over all entries,
- * without what the processor sets in them. Returns what is wrong, in words, and where; NULL:
+ * no larger than small_executable allows. Returns what is wrong, in words, and where; NULL:
  * nothing. */
-const char *ept_check(const struct ept *ept, const struct ept_owner *owner, uint64_t *hash,
-                      gpa_t *where);
+const char *ept_check(const struct ept *ept, const struct ept_owner *owner, gpa_t *where);
+
+/* Goes on with hash (kernel/core/hash.h) over all entries, without what the processor sets in
+ * them. */
+uint64_t ept_hash(const struct ept *ept, uint64_t hash);
 
 /* Whether the processor may fail on two translations of different size for one executable page, so
  * that guests must have none: from CPUID.01H:EAX and IA32_ARCH_CAPABILITIES. Intel: Machine Check

@@ -96,13 +96,18 @@ static uint64_t end_of_own(void *context, hpa_t frame)
     return extent.base + extent.pages * PAGE_SIZE;
 }
 
-enum status vmx_vm_check(struct vmx_vm *vmx, const char *name, uint64_t *hash)
+uint64_t vmx_vm_hash(const struct vmx_vm *vmx, uint64_t hash)
+{
+    hash = ept_hash(&vmx->ept, hash);
+    hash = hash_words(hash, phys_to_virt(vmx->io_bitmap), 2 * PAGE_SIZE);
+    return hash_words(hash, phys_to_virt(vmx->msr_bitmap), PAGE_SIZE);
+}
+
+enum status vmx_vm_check(struct vmx_vm *vmx, const char *name)
 {
     const struct ept_owner owner = {end_of_own, vmx};
     gpa_t where;
-    const char *wrong = ept_check(&vmx->ept, &owner, hash, &where);
-    *hash = hash_words(*hash, phys_to_virt(vmx->io_bitmap), 2 * PAGE_SIZE);
-    *hash = hash_words(*hash, phys_to_virt(vmx->msr_bitmap), PAGE_SIZE);
+    const char *wrong = ept_check(&vmx->ept, &owner, &where);
     if (wrong == NULL)
         return STATUS_OK;
     log_error("%s: EPT: %s at guest-physical 0x%lx", name, wrong, where.v);

@@ -40,9 +40,11 @@ struct vmx_vm {
 enum status MUST_CHECK vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages,
                                      uint64_t ept_capabilities);
 
-/* Walks the VM's EPT (see ept_check), logs what is wrong, and goes on with *hash over EPT and
- * bitmaps. ERR_INVALID: something is wrong. */
-COLD enum status MUST_CHECK vmx_vm_check(struct vmx_vm *vmx, const char *name, uint64_t *hash);
+/* Walks the VM's EPT (see ept_check) and logs what is wrong. ERR_INVALID: something is. */
+COLD enum status MUST_CHECK vmx_vm_check(struct vmx_vm *vmx, const char *name);
+
+/* Goes on with hash over EPT and bitmaps. */
+COLD uint64_t vmx_vm_hash(const struct vmx_vm *vmx, uint64_t hash);
 
 /* What a vCPU needs of VMX; vcpu->backend. */
 struct vmx_vcpu {

@@ -231,7 +231,7 @@ static uint64_t measure_timer(const struct host_lapic *lapic)
     return ratio_apply(ratio_make(took, time_tsc_hz()), counted);
 }
 
-void host_lapic_timer_init(struct host_lapic *lapic)
+static void measure_rate(struct host_lapic *lapic)
 {
     write(lapic, LAPIC_DIVIDE, DIVIDE_BY_1);
     write(lapic, LAPIC_LVT_TIMER, LVT_MASKED | IRQ_VECTOR_TIMER);
@@ -243,10 +243,16 @@ void host_lapic_timer_init(struct host_lapic *lapic)
     if (lapic->timer_hz == 0)
         panic("the local APIC's timer does not count");
     lapic->from_tsc = ratio_make(time_tsc_hz(), lapic->timer_hz);
+}
+
+void host_lapic_timer_init(struct host_lapic *lapic)
+{
+    if (!lapic->has_tsc_deadline)
+        measure_rate(lapic);
     host_lapic_timer_enable(lapic);
-    log_info("local APIC %u: %s mode, timer %lu Hz%s", host_lapic_id(lapic),
-             lapic->registers == NULL ? "x2APIC" : "xAPIC", lapic->timer_hz,
-             lapic->has_tsc_deadline ? ", TSC deadline" : "");
+    log_debug("local APIC %u: %s mode, timer by %s", host_lapic_id(lapic),
+              lapic->registers == NULL ? "x2APIC" : "xAPIC",
+              lapic->has_tsc_deadline ? "TSC deadline" : "count");
 }
 
 static void arm_count(const struct host_lapic *lapic, uint64_t deadline)

@@ -13,11 +13,17 @@ static inline uint64_t hash_word(uint64_t hash, uint64_t word)
     return hash ^ hash >> 32; /* a product alone never carries a bit downward */
 }
 
-/* size is a multiple of 8, words aligned to 8. */
-static inline uint64_t hash_words(uint64_t hash, const void *words, size_t size)
+/* Of each word only the bits in mask. size is a multiple of 8, words aligned to 8. */
+static inline uint64_t hash_masked(uint64_t hash, const void *words, size_t size, uint64_t mask)
 {
     const uint64_t *next = words;
+#pragma GCC unroll 8
     for (size_t i = 0; i < size / sizeof(*next); i++)
-        hash = hash_word(hash, next[i]);
+        hash = hash_word(hash, next[i] & mask);
     return hash;
+}
+
+static inline uint64_t hash_words(uint64_t hash, const void *words, size_t size)
+{
+    return hash_masked(hash, words, size, ~0ull);
 }

@@ -1,5 +1,6 @@
 #include "kernel/core/page_table.h"
 
+#include "kernel/core/hash.h"
 #include "kernel/core/mem.h"
 
 #define LEVELS 4
@@ -215,6 +216,22 @@ static enum status visit_table(
             return status;
     }
     return STATUS_OK;
+}
+
+static uint64_t hash_table(const struct page_table *table, uint64_t entry, unsigned level,
+                           uint64_t hash)
+{
+    const uint64_t *entries = entries_at(table, entry);
+    hash = hash_masked(hash, entries, PAGE_SIZE, ~(PTE_A | PTE_D));
+    for (unsigned i = 0; level > 1 && i < ENTRIES; i++)
+        if (entries[i] & PTE_P && !is_leaf(entries[i], level))
+            hash = hash_table(table, entries[i], level - 1, hash);
+    return hash;
+}
+
+uint64_t page_table_hash(const struct page_table *table, uint64_t hash)
+{
+    return hash_table(table, table->root.v, LEVELS, hash);
 }
 
 enum status page_table_visit(const struct page_table *table,

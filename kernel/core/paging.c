@@ -270,9 +270,22 @@ bool paging_is_mapped(uint64_t address, uint64_t size)
     return true;
 }
 
+/* What the owner table says of a frame; its neighbours come next. */
+struct kinds {
+    struct pages *pages;
+    struct page_extent extent;
+};
+
 static enum page_kind kind_of(void *context, hpa_t frame)
 {
-    return pages_kind(context, frame);
+    struct kinds *kinds = context;
+    struct page_extent *extent = &kinds->extent;
+    if (frame.v - extent->base < extent->pages * PAGE_SIZE)
+        return (enum page_kind)extent->kind;
+    if (pages_lookup(kinds->pages, frame, extent))
+        return (enum page_kind)extent->kind;
+    extent->pages = 0;
+    return PAGE_NONE;
 }
 
 struct survey {
@@ -311,13 +324,14 @@ static COLD enum status check_guards(unsigned *stacks)
 enum status paging_check(void)
 {
     struct address_space *as = &space;
+    struct kinds kinds = {.pages = as->pages};
     struct survey survey = {
         .rules = {.text_size = (uint64_t)(text_end - text_start),
                   .rodata_size = (uint64_t)(rodata_end - rodata_start),
                   .image_size = (uint64_t)(image_end - image_start),
                   .image_hpa = as->image_hpa,
                   .kind = kind_of,
-                  .context = as->pages},
+                  .context = &kinds},
     };
     unsigned stacks = 0;
     spinlock_acquire(&as->lock);
@@ -337,18 +351,10 @@ uint64_t paging_hash_image(uint64_t hash)
     return hash_words(hash, text_start, (size_t)(rodata_end - text_start));
 }
 
-static enum status hash_mapping(void *context, const struct page_mapping *mapping)
-{
-    uint64_t *hash = context;
-    *hash = hash_words(*hash, mapping, sizeof(*mapping));
-    return STATUS_OK;
-}
-
 uint64_t paging_hash_tables(uint64_t hash)
 {
     spinlock_acquire(&space.lock);
-    if (page_table_visit(&space.table, hash_mapping, &hash) != STATUS_OK)
-        hash = 0; /* a reserved bit, which no sound table has */
+    hash = page_table_hash(&space.table, hash);
     spinlock_release(&space.lock);
     return hash;
 }

@@ -140,7 +140,8 @@ static const char *checked(const struct ept *ept, uint64_t *hash, uint64_t *wher
 {
     gpa_t at;
     *hash = 1;
-    const char *wrong = ept_check(ept, &owner, hash, &at);
+    const char *wrong = ept_check(ept, &owner, &at);
+    *hash = ept_hash(ept, *hash);
     *where = at.v;
     return wrong != NULL ? wrong : "nothing";
 }
