@@ -17,7 +17,6 @@ static inline uint64_t hash_word(uint64_t hash, uint64_t word)
 static inline uint64_t hash_masked(uint64_t hash, const void *words, size_t size, uint64_t mask)
 {
     const uint64_t *next = words;
-#pragma GCC unroll 8
     for (size_t i = 0; i < size / sizeof(*next); i++)
         hash = hash_word(hash, next[i] & mask);
     return hash;
