@@ -231,7 +231,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                            ((input.flags & 0x10) != 0 ? CR4_VME : 0) |
                                            ((input.flags & 0x20) != 0 ? CR4_SMAP : 0),
                                     .efer = mode == 3 ? EFER_LMA : 0,
-                                    .maxphyaddr = 40};
+                                    .maxphyaddr = 40,
+                                    .bus = &bus};
     old = state;
     memcpy(before, ram, RAM_SIZE);
     enum deliver_result result = deliver_event(&access, &state, &event, &exception);
