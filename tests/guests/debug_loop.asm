@@ -3,10 +3,14 @@
 ; ends only from outside.
 %include "tests/guests/lib.inc"
 
+%ifdef STACK_IN_HOLE
+spare_stack_top equ 0x30001000
+%else
 section .bss
 alignb 4096
 spare_stack: resb 4096
 spare_stack_top:
+%endif
 
 section .text
 main:

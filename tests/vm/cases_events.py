@@ -2,7 +2,7 @@
 
 import re
 
-from cases_guests import reporting
+from cases_guests import endless, reporting
 from harness import Case, outcome, vm
 
 
@@ -37,8 +37,10 @@ def task_gates(run):
 
 
 CASES = [reporting(name) for name in ("events_shadow", "events_hlt", "events_delivery",
-                                      "events_delivery32", "events_debug")]
+                                      "events_delivery32", "events_debug", "events_nmi",
+                                      "events_code", "events_apic")]
 CASES += [
+    endless("debug_loop_hole", rb"^looping", errors=False),
     Case("guest-events_fatal", fatal, seconds=25),
     Case("guest-events_task_gate", task_gates, seconds=40),
 ]
