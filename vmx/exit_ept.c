@@ -5,7 +5,7 @@
 #include "kernel/core/fmt.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/log.h"
-#include "kernel/vm/deliver.h"
+#include "kernel/vm/task_switch.h"
 #include "vmx/internal.h"
 
 #define EPT_VIOLATION_WRITE BIT(1)
@@ -203,9 +203,9 @@ static COLD enum verdict deliver(struct vcpu *vcpu, struct vmx_exit *exit)
     case DELIVER_TASK_GATE:
         break;
     }
-    log_guest(&vcpu->vm->log, "delivers event %u through a task gate, RIP 0x%llx", event->vector,
-              (unsigned long long)exit->rip);
-    return STOP_VM;
+    /* As if the processor had come as far. SDM: Exit Qualification for Task Switches. */
+    exit->qualification = (uint64_t)TASK_SWITCH_GATE << 30 | exit->exception.error_code;
+    return exit_task_switch(vcpu, exit);
 }
 
 /* A MOV that was met before, which is what most exits for a device are: without reading what the

@@ -272,8 +272,10 @@ static enum status read_gate(struct delivery *delivery, uint16_t *selector, unsi
         return fault(delivery, VECTOR_GP, code);
     if (!(low & BIT(47)))
         return fault(delivery, VECTOR_NP, code);
-    if (type == GATE_TASK)
+    if (type == GATE_TASK) {
+        delivery->exception->error_code = (uint32_t)bits_get(low, 31, 16);
         return ERR_UNSUPPORTED;
+    }
     delivery->gate = (uint8_t)type;
     delivery->new.rip = bits_get(low, 15, 0);
     if (type & GATE_IS_WIDE)

@@ -32,7 +32,7 @@ enum deliver_result {
     DELIVER_DONE,      /* *state is that before the handler's first instruction */
     DELIVER_FAULT,     /* *exception was met; the two combine as event_raise says */
     DELIVER_AGAIN,     /* another processor interfered */
-    DELIVER_TASK_GATE, /* the gate leads to another task */
+    DELIVER_TASK_GATE, /* the gate leads to the task whose TSS exception->error_code selects */
 };
 
 /*

@@ -580,6 +580,7 @@ static void every_check(void)
     begin();
     put_gate(VECTOR_GP, 8, 0x50, 0x85);
     CHECK_EQ(deliver(), DELIVER_TASK_GATE);
+    CHECK_EQ(exception.error_code, 0x50);
 }
 
 /* Nothing of the frame is written unless all of it can be. */

@@ -18,29 +18,10 @@ def fatal(run):
               and status == 0, f"exit status {status}")
 
 
-def task_gates(run):
-    """A task gate, met by the processor or by the monitor, ends the guest by name, and no other."""
-    for name in ("events_task_gate", "timers"):
-        run.guest(name)
-    conf = "".join(vm("gate-" + way, kernel="events_task_gate.elf", cmdline=way, pin=pin)
-                   for pin, way in enumerate(("hardware", "software")))
-    _, text = run.run_to_end(conf + vm("timers", debug_exit="0xf4", pin=2), cpus=3)
-    run.report_guest(text, "timers")
-    for way in ("hardware", "software"):
-        ended = outcome(text, "gate-" + way)
-        run.check(f"task-gate/{way}", ended and ended[0] == "stopped", f"{ended}")
-        run.check(f"task-gate/{way}-reason",
-                  re.search(rf"gate-{way}: (stopped at exit reason 9 \(TASK_SWITCH\b|"
-                            r"delivers event \d+ through a task gate)", text), "no reason")
-    ended = outcome(text, "timers")
-    run.check("task-gate/other", ended == ("debug-exit", 0), f"{ended}")
-
-
 CASES = [reporting(name) for name in ("events_shadow", "events_hlt", "events_delivery",
                                       "events_delivery32", "events_debug", "events_nmi",
-                                      "events_code", "events_apic")]
+                                      "events_code", "events_apic", "events_task_gate")]
 CASES += [
     endless("debug_loop_hole", rb"^looping", errors=False),
     Case("guest-events_fatal", fatal, seconds=25),
-    Case("guest-events_task_gate", task_gates, seconds=40),
 ]
