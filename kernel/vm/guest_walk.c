@@ -242,6 +242,9 @@ static void note_path(const struct walk *walk, struct guest_walk_path *path)
 {
     for (unsigned i = 0; i < LEVELS_MAX; i++) {
         unsigned level = i < walk->levels ? i : walk->levels - 1;
+#ifdef PLANTED_BUG_GUEST_WALK
+        level = walk->levels - 1;
+#endif
         path->slot[i] =
             (const uint64_t *)(const void *)guest_walk_host(walk->mem, GPA(walk->slot[level]));
         path->entry[i] = walk->entry[level];

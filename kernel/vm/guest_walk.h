@@ -60,9 +60,6 @@ static inline bool guest_walk_stands(const struct guest_walk_path *path)
     uint64_t changed = 0;
     for (unsigned i = 0; i < 4; i++)
         changed |= __atomic_load_n(path->slot[i], __ATOMIC_ACQUIRE) ^ path->entry[i];
-#ifdef PLANTED_BUG_GUEST_WALK
-    changed = 0;
-#endif
     return changed == 0;
 }
 
