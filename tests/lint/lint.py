@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 
-from guest_rules import check_guest_rules, check_planted
+from guest_rules import check_guest_rules, check_invd, check_planted
 
 LINE_MAX = {".c": 100, ".h": 100, ".def": 100}
 LINE_MAX_ELSEWHERE = 120
@@ -221,13 +221,13 @@ def check_deep(names):
 
 def lines_checks(name):
     if re.search(r"\.(c|h|def)$", name):
-        return [check_text, check_includes, check_c]
+        return [check_text, check_includes, check_c, check_invd]
     if name.endswith(".py"):
         return [check_text, check_python]
     if name.endswith(".sh") or name == ".ci/run":
         return [check_text, check_shell]
     if re.search(r"\.(asm|inc|ld|mk|md|txt)$|Makefile$", name):
-        return [check_text]
+        return [check_text, check_invd]
     return []
 
 

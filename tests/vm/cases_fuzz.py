@@ -21,7 +21,7 @@ def fuzz_case(name):
 
 
 def memory_used_again(run):
-    """flaws.md's kill and reuse: two guests that end and start anew at the same time, whose memory
+    """Row 27 of docs/security.md, kill and reuse: two guests that end and start anew at the same time, whose memory
     goes back and comes from one store, never see a word of an earlier life or of each other."""
     lives, names = 6, ("sentinel-a", "sentinel-b")
     run.guest("sentinel")
