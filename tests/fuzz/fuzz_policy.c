@@ -81,7 +81,7 @@ static void access_msr(struct msr_state *state, struct fuzz_input *input)
     REQUIRE(msr_read(state, msr, &now) == could_read);
     if (could_read == MSR_DONE && wrote == MSR_FAULT)
         REQUIRE(now == old);
-    if (wrote == MSR_DONE && row->check == MSR_CHECK_MASK)
+    if (wrote == MSR_DONE && could_read == MSR_DONE && row->check == MSR_CHECK_MASK)
         REQUIRE(now == value && (value & ~row->valid) == 0);
 }
 
