@@ -220,14 +220,10 @@ static void feed_uart(void *context)
             return;
 }
 
-void board_input_ready(void *context)
+void board_terminal_ready(void *context)
 {
     struct board *board = context;
-    spinlock_acquire(&board->vm->lock);
-    feed_uart(board);
-    spinlock_release(&board->vm->lock);
-    /* Input may only have set a timer, which a vCPU on another processor does not know yet. */
-    vcpu_request(board->vm->vcpu[0], VCPU_REQUEST_EVENT);
+    vcpu_request(board->vm->vcpu[0], VCPU_REQUEST_WORK);
 }
 
 /* ---- Construction ------------------------------------------------------------------------- */
@@ -510,6 +506,8 @@ void board_reset(struct board *board)
 void board_continue(void *context)
 {
     struct board *board = context;
+    uart_sink_ready(&board->com1);
+    feed_uart(board);
     if (board->has_rng)
         virtio_pci_continue(&board->rng.pci);
     if (board->has_console)

@@ -105,11 +105,12 @@ void board_reset(struct board *board);
 /* Puts BOARD_LOOP_SIZE bytes behind a port of the virtio console that is a `loop`. */
 void board_connect_loop(struct board *board, unsigned port, uint8_t *ring);
 
-/* Goes on with work that a device put off. */
+/* Goes on with work that a device put off, and with what the terminal takes and gives. */
 void board_continue(void *board);
 
-/* Gives the guest's serial port what was typed, as far as it takes it. Takes the device lock. */
-void board_input_ready(void *board);
+/* Has the guest's vCPU 0 call board_continue, since the terminal has input or takes output again.
+ * Takes no lock. */
+void board_terminal_ready(void *board);
 
 /* The vCPU's view of its local APIC. */
 extern const struct interrupt_controller_ops board_interrupt_controller;

@@ -10,7 +10,7 @@
 #include "kernel/monitor.h"
 #include "kernel/vm/acpi_tables.h"
 
-#define GUEST_LOG_LINES 200
+#define GUEST_LOG_LINES 100
 
 /* ---- Ports of the models ------------------------------------------------------------------- */
 
@@ -97,6 +97,15 @@ static enum status add_memory(struct guest *guest)
 
 /* ---- Construction -------------------------------------------------------------------------- */
 
+static void continue_guest(void *board)
+{
+    struct guest *guest = CONTAINER_OF(board, struct guest, board);
+    board_continue(board);
+    for (uint32_t i = 0; i < guest->config->hvc_count; i++)
+        if (!guest->config->hvc[i].loop)
+            hvc_line_continue(&guest->hvc_line[i]);
+}
+
 static void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
 {
     struct vm *vm = &guest->vm;
@@ -104,10 +113,10 @@ static void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     vm->name = guest->config->name;
     vm->id = id;
     vm->clock = (struct clock){read_tsc, NULL, time_tsc_hz()};
-    vm->log = (struct log_budget){vm->name, GUEST_LOG_LINES};
+    vm->log = (struct log_budget){.owner = vm->name, .left = GUEST_LOG_LINES};
     vm->stops_at_reset = guest->config->on_reset == CONFIG_RESET_STOP;
     vm->kick = kick;
-    vm->work = board_continue;
+    vm->work = continue_guest;
     vm->board = &guest->board;
     vm->vcpu[0] = vcpu;
     vm->vcpu_count = 1;
@@ -295,7 +304,7 @@ static enum status init_board(struct guest *guest)
     if (status == STATUS_OK)
         status = init_hvc_lines(guest, &config);
     struct mux_guest *terminal =
-        mux_add(&monitor->mux, guest->vm.name, board_input_ready, &guest->board);
+        mux_add(&monitor->mux, guest->vm.name, board_terminal_ready, &guest->board);
     const char *what = "terminal";
     if (status == STATUS_OK)
         status = terminal != NULL ? board_init(&guest->board, &guest->vm, terminal, &config, &what)
@@ -363,19 +372,28 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
 
 /* ---- Running ------------------------------------------------------------------------------- */
 
-/* What the guest wrote last must not go down with the machine. */
-static void drain_hvc_lines(struct guest *guest)
+/* What the guest wrote last must not go down with it. What is on its way makes room for what its
+ * devices still hold. */
+static void flush_output(struct guest *guest)
 {
-    for (uint32_t i = 0; i < guest->config->hvc_count; i++)
-        if (!guest->config->hvc[i].loop)
-            serial_line_drain(&guest->hvc_line[i].line);
+    for (unsigned round = 0; round < 2; round++) {
+        mux_flush(guest->board.terminal);
+        for (uint32_t i = 0; i < guest->config->hvc_count; i++)
+            if (!guest->config->hvc[i].loop)
+                serial_line_drain(&guest->hvc_line[i].line);
+        if (round != 0)
+            return;
+        spinlock_acquire(&guest->vm.lock);
+        continue_guest(&guest->board);
+        spinlock_release(&guest->vm.lock);
+    }
 }
 
 static void report_result(struct guest *guest)
 {
     struct monitor *monitor = guest->monitor;
     struct vm *vm = &guest->vm;
-    mux_flush(&monitor->mux);
+    log_guest_end(&vm->log);
     vmx_log_counts(&guest->vcpu[0]);
     char line[128];
     int length = fmt_format(line, sizeof(line), "traprock: vm %s: %s code=%u\r\n", vm->name,
@@ -505,7 +523,7 @@ static void release(struct guest *guest)
 {
     struct pages *pages = &guest->monitor->machine->pages;
     struct vm *vm = &guest->vm;
-    drain_hvc_lines(guest);
+    flush_output(guest);
     integrity_unseal_guest(guest);
     spinlock_acquire(&vm->lock);
     board_reset(&guest->board);

@@ -28,28 +28,26 @@ static void writable(void *context)
     feed(context);
 }
 
-static void input(void *context)
+/* On the processor that takes the UART's interrupt: the work is the guest's own processor's, and so
+ * is any wait for its device lock. */
+static void notify(void *context)
 {
     struct hvc_line *hvc = context;
-    spinlock_acquire(&hvc->vm->lock);
-    feed(hvc);
-    spinlock_release(&hvc->vm->lock);
+    vcpu_request(hvc->vm->vcpu[0], VCPU_REQUEST_WORK);
 }
 
-static void room(void *context)
+void hvc_line_continue(struct hvc_line *hvc)
 {
-    struct hvc_line *hvc = context;
-    spinlock_acquire(&hvc->vm->lock);
+    feed(hvc);
     virtio_console_drain(hvc->console, hvc->port);
-    spinlock_release(&hvc->vm->lock);
 }
 
 enum status hvc_line_init(struct hvc_line *hvc, uint16_t io_port, struct vm *vm)
 {
     enum status status = host_uart_init(&hvc->uart, io_port);
     serial_line_init(&hvc->line, &hvc->uart);
-    hvc->line.input = input;
-    hvc->line.room = room;
+    hvc->line.input = notify;
+    hvc->line.room = notify;
     hvc->line.context = hvc;
     hvc->vm = vm;
     return status;

@@ -15,6 +15,10 @@
 /* A 16-byte FIFO fills in 1.4 ms at 115200 baud. */
 #define POLLS_PER_SECOND 1000
 
+/* How much of the guests' output is on its way to the line, 20 ms of it, so that the monitor's own
+ * comes at once. */
+#define GUESTS_BYTES_WAITING 256
+
 /* The only instances; everything gets them, or a part of them, as an argument. */
 static struct machine machine;
 static struct monitor monitor;
@@ -26,6 +30,18 @@ static void write_line(void *context, const char *bytes, size_t count)
     struct monitor *self = context;
     if (self->has_line)
         serial_line_write(&self->line, bytes, count);
+}
+
+static bool line_has_room(void *context)
+{
+    struct monitor *self = context;
+    return !self->has_line || serial_line_has_room(&self->line);
+}
+
+static void line_is_ready(void *context)
+{
+    struct monitor *self = context;
+    mux_line_ready(&self->mux);
 }
 
 /* Log lines end in a newline only; a terminal wants a carriage return too. A panic goes past every
@@ -117,7 +133,7 @@ void monitor_start_line(struct monitor *self, struct serial_line *line)
     enum status status =
         machine_route_isa(self->machine, line->uart->irq, serial_line_interrupt, line);
     if (status == STATUS_OK) {
-        serial_line_start(line);
+        serial_line_start(line, false);
     } else if (self->polled_count == MONITOR_POLLED_MAX) {
         log_warn("too many UARTs without an interrupt: input at port 0x%x is not seen",
                  line->uart->port);
@@ -125,6 +141,7 @@ void monitor_start_line(struct monitor *self, struct serial_line *line)
         log_info("the UART at port 0x%x has no interrupt that is known (%s): it is polled",
                  line->uart->port, status_text(status));
         self->polled[self->polled_count++] = line;
+        serial_line_start(line, true);
         self->machine->lapic.tick = poll_lines;
         self->machine->lapic.tick_context = self;
         poll_lines(self);
@@ -133,14 +150,16 @@ void monitor_start_line(struct monitor *self, struct serial_line *line)
 
 static void init_terminal(struct monitor *self)
 {
-    struct mux_line line = {write_line, self};
+    struct mux_line line = {write_line, line_has_room, self};
     struct mux_commands commands = {show_status, reset_guest, power_off_all, self};
     mux_init(&self->mux, &line, &commands, self->config.escape);
     self->has_line = self->machine->has_console;
     if (!self->has_line)
         return;
     serial_line_init(&self->line, &self->machine->console);
+    self->line.limit = GUESTS_BYTES_WAITING;
     self->line.input = handle_input;
+    self->line.room = line_is_ready;
     self->line.context = self;
     struct log_sink sink = {write_log, flush_log, self};
     log_replace_sink(&self->machine->console, &sink);

@@ -84,7 +84,7 @@ static inline struct guest_machine *guest_new(void)
 {
     struct guest_machine *machine = calloc(1, sizeof(*machine));
     bool is_built = true;
-    machine->log = (struct log_budget){"test", 1000};
+    machine->log = (struct log_budget){.owner = "test", .left = 1000};
     for (unsigned i = 0; i < GUEST_RAM_COUNT; i++) {
         machine->ram[i] = malloc(GUEST_RAM_SIZE + 2 * GUEST_GUARD);
         memset(machine->ram[i], GUEST_GUARD_BYTE, GUEST_RAM_SIZE + 2 * GUEST_GUARD);

@@ -83,6 +83,7 @@ bool run_serve_requests(struct vcpu *vcpu)
         return false;
     if (requests & VCPU_REQUEST_WORK) {
         continue_work(vcpu);
+        arm_preemption_timer(vcpu, hw_rdtsc()); /* it may have set one of the guest's timers */
         /* What it raised is looked for anyway. */
         __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
     }

@@ -12,7 +12,7 @@ void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_com
     mux->escape = escape;
 }
 
-struct mux_guest *mux_add(struct mux *mux, const char *name, void (*input_ready)(void *context),
+struct mux_guest *mux_add(struct mux *mux, const char *name, void (*ready)(void *context),
                           void *context)
 {
     if (mux->count == MUX_GUESTS_MAX)
@@ -22,7 +22,7 @@ struct mux_guest *mux_add(struct mux *mux, const char *name, void (*input_ready)
         .mux = mux,
         .name = name,
         .number = mux->count++,
-        .input_ready = input_ready,
+        .ready = ready,
         .context = context,
     };
     return guest;
@@ -33,6 +33,7 @@ void mux_remove_last(struct mux *mux)
     if (mux->count == 0)
         return;
     mux->count--;
+    mux->waiting -= mux->guest[mux->count].waits;
     if (mux->focus >= mux->count)
         mux->focus = 0;
 }
@@ -51,29 +52,69 @@ static void start_line(struct mux *mux)
         emit(mux, "\r\n", 2);
 }
 
-/* A finished, or over-long, line of a guest that is not in focus. */
-static void emit_guest_line(struct mux_guest *guest)
+/* What the guest has in its buffer: as it is in focus, else as a line, finished or over-long. */
+static void emit_buffer(struct mux_guest *guest)
 {
     struct mux *mux = guest->mux;
-    start_line(mux);
-    emit(mux, guest->name, strlen(guest->name));
-    emit(mux, ": ", 2);
+    bool has_focus = guest->number == mux->focus;
+    if (!has_focus) {
+        start_line(mux);
+        emit(mux, guest->name, strlen(guest->name));
+        emit(mux, ": ", 2);
+    }
     emit(mux, guest->line, guest->used);
-    emit(mux, "\r\n", 2);
+    if (!has_focus)
+        emit(mux, "\r\n", 2);
     guest->used = 0;
+    mux->waiting -= guest->waits;
+    guest->waits = false;
 }
 
-static void collect(struct mux_guest *guest, uint8_t byte)
+static bool may_write(const struct mux *mux)
 {
-    if (byte == '\n') {
-        emit_guest_line(guest);
-    } else if (byte != '\r') {
-        guest->line[guest->used++] = (char)byte;
-#ifndef PLANTED_BUG_MUX /* for the fuzzer's own test */
-        if (guest->used == MUX_LINE_MAX)
-            emit_guest_line(guest);
-#endif
+    return mux->waiting == 0 && mux->line.has_room(mux->line.context);
+}
+
+static void wait_for_turn(struct mux_guest *guest)
+{
+    guest->mux->waiting += !guest->waits;
+    guest->waits = true;
+}
+
+/* In focus: straight to the line, unless somebody waits already. */
+static bool put_raw(struct mux_guest *guest, char byte)
+{
+    struct mux *mux = guest->mux;
+    if (may_write(mux)) {
+        emit(mux, &byte, 1);
+        return true;
     }
+    if (guest->used == MUX_LINE_MAX)
+        return false;
+    guest->line[guest->used++] = byte;
+    wait_for_turn(guest);
+    return true;
+}
+
+static bool put_in_line(struct mux_guest *guest, char byte)
+{
+    if (guest->waits)
+        return false;
+    if (byte == '\r')
+        return true;
+    if (byte != '\n')
+        guest->line[guest->used++] = byte;
+#ifdef PLANTED_BUG_MUX /* for the fuzzer's own test */
+    if (byte != '\n')
+        return true;
+#endif
+    if (byte != '\n' && guest->used < MUX_LINE_MAX)
+        return true;
+    if (may_write(guest->mux))
+        emit_buffer(guest);
+    else
+        wait_for_turn(guest);
+    return true;
 }
 
 bool mux_put(void *context, uint8_t byte)
@@ -81,14 +122,38 @@ bool mux_put(void *context, uint8_t byte)
     struct mux_guest *guest = context;
     struct mux *mux = guest->mux;
     spinlock_acquire(&mux->lock);
-    if (guest->number == mux->focus) {
-        char c = (char)byte;
-        emit(mux, &c, 1);
-    } else {
-        collect(guest, byte);
+    bool taken =
+        guest->number == mux->focus ? put_raw(guest, (char)byte) : put_in_line(guest, (char)byte);
+    guest->is_blocked = !taken;
+    spinlock_release(&mux->lock);
+    return taken;
+}
+
+/* Without the lock: tells those who could not write, and can now. */
+static void wake_blocked(struct mux *mux)
+{
+    for (unsigned i = 0; i < mux->count; i++) {
+        struct mux_guest *guest = &mux->guest[i];
+        spinlock_acquire(&mux->lock);
+        bool wakes = guest->is_blocked && !guest->waits;
+        guest->is_blocked = guest->is_blocked && !wakes;
+        spinlock_release(&mux->lock);
+        if (wakes)
+            guest->ready(guest->context);
+    }
+}
+
+void mux_line_ready(struct mux *mux)
+{
+    spinlock_acquire(&mux->lock);
+    while (mux->waiting != 0 && mux->line.has_room(mux->line.context)) {
+        struct mux_guest *guest = &mux->guest[mux->turn];
+        mux->turn = (mux->turn + 1) % mux->count;
+        if (guest->waits)
+            emit_buffer(guest);
     }
     spinlock_release(&mux->lock);
-    return true;
+    wake_blocked(mux);
 }
 
 void mux_message(struct mux *mux, const char *text, size_t count)
@@ -99,18 +164,14 @@ void mux_message(struct mux *mux, const char *text, size_t count)
     spinlock_release(&mux->lock);
 }
 
-static void flush_guest(struct mux_guest *guest)
+void mux_flush(struct mux_guest *guest)
 {
-    if (guest->used != 0)
-        emit_guest_line(guest);
-}
-
-void mux_flush(struct mux *mux)
-{
+    struct mux *mux = guest->mux;
     spinlock_acquire(&mux->lock);
-    for (unsigned i = 0; i < mux->count; i++)
-        flush_guest(&mux->guest[i]);
+    if (guest->used != 0)
+        emit_buffer(guest);
     spinlock_release(&mux->lock);
+    wake_blocked(mux);
 }
 
 static void say(struct mux *mux, const char *text)
@@ -134,21 +195,26 @@ static void show_help(struct mux *mux)
     say(mux, text);
 }
 
-/* What the next guest wrote of its line so far belongs to the terminal now. */
+/* What the old guest still has to say comes first; what the new one wrote of its line so far
+ * belongs to the terminal now. */
 static void focus_next(struct mux *mux)
 {
     if (mux->count == 0)
         return;
     spinlock_acquire(&mux->lock);
+    emit_buffer(&mux->guest[mux->focus]);
     mux->focus = (mux->focus + 1) % mux->count;
     struct mux_guest *guest = &mux->guest[mux->focus];
+    bool is_whole = guest->waits;
     start_line(mux);
     char text[64];
     int length = fmt_format(text, sizeof(text), "traprock: the terminal is %s's\r\n", guest->name);
     emit(mux, text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
-    emit(mux, guest->line, guest->used);
-    guest->used = 0;
+    emit_buffer(guest);
+    if (is_whole)
+        start_line(mux);
     spinlock_release(&mux->lock);
+    wake_blocked(mux);
 }
 
 static void send_to_guest(struct mux *mux, uint8_t byte)
@@ -163,7 +229,7 @@ static void send_to_guest(struct mux *mux, uint8_t byte)
     }
     guest->input[guest->input_head % MUX_INPUT_SIZE] = byte;
     __atomic_store_n(&guest->input_head, guest->input_head + 1, __ATOMIC_RELEASE);
-    guest->input_ready(guest->context);
+    guest->ready(guest->context);
 }
 
 static void run_command(struct mux *mux, uint8_t key)

@@ -7,13 +7,18 @@
  * lines of the others appear whole, with the guest's name before them, when the guest in focus is
  * not in the middle of a line.
  *
+ * The line is slower than any guest. While it has no room, each guest has a buffer of one line;
+ * what finds that full stays in the guest's own device (mux_put returns false), so that only the
+ * guest waits. Buffers go out in turn, one after the other, whoever writes how much. The monitor's
+ * own messages wait for nobody's turn.
+ *
  * Keys after the escape key (Ctrl-A unless configured otherwise):
  *     h, ?   help                 r   reset the guest in focus
  *     s      status               x   power off
  *     c      next guest           the escape key itself: sends it to the guest
  *
- * Locking: mux->lock, taken after a VM's device lock and held across the line's write only. Input
- * comes from one processor at a time.
+ * Locking: mux->lock, taken after a VM's device lock and held across the line's functions only.
+ * Input comes from one processor at a time.
  */
 #pragma once
 
@@ -27,6 +32,9 @@
 struct mux_line {
     /* Sends all of it, in order; may wait for the line, never for anything else. */
     void (*write)(void *context, const char *bytes, size_t count);
+    /* Whether guests may write: less waits than the line sends within a blink. When it has said no,
+     * mux_line_ready is called once that has changed. */
+    bool (*has_room)(void *context);
     void *context;
 };
 
@@ -45,11 +53,14 @@ struct mux_guest {
     struct mux *mux;
     const char *name;
     unsigned number;
-    /* Tells the guest's side that mux_take_input has something. Called without the lock. */
-    void (*input_ready)(void *context);
+    /* Tells the guest's side, which takes no lock for it, that mux_take_input has something, or
+     * that mux_put takes bytes again. */
+    void (*ready)(void *context);
     void *context;
-    char line[MUX_LINE_MAX]; /* what it wrote of a line while not in focus */
+    char line[MUX_LINE_MAX]; /* what it wrote of a line while not in focus, or while it waits */
     unsigned used;
+    bool waits;      /* for its turn: in focus with any byte, else with a whole line */
+    bool is_blocked; /* a byte was not taken */
     uint8_t input[MUX_INPUT_SIZE];
     uint32_t input_head, input_tail; /* free-running */
     uint64_t input_lost;             /* bytes that found the ring full */
@@ -64,6 +75,8 @@ struct mux {
     unsigned column; /* of the line as the terminal shows it: 0 is its start */
     unsigned focus;
     unsigned count;
+    unsigned waiting; /* guests that wait for their turn */
+    unsigned turn;    /* the guest that is looked at first */
     struct mux_guest guest[MUX_GUESTS_MAX];
 };
 
@@ -71,14 +84,18 @@ void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_com
               uint8_t escape);
 
 /* A further guest, the first has the focus; NULL: MUX_GUESTS_MAX are there. */
-struct mux_guest *mux_add(struct mux *mux, const char *name, void (*input_ready)(void *context),
+struct mux_guest *mux_add(struct mux *mux, const char *name, void (*ready)(void *context),
                           void *context);
 
 /* Takes the last mux_add back: that guest came to nothing. */
 void mux_remove_last(struct mux *mux);
 
-/* A byte that the guest sent; matches struct byte_sink's put (context is the mux_guest). */
+/* A byte that the guest sent; matches struct byte_sink's put (context is the mux_guest). False: not
+ * taken, ready() follows. */
 bool mux_put(void *guest, uint8_t byte);
+
+/* The line has room again. */
+void mux_line_ready(struct mux *mux);
 
 /* Whole lines of the monitor's own; each starts at the beginning of a line. */
 void mux_message(struct mux *mux, const char *text, size_t count);
@@ -91,5 +108,5 @@ bool mux_take_input(struct mux_guest *guest, uint8_t *byte);
 /* Whether mux_take_input would return one. */
 bool mux_has_input(const struct mux_guest *guest);
 
-/* Writes the unfinished lines of the guests that are not in focus: at the end. */
-void mux_flush(struct mux *mux);
+/* Writes what waits of this guest, unfinished lines too: at its end. */
+void mux_flush(struct mux_guest *guest);

@@ -6,7 +6,7 @@
 
 void serial_line_init(struct serial_line *line, struct host_uart *uart)
 {
-    *line = (struct serial_line){.uart = uart};
+    *line = (struct serial_line){.uart = uart, .limit = SERIAL_LINE_SIZE};
 }
 
 /* With the lock: sends count bytes of the ring, or what it has, through the line, which may be
@@ -40,18 +40,19 @@ static void push(struct serial_line *line)
             break;
     }
     bool pending = line->tail != line->head;
-    if (pending && !line->has_interrupts) {
+    if (pending && !line->is_served) {
         force(line, UINT32_MAX);
     } else if (pending != line->transmitting) {
         line->transmitting = pending;
-        host_uart_enable_transmit_interrupt(line->uart, pending);
+        if (!line->is_polled)
+            host_uart_enable_transmit_interrupt(line->uart, pending);
     }
 }
 
-static size_t append(struct serial_line *line, const uint8_t *bytes, size_t count)
+static size_t append(struct serial_line *line, const uint8_t *bytes, size_t count, uint32_t limit)
 {
     size_t taken = 0;
-    while (taken < count && line->head - line->tail < SERIAL_LINE_SIZE)
+    while (taken < count && line->head - line->tail < limit)
         line->ring[line->head++ % SERIAL_LINE_SIZE] = bytes[taken++];
     return taken;
 }
@@ -59,7 +60,7 @@ static size_t append(struct serial_line *line, const uint8_t *bytes, size_t coun
 size_t serial_line_write_some(struct serial_line *line, const void *bytes, size_t count)
 {
     spinlock_acquire(&line->lock);
-    size_t taken = append(line, bytes, count);
+    size_t taken = append(line, bytes, count, line->limit);
     line->was_full = line->was_full || taken < count;
     if (!line->transmitting)
         push(line);
@@ -67,12 +68,21 @@ size_t serial_line_write_some(struct serial_line *line, const void *bytes, size_
     return taken;
 }
 
+bool serial_line_has_room(struct serial_line *line)
+{
+    spinlock_acquire(&line->lock);
+    bool has_room = line->head - line->tail < line->limit;
+    line->was_full = line->was_full || !has_room;
+    spinlock_release(&line->lock);
+    return has_room;
+}
+
 void serial_line_write(struct serial_line *line, const void *bytes, size_t count)
 {
     const uint8_t *next = bytes;
     spinlock_acquire(&line->lock);
     while (count > 0) {
-        size_t taken = append(line, next, count);
+        size_t taken = append(line, next, count, SERIAL_LINE_SIZE);
         next += taken;
         count -= taken;
         if (count > 0)
@@ -101,10 +111,12 @@ size_t serial_line_read(struct serial_line *line, void *bytes, size_t count)
     return host_uart_read(line->uart, bytes, count);
 }
 
-void serial_line_start(struct serial_line *line)
+void serial_line_start(struct serial_line *line, bool is_polled)
 {
-    line->has_interrupts = true;
-    host_uart_enable_receive_interrupt(line->uart);
+    line->is_served = true;
+    line->is_polled = is_polled;
+    if (!is_polled)
+        host_uart_enable_receive_interrupt(line->uart);
 }
 
 void serial_line_interrupt(void *context)
@@ -122,7 +134,7 @@ void serial_line_interrupt(void *context)
         host_uart_receive(line->uart);
         push(line);
     } while (host_uart_interrupt_pending(line->uart));
-    bool has_room = line->was_full && line->head - line->tail < SERIAL_LINE_SIZE / 2;
+    bool has_room = line->was_full && line->head - line->tail < line->limit / 2;
     if (has_room)
         line->was_full = false;
     spinlock_release(&line->lock);

@@ -16,11 +16,13 @@ struct serial_line {
     struct host_uart *uart;
     struct spinlock lock;
     uint32_t head, tail; /* free-running */
-    bool has_interrupts; /* serial_line_start was called */
-    bool transmitting;   /* the transmitter's interrupt is on */
+    uint32_t limit;      /* how much serial_line_write_some lets wait; the owner may lower it */
+    bool is_served;      /* serial_line_interrupt is called, since serial_line_start */
+    bool is_polled;      /* by a clock, not by the UART's interrupt */
+    bool transmitting;   /* the rest of the ring is serial_line_interrupt's */
     /* Called without the lock, on the processor that takes the UART's interrupt. */
     void (*input)(void *context); /* serial_line_read has something */
-    void (*room)(void *context);  /* the ring, which was full, has room */
+    void (*room)(void *context);  /* the ring, in which more than limit waited, has room */
     void *context;
     bool was_full;
     uint8_t ring[SERIAL_LINE_SIZE];
@@ -29,12 +31,16 @@ struct serial_line {
 /* The UART is there and programmed; its interrupt goes to serial_line_interrupt. */
 void serial_line_init(struct serial_line *line, struct host_uart *uart);
 
-/* Turns interrupts on, for input and output. Before that, output waits for the line. */
-void serial_line_start(struct serial_line *line);
+/* From here on serial_line_interrupt is called: by the UART's interrupts, which this turns on, or,
+ * is_polled, often enough by a clock. Before that, output waits for the line. */
+void serial_line_start(struct serial_line *line, bool is_polled);
 
 /* Takes as many bytes as there is room for; returns how many. Never waits. room() follows if it
  * was not all. */
 size_t serial_line_write_some(struct serial_line *line, const void *bytes, size_t count);
+
+/* Whether serial_line_write_some would take a byte; room() follows if not. */
+bool serial_line_has_room(struct serial_line *line);
 
 /* Takes all of it, waiting for the line while the ring is full. */
 void serial_line_write(struct serial_line *line, const void *bytes, size_t count);

@@ -156,33 +156,54 @@ void log_write(enum log_level level, const char *format, ...)
     va_end(args);
 }
 
+#define GUEST_LINE_NS 1000000000ull
+
+/* Whether so many lines may be written now; *suppressed: how many before them were not. */
+static bool take(struct log_budget *budget, uint32_t lines, uint32_t *suppressed)
+{
+    uint64_t now = time_now_ns();
+    spinlock_acquire(&budget->lock);
+    bool has = budget->left >= lines, may = has || now >= budget->next_ns;
+    *suppressed = may ? budget->suppressed : 0;
+    budget->suppressed = may ? 0 : budget->suppressed + lines;
+    budget->next_ns = may ? now + lines * GUEST_LINE_NS : budget->next_ns;
+    budget->left -= has ? lines : 0;
+    spinlock_release(&budget->lock);
+    return may;
+}
+
+static void tell_suppressed(const struct log_budget *budget, uint32_t suppressed)
+{
+    if (suppressed != 0)
+        log_write(LOG_WARN, "%s: %u messages suppressed", budget->owner, suppressed);
+}
+
 bool log_guest_take(struct log_budget *budget, uint32_t lines)
 {
-    uint32_t left = __atomic_load_n(&budget->left, __ATOMIC_RELAXED);
-    do {
-        if (left < lines)
-            return false;
-    } while (!__atomic_compare_exchange_n(&budget->left, &left, left - lines, true,
-                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
-    return true;
+    uint32_t suppressed;
+    bool may = take(budget, lines, &suppressed);
+    tell_suppressed(budget, suppressed);
+    return may;
 }
 
 void log_guest(struct log_budget *budget, const char *format, ...)
 {
     char line[LOG_LINE_MAX];
-    uint32_t left = __atomic_load_n(&budget->left, __ATOMIC_RELAXED);
-    do {
-        if (left == 0)
-            return;
-    } while (!__atomic_compare_exchange_n(&budget->left, &left, left - 1, true, __ATOMIC_RELAXED,
-                                          __ATOMIC_RELAXED));
+    uint32_t suppressed;
+    if (!take(budget, 1, &suppressed))
+        return;
     va_list args;
     va_start(args, format);
     fmt_vformat(line, sizeof(line), format, args);
     va_end(args);
+    tell_suppressed(budget, suppressed);
     log_write(LOG_WARN, "%s: %s", budget->owner, line);
-    if (left == 1)
-        log_write(LOG_WARN, "%s: no more messages about this guest", budget->owner);
+}
+
+void log_guest_end(struct log_budget *budget)
+{
+    tell_suppressed(budget, budget->suppressed);
+    budget->suppressed = 0;
 }
 
 void log_flush(void)

@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 
+#include "kernel/core/spinlock.h"
 #include "kernel/core/status.h"
 #include "kernel/core/types.h"
 
@@ -41,14 +42,20 @@ void log_vwrite(enum log_level level, const char *format, va_list args);
 #define log_info(...) log_write(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
 
-/* What a guest can cause is limited to a budget of lines for its whole life, so that it cannot
- * flood the log; every VM owns one budget. */
+/* What a guest can cause is limited, so that it cannot flood the log: some lines at once, then one
+ * a second, which says how many were left out. Every VM owns one budget. */
 struct log_budget {
-    const char *owner; /* the VM's name, put before each line */
-    uint32_t left;     /* lines that may still be written */
+    const char *owner;   /* the VM's name, put before each line */
+    uint32_t left;       /* lines that may still be written at once */
+    uint32_t suppressed; /* since the last one that was written */
+    uint64_t next_ns;    /* time_now_ns() of the next one when none is left */
+    struct spinlock lock;
 };
 
-/* Takes lines, all of them or none, off the budget for a report that is written with log_write. */
+/* Takes lines, all of them or none, off the budget for a report that is written with log_write.
+ * False: there are not so many; they count as left out. */
 bool log_guest_take(struct log_budget *budget, uint32_t lines);
 
 void log_guest(struct log_budget *budget, const char *format, ...) PRINTF(2, 3);
+/* Says how many lines were left out, at the guest's end. */
+void log_guest_end(struct log_budget *budget);

@@ -232,7 +232,7 @@ static void start_vm(void)
     vm->vcpu[0] = &guest->vcpu;
     vm->vcpu_count = 1;
     vm->clock = (struct clock){now, NULL, FAKE_GUEST_TSC_HZ};
-    vm->log = (struct log_budget){vm->name, 1000};
+    vm->log = (struct log_budget){.owner = vm->name, .left = 1000};
     vm->kick = kick;
     vm->work = work;
     vm->backend = &guest->vmx_vm;

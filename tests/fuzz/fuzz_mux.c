@@ -1,7 +1,8 @@
 /*
  * Any keys of the user and any bytes of the guests: what is typed reaches the guest in focus, in
- * order and once, or is counted as lost; the bytes of the guest in focus pass as they are; and no
- * more than a line of another guest is held back.
+ * order and once, or is counted as lost; the bytes of the guest in focus pass as they are; no more
+ * than a line of a guest is held back; and a guest whose byte was not taken is told when one would
+ * be.
  */
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct guest {
     uint8_t typed[TYPED_MAX]; /* what must come out, in order */
     unsigned in, out;
     unsigned ready;
+    bool is_blocked; /* its last byte was not taken, and it was not told */
 };
 
 struct terminal {
@@ -23,6 +25,7 @@ struct terminal {
     struct guest guest[GUESTS_MAX];
     unsigned guests, commands;
     size_t shown; /* bytes on the line */
+    size_t room;  /* bytes that it still takes from guests */
     char last;
     bool after_escape;
 };
@@ -35,6 +38,13 @@ static void line_write(void *context, const char *bytes, size_t count)
     for (size_t i = 0; i < count; i++)
         terminal.last = bytes[i]; /* reads every byte */
     terminal.shown += count;
+    terminal.room -= count < terminal.room ? count : terminal.room;
+}
+
+static bool line_has_room(void *context)
+{
+    (void)context;
+    return terminal.room > 0;
 }
 
 static void command(void *context)
@@ -50,9 +60,10 @@ static void reset(void *context, unsigned guest)
     terminal.commands++;
 }
 
-static void input_ready(void *context)
+static void guest_ready(void *context)
 {
     ((struct guest *)context)->ready++;
+    ((struct guest *)context)->is_blocked = false;
 }
 
 static void expect(struct guest *guest, uint8_t byte)
@@ -95,8 +106,15 @@ static void put(unsigned index, uint8_t byte)
 {
     struct guest *guest = &terminal.guest[index];
     size_t shown = terminal.shown;
-    REQUIRE(mux_put(guest->port, byte));
-    if (index == terminal.mux.focus)
+    bool may_pass = terminal.mux.waiting == 0 && terminal.room > 0;
+    bool is_full =
+        index == terminal.mux.focus ? guest->port->used == MUX_LINE_MAX : guest->port->waits;
+    bool is_taken = mux_put(guest->port, byte);
+    REQUIRE(is_taken == (may_pass || !is_full));
+    guest->is_blocked = !is_taken;
+    if (!may_pass)
+        REQUIRE(terminal.shown == shown);
+    else if (index == terminal.mux.focus)
         REQUIRE(terminal.shown == shown + 1 && terminal.last == (char)byte);
     else
         REQUIRE(terminal.shown == shown || guest->port->used == 0);
@@ -109,24 +127,29 @@ static void check(void)
     REQUIRE(mux->focus < terminal.guests || mux->focus == 0);
     REQUIRE(terminal.shown == 0 ||
             (mux->column == 0) == (terminal.last == '\n' || terminal.last == '\r'));
+    unsigned waiting = 0;
     for (unsigned i = 0; i < terminal.guests; i++) {
-        REQUIRE(mux->guest[i].used < MUX_LINE_MAX);
-        REQUIRE(i != mux->focus || mux->guest[i].used == 0);
-        REQUIRE(mux_has_input(&mux->guest[i]) == (terminal.guest[i].in != terminal.guest[i].out));
+        const struct mux_guest *guest = &mux->guest[i];
+        waiting += guest->waits;
+        REQUIRE(guest->used <= MUX_LINE_MAX);
+        REQUIRE(guest->waits || (i != mux->focus ? guest->used < MUX_LINE_MAX : guest->used == 0));
+        REQUIRE(guest->waits || !terminal.guest[i].is_blocked);
+        REQUIRE(mux_has_input(guest) == (terminal.guest[i].in != terminal.guest[i].out));
     }
+    REQUIRE(mux->waiting == waiting);
 }
 
 static void start(uint8_t escape, unsigned guests)
 {
     static const char *const names[GUESTS_MAX] = {
         "a", "guest", "one-whose-name-is-as-long-as-a-line-of-the-terminal-and-then-some-more"};
-    const struct mux_line line = {line_write, NULL};
+    const struct mux_line line = {line_write, line_has_room, NULL};
     const struct mux_commands commands = {command, reset, command, NULL};
     memset(&terminal, 0, sizeof(terminal));
     mux_init(&terminal.mux, &line, &commands, escape);
     terminal.guests = guests;
     for (unsigned i = 0; i < guests; i++) {
-        terminal.guest[i].port = mux_add(&terminal.mux, names[i], input_ready, &terminal.guest[i]);
+        terminal.guest[i].port = mux_add(&terminal.mux, names[i], guest_ready, &terminal.guest[i]);
         REQUIRE(terminal.guest[i].port != NULL);
     }
 }
@@ -151,9 +174,13 @@ static void step(struct fuzz_input *input)
         mux_message(&terminal.mux, "traprock: message\r\n", byte % 20);
         break;
     case 4:
-        mux_flush(&terminal.mux);
-        for (unsigned i = 0; i < terminal.guests; i++)
-            REQUIRE(terminal.mux.guest[i].used == 0);
+        terminal.room = byte % 64 * 16;
+        mux_line_ready(&terminal.mux);
+        REQUIRE(terminal.room == 0 || terminal.mux.waiting == 0);
+        if (byte < 64 && terminal.guests != 0) {
+            mux_flush(terminal.guest[index].port);
+            REQUIRE(terminal.guest[index].port->used == 0);
+        }
         break;
     case 5:
         if (terminal.guests != 0)
@@ -170,6 +197,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz_input input = {data, data + size};
     uint64_t choice = fuzz_take(&input, 1);
     start((choice & 4) != 0 ? 0x1d : 1, (unsigned)(choice & 3));
+    terminal.room = (choice & 8) != 0 ? 0 : SIZE_MAX;
     for (unsigned i = 0; i < 300 && !fuzz_is_done(&input); i++) {
         step(&input);
         check();

@@ -149,7 +149,7 @@ static void a_request_is_what_was_checked(void)
     static struct guest_machine machine;
     struct guest_driver driver;
     start();
-    machine.log = (struct log_budget){"test", 10};
+    machine.log = (struct log_budget){.owner = "test", .left = 10};
     struct pci_bus_config bus = {.bus = &machine.bus,
                                  .mem = &machine.mem,
                                  .window_base = PLATFORM_PCI_MMIO,

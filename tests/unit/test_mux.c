@@ -2,16 +2,24 @@
 #include "kernel/console/mux.h"
 #include "tests/check.h"
 
-static char shown[8192];
+static char shown[65536];
 static size_t shown_size;
+static size_t room = SIZE_MAX; /* bytes that the line takes from guests */
 static unsigned statuses, resets, power_offs, reset_number, ready;
 
 static void show(void *context, const char *bytes, size_t count)
 {
     (void)context;
     memcpy(shown + shown_size, bytes, count);
+    room -= count < room ? count : room;
     shown_size += count;
     shown[shown_size] = '\0';
+}
+
+static bool has_room(void *context)
+{
+    (void)context;
+    return room > 0;
 }
 
 static void on_status(void *context)
@@ -44,10 +52,11 @@ static struct mux mux;
 static struct mux_guest *start(unsigned guests)
 {
     static const char *const names[] = {"one", "two"};
-    struct mux_line line = {show, NULL};
+    struct mux_line line = {show, has_room, NULL};
     struct mux_commands commands = {on_status, on_reset, on_power_off, NULL};
     shown_size = statuses = resets = power_offs = ready = 0;
     shown[0] = '\0';
+    room = SIZE_MAX;
     mux_init(&mux, &line, &commands, 1);
     for (unsigned i = 0; i < guests; i++)
         CHECK(mux_add(&mux, names[i], on_ready, NULL) != NULL);
@@ -82,7 +91,7 @@ static void others_show_whole_lines(void)
     put(&guest[1], "lo\r\n");
     CHECK_STR(shown, "$ \r\ntwo: hallo\r\n");
     put(&guest[1], "rest");
-    mux_flush(&mux);
+    mux_flush(&guest[1]);
     CHECK_STR(shown, "$ \r\ntwo: hallo\r\ntwo: rest\r\n");
 }
 
@@ -181,6 +190,125 @@ static void removed_guest_gets_nothing(void)
     CHECK_EQ(resets, 1);
 }
 
+/* How many of count bytes are taken. */
+static unsigned flood(struct mux_guest *guest, unsigned count, char byte)
+{
+    unsigned taken = 0;
+    while (taken < count && mux_put(guest, (uint8_t)byte))
+        taken++;
+    return taken;
+}
+
+static size_t count_shown(char byte)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < shown_size; i++)
+        count += shown[i] == byte;
+    return count;
+}
+
+static void a_full_line_holds_back_the_guest_that_writes(void)
+{
+    struct mux_guest *guest = start(2);
+    room = 0;
+    CHECK_EQ(flood(&guest[0], 10000, 'x'), MUX_LINE_MAX);
+    CHECK_EQ(shown_size, 0);
+    mux_line_ready(&mux);
+    CHECK_EQ(ready, 0);
+    room = 1;
+    mux_line_ready(&mux);
+    CHECK_EQ(shown_size, MUX_LINE_MAX);
+    CHECK_EQ(ready, 1);
+    room = 100;
+    mux_line_ready(&mux);
+    CHECK_EQ(ready, 1); /* nothing waits any more */
+    CHECK_EQ(flood(&guest[0], 10000, 'y'), 100 + MUX_LINE_MAX);
+    CHECK_EQ(shown_size, MUX_LINE_MAX + 100);
+}
+
+static void messages_do_not_wait_for_room(void)
+{
+    struct mux_guest *guest = start(1);
+    room = 0;
+    (void)flood(&guest[0], 10000, 'x');
+    mux_message(&mux, "traprock: hi\r\n", 14);
+    CHECK_STR(shown, "traprock: hi\r\n");
+}
+
+/* A guest that fills every gap gets its turn, and no more, whether it has the focus or not. */
+static void a_flood_does_not_keep_others_from_their_turn(void)
+{
+    struct mux_guest *guest = start(2);
+    for (unsigned focus = 0; focus < 2; focus++) {
+        struct mux_guest *flooder = &guest[0], *other = &guest[1];
+        unsigned lines = 0;
+        shown_size = 0;
+        room = 0;
+        for (unsigned round = 0; round < 100; round++) {
+            (void)flood(flooder, 10000, 'x');
+            if (mux_put(other, 'o') && mux_put(other, '\n'))
+                lines++;
+            (void)flood(flooder, 10000, 'x');
+            room = 200;
+            mux_line_ready(&mux);
+        }
+        CHECK(count_shown('o') >= 45);
+        CHECK(count_shown('o') + 1 >= lines);
+        CHECK(count_shown('x') <= 101 * MUX_LINE_MAX);
+        CHECK(count_shown('x') >= 45 * MUX_LINE_MAX);
+        room = SIZE_MAX;
+        mux_line_ready(&mux);
+        type("\x01"
+             "c");
+    }
+}
+
+static void a_waiting_line_survives_a_change_of_focus(void)
+{
+    struct mux_guest *guest = start(2);
+    room = 0;
+    put(&guest[0], "raw");
+    put(&guest[1], "whole\n");
+    CHECK(!mux_put(&guest[1], 'z'));
+    CHECK_STR(shown, "");
+    type("\x01"
+         "c");
+    CHECK_STR(shown, "raw\r\ntraprock: the terminal is two's\r\nwhole\r\n");
+    CHECK_EQ(ready, 1); /* the one that could not write */
+    CHECK(mux_put(&guest[1], 'z'));
+    room = SIZE_MAX;
+    mux_line_ready(&mux);
+    put(&guest[0], "line\n");
+    CHECK_STR(shown, "raw\r\ntraprock: the terminal is two's\r\nwhole\r\nz\r\none: line\r\n");
+}
+
+static void what_waits_goes_out_at_the_end(void)
+{
+    struct mux_guest *guest = start(2);
+    room = 0;
+    put(&guest[0], "raw\n");
+    put(&guest[1], "part");
+    mux_flush(&guest[0]);
+    CHECK_STR(shown, "raw\n");
+    mux_flush(&guest[1]);
+    CHECK_STR(shown, "raw\ntwo: part\r\n");
+    mux_remove_last(&mux);
+    CHECK_EQ(mux.waiting, 0);
+}
+
+static void a_guest_that_is_removed_waits_no_more(void)
+{
+    struct mux_guest *guest = start(2);
+    room = 0;
+    put(&guest[1], "whole\n");
+    CHECK_EQ(mux.waiting, 1);
+    mux_remove_last(&mux);
+    CHECK_EQ(mux.waiting, 0);
+    room = SIZE_MAX;
+    put(&guest[0], "x");
+    CHECK_STR(shown, "x");
+}
+
 TEST_MAIN({"focus_passes_through", focus_passes_through},
           {"others_show_whole_lines", others_show_whole_lines},
           {"long_lines_are_cut_not_lost", long_lines_are_cut_not_lost},
@@ -189,4 +317,12 @@ TEST_MAIN({"focus_passes_through", focus_passes_through},
           {"escape_reaches_the_monitor", escape_reaches_the_monitor},
           {"full_input_is_counted", full_input_is_counted},
           {"keys_without_guests_do_no_harm", keys_without_guests_do_no_harm},
-          {"removed_guest_gets_nothing", removed_guest_gets_nothing})
+          {"removed_guest_gets_nothing", removed_guest_gets_nothing},
+          {"a_full_line_holds_back_the_guest_that_writes",
+           a_full_line_holds_back_the_guest_that_writes},
+          {"messages_do_not_wait_for_room", messages_do_not_wait_for_room},
+          {"a_flood_does_not_keep_others_from_their_turn",
+           a_flood_does_not_keep_others_from_their_turn},
+          {"a_waiting_line_survives_a_change_of_focus", a_waiting_line_survives_a_change_of_focus},
+          {"what_waits_goes_out_at_the_end", what_waits_goes_out_at_the_end},
+          {"a_guest_that_is_removed_waits_no_more", a_guest_that_is_removed_waits_no_more})
