@@ -5,7 +5,7 @@ import copy
 import os
 import re
 
-from cases_guests import reporting
+from cases_guests import key, reporting
 from harness import Case, outcome, vm
 
 CHECKED_GUESTS = ("registers", "sweeps", "modes", "interrupts")
@@ -40,8 +40,34 @@ def host_checks(run):
     run.check("host-checks/exit-status", status == 0, f"exit status {status}")
 
 
+def sentinels(run):
+    """Two guests at once, each with its own values in all registers; both are reset twice while they
+    are full, and must find everything as after a reset."""
+    run.guest("sentinels")
+    conf = "".join(vm(name, kernel="sentinels.elf", pin=number)
+                   for number, name in enumerate(("one", "two")))
+    limit = run.case.limit * run.scale
+    with run.machine(run.make_image(conf), cpus=2) as machine:
+        for life in range(3):
+            machine.expect(rb"^full, (all|not) well", timeout=limit)
+            machine.expect(rb"^\w+: full, (all|not) well", timeout=limit)
+            for command in (b"r", b"c") * 2 if life < 2 else ():
+                key(machine, command)
+                machine.expect(rb"registers-after-reset" if command == b"r" else
+                               rb"the terminal is", timeout=limit)
+        key(machine, b"s")
+        for name in (b"one", b"two"):
+            machine.expect(name + rb" .*, 2 resets", timeout=limit)
+        run.check("sentinels/lives", True)
+        key(machine, b"x")
+        machine.wait()
+    run.check("sentinels/no-failure", "not ok" not in machine.log and "not well" not in machine.log,
+              "a guest found what is not its own")
+
+
 CASES = [
     reporting("registers"),
     reporting("sweeps"),
+    Case("sentinels", sentinels, seconds=30),
     Case("host-checks", host_checks, seconds=90, limit=400),
 ]
