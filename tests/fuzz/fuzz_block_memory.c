@@ -53,15 +53,25 @@ static uint8_t expect(uint32_t type, uint64_t sector, uint64_t sectors, const ui
     return 0;
 }
 
+/* Brings the device up as after a reset of the machine: what the input did to its BARs and rings is
+ * gone, what it did to the image is not. */
+static void bring_up(struct fuzz_guest *guest)
+{
+    struct fuzz_input none = {NULL, NULL};
+    pci_bus_reset(&guest->machine->pci);
+    guest_driver_find(&guest->driver, guest->machine, 1);
+    fuzz_bring_up(guest, &none);
+    guest_require((guest_status(&guest->driver) & VIRTIO_STATUS_DRIVER_OK) != 0, "not up");
+}
+
 /* One request on a device that was just brought up, so that nothing else is in its ring. */
 static void request(struct fuzz_guest *guest, uint32_t type, uint64_t sector, uint64_t sectors,
                     uint64_t seed)
 {
     static uint8_t data[SIZE];
     struct guest_machine *machine = guest->machine;
-    struct fuzz_input none = {NULL, NULL};
     uint32_t header[2] = {type, 0};
-    fuzz_bring_up(guest, &none);
+    bring_up(guest);
     bool is_range = type == TYPE_DISCARD || type == TYPE_WRITE_ZEROES;
     uint64_t header_sector = is_range ? 0 : sector;
     fill(data, seed);
