@@ -7,7 +7,18 @@ from harness import Case, outcome, vm
 SECTORS = 256
 DISK = bytes((sector * 7 + i) & 255 for sector in range(SECTORS) for i in range(512))
 READ_ONLY = {"disk/read-only-write-refused", "disk/read-only-discard-refused", "disk/read-only-unchanged"}
-WRITABLE = {"disk/write", "disk/write-outside", "disk/discard", "disk/write-zeroes"}
+WRITABLE = {"disk/write", "disk/write-outside", "disk/discard", "disk/write-zeroes", "disk/broken-rings"}
+BROKEN_RINGS = 300
+LINES_AT_ONCE = 100
+
+
+def log_is_limited(run, text):
+    """The guest broke its rings BROKEN_RINGS times, which is a line each time: a hundred are shown, then one
+    for each second that it took, and the number of the others."""
+    shown = text.count("disk: virtio-blk: queue 0 needs a reset")
+    left_out = sum(map(int, re.findall(r"disk: (\d+) messages suppressed", text)))
+    run.check("log-flood/limited", LINES_AT_ONCE <= shown <= LINES_AT_ONCE + 30, f"{shown} lines")
+    run.check("log-flood/counted", shown + left_out == BROKEN_RINGS, f"{shown} shown, {left_out} left out")
 
 
 def disk(option, wanted):
@@ -21,6 +32,8 @@ def disk(option, wanted):
         ran = {name for name, _, _ in run.results}
         run.check("disk/cases", wanted <= ran and not (READ_ONLY | WRITABLE) - wanted & ran, f"{ran}")
         run.check("disk/exit-status", status == 0, f"exit status {status}")
+        if wanted is WRITABLE:
+            log_is_limited(run, text)
 
     return function
 

@@ -22,6 +22,7 @@ enum structure { COMMON = 1, NOTIFY = 2, DEVICE = 4, STRUCTURES = 5 };
 #define DRIVER 2
 #define DRIVER_OK 4
 #define FEATURES_OK 8
+#define NEEDS_RESET 0x40
 #define F_VERSION_1 BIT(32)
 
 #define DESC_NEXT 1
@@ -166,6 +167,19 @@ bool blk_start(uint64_t wanted)
     return true;
 }
 
+static void notify(void)
+{
+    uint32_t offset = mmio_read16(structure[COMMON] + QUEUE_NOTIFY_OFF) * notify_multiplier;
+    mmio_write16(structure[NOTIFY] + offset, 0);
+}
+
+bool blk_break(void)
+{
+    queue.available.index += QUEUE_SIZE + 1; /* more than the queue has room for */
+    notify();
+    return (mmio_read8(structure[COMMON] + DEVICE_STATUS) & NEEDS_RESET) != 0;
+}
+
 uint64_t blk_features(void)
 {
     return features;
@@ -196,8 +210,7 @@ uint8_t blk_request(uint32_t type, uint64_t sector, void *data, uint32_t length)
     queue.available.ring[queue.available.index % QUEUE_SIZE] = 0;
     uint16_t wanted = (uint16_t)(queue.available.index + 1);
     __atomic_store_n(&queue.available.index, wanted, __ATOMIC_RELEASE);
-    uint32_t offset = mmio_read16(structure[COMMON] + QUEUE_NOTIFY_OFF) * notify_multiplier;
-    mmio_write16(structure[NOTIFY] + offset, 0);
+    notify();
     for (uint32_t i = 0; i < 1000000; i++)
         if (__atomic_load_n(&queue.used.index, __ATOMIC_ACQUIRE) == wanted)
             return status;

@@ -35,6 +35,10 @@ struct blk_range {
  * none, or it refuses. */
 bool blk_start(uint64_t features);
 
+/* Makes the queue one that no driver can mean; true: the device asks for a reset, and says no more.
+ */
+bool blk_break(void);
+
 uint64_t blk_features(void); /* what it offers */
 uint64_t blk_capacity(void); /* in sectors */
 

@@ -5,6 +5,7 @@
 #include "tests/guests/disk/driver.h"
 
 #define BUFFER_SECTORS 4u
+#define BROKEN_RINGS 300u
 
 static uint8_t buffer[BUFFER_SECTORS * SECTOR_SIZE];
 static struct blk_range range;
@@ -127,6 +128,18 @@ static void restore(void)
     expect_status(blk_request(BLK_OUT, 8, buffer, sizeof(buffer)), BLK_OK, "a write");
 }
 
+/* Each is a line in the monitor's log, as far as that lets a guest write there. */
+static void test_broken_rings(void)
+{
+    uint32_t answered = 0;
+    guest_case("broken-rings");
+    for (uint32_t i = 0; i < BROKEN_RINGS; i++)
+        answered += blk_start(0) && blk_break();
+    guest_expect(answered, BROKEN_RINGS, "requests for a reset");
+    guest_expect(blk_start(0), true, "a start after them");
+    expect_status(read(0, 1), BLK_OK, "a read after them");
+}
+
 void disk_main(void)
 {
     guest_case("start");
@@ -148,4 +161,5 @@ void disk_main(void)
     test_range(BLK_WRITE_ZEROES, 0);
     restore();
     test_range(BLK_WRITE_ZEROES, 1);
+    test_broken_rings();
 }
