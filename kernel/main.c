@@ -290,11 +290,21 @@ static enum status build_guests(struct monitor *self, const uint32_t *processor)
     return STATUS_OK;
 }
 
+/* Who has which memory, for whoever looks for it. */
+static COLD void log_owners(struct pages *pages)
+{
+    struct page_extent extent;
+    for (unsigned i = 0; pages_extent(pages, i, &extent); i++)
+        log_debug("memory: 0x%lx %lu pages, owner %u: %s", extent.base, extent.pages, extent.owner,
+                  pages_kind_name(extent.kind));
+}
+
 /* This processor's own guest last, since its run does not come back before its end. */
 static void start_guests(struct monitor *self)
 {
     struct guest *mine = NULL;
     integrity_seal(self);
+    log_owners(&self->machine->pages);
     self->running = self->guests;
     self->pages = pages_total(&self->machine->pages, PAGE_FREE);
     for (uint32_t i = 0; i < self->guests; i++)

@@ -111,6 +111,75 @@ def sweep(run):
     run.check("nmi/integrity", "integrity: text, page tables" in text and "panic" not in text)
 
 
+# ---- A hostile guest -----------------------------------------------------------------------------
+
+# Owners and kinds of memory that a guest must not reach; free pages and the firmware's belong to nobody.
+NOT_OWNED = ("free", "below 1 MiB", "firmware")
+HOSTILE_RAM = 4 << 20
+
+
+def owned_by_others(text, owner):
+    """[(address, pages)] of what is not the guest's own, from the log."""
+    found = []
+    for base, pages, whose, kind in re.findall(
+            r"memory: 0x([0-9a-f]+) (\d+) pages, owner (\d+): ([\w -]+?)\r?$", text, re.MULTILINE):
+        if kind not in NOT_OWNED and not (kind == "guest memory" and int(whose) == owner):
+            found.append((int(base, 16), int(pages)))
+    return found
+
+
+def beyond_ram(extents):
+    """What has an address that the guest can name at all: below the end of its RAM is its own."""
+    for base, pages in extents:
+        skip = max(0, min(pages, (HOSTILE_RAM - base) >> 12))
+        if pages > skip:
+            yield base + (skip << 12), pages - skip
+
+
+def hostile(run):
+    """Row 26 of docs/security.md, and 31: every page that others own, by every way that a guest has."""
+    run.guest("hostile")
+    run.guest("witness")
+    run.write("disk.bin", os.urandom(4096))
+    conf = "[traprock]\nloglevel = debug\n" + \
+        vm("hostile", memory="4M", debug_exit="0xe5f4", disk="disk.bin", pin=0) + \
+        vm("witness", memory="4M", debug_exit="0xe5f4", pin=1)
+    with run.machine(run.make_image(conf), cpus=2, memory=128) as machine:
+        machine.expect(rb"^hostile: where is it\?\r?$", timeout=run.case.limit)
+        extents = list(beyond_ram(owned_by_others(machine.log, 1)))
+        for base, pages in extents:
+            machine.send(b"%x %x\n" % (base, pages))
+            machine.expect(rb"^hostile: tried 0x%x %d\r?$" % (base, pages), timeout=run.case.limit)
+        machine.send(b"0 0\n")
+        machine.expect(rb"^hostile: (\d+) pages", timeout=run.case.limit)
+        machine.expect(rb"^traprock: vm hostile: ", timeout=run.case.limit)
+        machine.send(b"\x01s")
+        machine.expect(rb"integrity: text.* unchanged", timeout=60)
+        machine.send(b"\x01cq")
+        status = machine.wait()
+        text = machine.log.replace("\r", "")
+    run.report_guest(text, "hostile")
+    tried = sum(pages for _, pages in extents)
+    run.check("hostile/pages", tried > 500, f"only {tried} pages")
+    for name in ("hostile", "witness"):
+        run.check(f"hostile/outcome-{name}", outcome(text, name) == ("debug-exit", 0),
+                  f"{outcome(text, name)}")
+    run.check("hostile/integrity", len(re.findall(r"integrity: text.* unchanged", text)) == 2)
+    run.check("hostile/exit-status", status == 0, f"exit status {status}")
+
+
+# ---- What the monitor says of itself ------------------------------------------------------------
+
+
+def boot_line(run):
+    """The walk over the monitor's tables at boot, in the log of a plain run."""
+    run.guest("hello")
+    _, text = run.run_to_end(vm("hello", debug_exit="0xf4"), cpus=2)
+    run.check("harden/page-tables", re.search(
+        r"page tables: W\^X in all \d+ mappings, guards around all 8 stacks; WP NX SMEP SMAP", text))
+    run.check("harden/integrity", re.search(r"integrity: text.* unchanged \([0-9a-f]{16}\)", text))
+
+
 def broken(cmdline, *wanted):
     """The monitor breaks itself, and its report has all of `wanted`."""
 
@@ -129,6 +198,8 @@ REPORT = (r"error: rax [0-9a-f]{16} rbx", r"error: rip [0-9a-f]{16} rflags", r"e
           r"processor 0 stopped the machine")
 
 CASES = [
+    Case("harden-boot-line", boot_line),
+    Case("harden-hostile", hostile, seconds=60, limit=300),
     Case("harden-nmi-sweep", sweep, seconds=40, limit=300),
     broken("overflow", r"panic on processor 0: #DF double fault", r"test: ok own-stack",
            r"error: at 0x\w+ recurse", r"stack overflow: guard page of the kernel stack of processor 0",
