@@ -129,7 +129,7 @@ default-guest: $(DEFAULT_FILES)
 
 IMAGE_CONF = $(if $(GUEST_READY),$(BUILD)/guest/default.conf,$(CONF))
 
-.PHONY: image run check test bench fuzz coverage gdb format lint clean
+.PHONY: image run check test bench bench-linux fuzz coverage gdb format lint clean
 image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB stick or an emulator
 	@$(MAKE) --no-print-directory $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
 	@python3 tests/vm/image.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
@@ -161,6 +161,10 @@ test-monitor:
 bench: packages-run ## count the instructions of each kind of exit
 	@$(MAKE) --no-print-directory -s all guests $(BUILD)/config_files
 	@python3 tests/bench/bench.py --build $(BUILD)
+
+bench-linux: packages-run ## compare Linux's way to its init with that on the bare machine
+	@$(MAKE) --no-print-directory -s all $(DEFAULT_FILES) $(BUILD)/config_files
+	@python3 tests/bench/linux/linux.py --build $(BUILD)
 
 FUZZ_SECONDS ?= 60
 FUZZ_ENTRIES ?= 2000000

@@ -218,20 +218,29 @@ static enum status visit_table(
     return STATUS_OK;
 }
 
+/* Every entry that leads to a page, and where it stands: empty tables, which stay where something
+ * was unmapped, make no difference. */
 static uint64_t hash_table(const struct page_table *table, uint64_t entry, unsigned level,
-                           uint64_t hash)
+                           uint64_t linear, uint64_t hash)
 {
     const uint64_t *entries = entries_at(table, entry);
-    hash = hash_masked(hash, entries, PAGE_SIZE, ~(PTE_A | PTE_D));
-    for (unsigned i = 0; level > 1 && i < ENTRIES; i++)
-        if (entries[i] & PTE_P && !is_leaf(entries[i], level))
-            hash = hash_table(table, entries[i], level - 1, hash);
+    for (unsigned i = 0; i < ENTRIES; i++) {
+        uint64_t address = linear + i * span_of(level), below = hash;
+        if (!(entries[i] & PTE_P))
+            continue;
+        if (is_leaf(entries[i], level))
+            below = hash_word(hash, address);
+        else
+            below = hash_table(table, entries[i], level - 1, address, hash);
+        if (below != hash)
+            hash = hash_word(below, entries[i] & ~(PTE_A | PTE_D));
+    }
     return hash;
 }
 
 uint64_t page_table_hash(const struct page_table *table, uint64_t hash)
 {
-    return hash_table(table, table->root.v, LEVELS, hash);
+    return hash_table(table, table->root.v, LEVELS, 0, hash);
 }
 
 enum status page_table_visit(const struct page_table *table,

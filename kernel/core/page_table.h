@@ -68,7 +68,7 @@ struct page_mapping {
 enum status MUST_CHECK page_table_walk(const struct page_table *table, uint64_t linear,
                                        struct page_mapping *mapping);
 
-/* Goes on with hash (kernel/core/hash.h) over all entries, without their A and D. */
+/* Goes on with hash (kernel/core/hash.h) over all entries that lead to a page, without A and D. */
 uint64_t page_table_hash(const struct page_table *table, uint64_t hash);
 
 /* Calls visit for every mapped page in order of address, until it returns another status than

@@ -41,8 +41,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BOCHSRC = """\
 config_interface: textconfig
 display_library: rfb, options="timeout=0"
-cpu: model={model}, count=1, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs=0
-memory: guest=128, host=128
+cpu: model={model}, count=1, ips=50000000, reset_on_triple_fault=0, ignore_bad_msrs={ignore_bad_msrs}
+memory: guest={memory}, host={memory}
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
 pci: enabled=1, chipset=i440fx
@@ -82,14 +82,15 @@ def build_disk(elf, folder, command_line):
     return cylinders
 
 
-def run(elf, model, seconds, command_line="", errors="report"):
+def run(elf, model, seconds, command_line="", errors="report", memory=128, ignore_bad_msrs=0):
     """Returns what the guest sent over the serial line. The command line has no quotes in it; what
-    Bochs calls errors is in its log, or with "ignore" nowhere."""
+    Bochs calls errors is in its log, or with "ignore" nowhere. memory is in MiB."""
     with tempfile.TemporaryDirectory() as folder:
         cylinders = build_disk(elf, folder, command_line)
         with open(os.path.join(folder, "bochsrc"), "w", encoding="ascii") as file:
             file.write(BOCHSRC.format(model=model, folder=folder, cylinders=cylinders,
-                                      errors=errors))
+                                      errors=errors, memory=memory,
+                                      ignore_bad_msrs=ignore_bad_msrs))
         with open(os.path.join(folder, "rc"), "w", encoding="ascii") as file:
             file.write("c\nq\n")
         process = subprocess.Popen(
