@@ -80,6 +80,7 @@ HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
 
 include tests/vm/guests.mk
+include tests/vm/planted.mk
 
 $(BUILD)/host/%.o: %.c
 	@mkdir -p $(@D)
@@ -148,7 +149,7 @@ check: packages-test ## the fast half of the tests: host tests and lint
 
 test: packages-test ## all tests
 	@$(MAKE) --no-print-directory -s -j2 all guests fuzzers $(DEFAULT_FILES) $(BUILD)/guest/vmlinuz \
-		$(BUILD)/config_files $(BUILD)/lock_vmx.efi
+		$(BUILD)/config_files $(BUILD)/lock_vmx.efi $(PLANTED_TEST)
 	@$(MAKE) --no-print-directory -s test-monitor
 	@$(MAKE) --no-print-directory -s DEBUG_CHECKS=1 BUILD=$(BUILD)/checks all
 	@python3 tests/run.py --build $(BUILD)
@@ -168,9 +169,17 @@ bench-linux: packages-run ## compare Linux's way to its init with that on the ba
 
 FUZZ_SECONDS ?= 60
 FUZZ_ENTRIES ?= 2000000
-fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first
+FUZZ_EXITS ?= 10000000
+ifeq ($(VM),1)
+fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first; VM=1: fuzz guests
+	@$(MAKE) --no-print-directory -s all guests $(BUILD)/config_files $(if $(FUZZ_GUEST),,$(PLANTED_ALL))
+	@python3 -u tests/vm/fuzz.py --build $(BUILD) --exits $(FUZZ_EXITS) $(if $(FUZZ_GUEST),--guest $(FUZZ_GUEST)) \
+		$(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)) $(if $(LIFE),--life $(LIFE))
+else
+fuzz: packages-test
 	@$(MAKE) --no-print-directory -s guests $(addprefix fuzz-long-,$(FUZZ)) native-planted native-long
 	@python3 tests/vm/entry_check.py --build $(BUILD) --count $(FUZZ_ENTRIES)
+endif
 
 coverage: packages-coverage ## print which lines the host tests and the corpora reach; at least 90 % of each file
 	@$(MAKE) --no-print-directory -s -j2 coverage-report

@@ -121,6 +121,10 @@ enum verdict exit_rdmsr(struct vcpu *vcpu, struct vmx_exit *exit)
 enum verdict exit_wrmsr(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
+#ifdef PLANTED_BUG_MSR_HOLE /* for the fuzz guests' own test */
+    if (vcpu->gpr[GPR_RCX] >= 0x480 && vcpu->gpr[GPR_RCX] < 0x500)
+        hw_wrmsr((uint32_t)vcpu->gpr[GPR_RCX], value);
+#endif
     return write(vcpu, (uint32_t)vcpu->gpr[GPR_RCX], value) ? ADVANCE
                                                             : exit_raise_code(exit, VECTOR_GP, 0);
 }

@@ -66,6 +66,7 @@ static const struct {
     {3, {0x0f, 0x01, 0xca}},
     {3, {0x0f, 0x01, 0xcb}},
     {3, {0x0f, 0x01, 0xcf}},
+    {3, {0x0f, 0x01, 0xd1}},
     {3, {0x0f, 0x01, 0xd0}},
     {3, {0x0f, 0x01, 0xd1}},
     {3, {0x0f, 0x01, 0xd4}},
@@ -303,7 +304,7 @@ static void set_registers(struct context *context, bool is_tame)
     if (one_in(3))
         context->gpr[RCX] = PICK(msrs);
     else if (one_in(2))
-        context->gpr[RCX] = random_below(32);
+        context->gpr[RCX] = random_below(one_in(2) ? 2 : 32);
     if (one_in(2))
         context->gpr[RDX] = PICK(ports);
     if (one_in(3))

@@ -115,9 +115,9 @@ void guest_main(void)
 {
     for (uint64_t i = 0; i < WORDS; i++)
         MEMORY[i] = word_of(i);
+    contexts_init();
     cpuid_hash = hash_cpuid();
     set_registers();
-    contexts_init();
     watchdog_stop();
     timer_start();
     put("witness: watching\n");

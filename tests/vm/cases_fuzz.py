@@ -1,9 +1,10 @@
 """Guests that fuzz the monitor, with a witness beside them, and guests whose memory is used again."""
 
+import os
 import re
 
 from fuzz_guests import DEBUG_EXIT, check_pages, fuzz_run
-from harness import Case, outcome, vm
+from harness import Case, CaseFailed, outcome, vm
 
 # A fixed sample, about 50,000 exits each: (seed, cases, exits at least).
 SAMPLE = {
@@ -14,14 +15,52 @@ SAMPLE = {
 }
 
 
+# Bugs that are planted in a monitor of their own, and the guest that finds each in its sample.
+PLANTED = {
+    "XSETBV": "fuzz_insn",
+    "MSR_HOLE": "fuzz_msr_port",
+    "IOAPIC_BOUND": "fuzz_apic_pci",
+    "VIRTIO_CONSOLE": "fuzz_virtio",
+    "VIRTIO_BLK": "fuzz_virtio",
+}
+PLANTED_IN_TEST = "VIRTIO_CONSOLE"
+
+
 def fuzz_case(name):
     seed, cases, exits = SAMPLE[name]
     return Case("fuzz-" + name.removeprefix("fuzz_"),
                 lambda run: fuzz_run(run, name, seed, cases, exits), seconds=40, limit=240)
 
 
+def planted_case(bug):
+    """The fixed sample finds a planted bug, by whatever it does to the monitor."""
+    name = PLANTED[bug]
+    seed, cases, _ = SAMPLE[name]
+
+    def function(run):
+        efi = os.path.join(run.files.build, "planted", bug, "BOOTX64.EFI")
+        if not os.path.exists(efi):
+            raise CaseFailed(f"{efi} is not there; build it first")
+        found = ""
+        try:
+            fuzz_run(run, name, seed, cases, efi=efi)
+        except CaseFailed as failure:
+            found = str(failure)
+        found = found or ", ".join(part for part, passed, _ in run.results if not passed)
+        run.results = []
+        run.check(f"planted/{bug}", found, f"{name} does not find it in its sample")
+        print(f"{name} finds the planted bug {bug}: {found.split(';')[0]}")
+
+    return Case(f"fuzz-planted-{bug.lower()}", function, seconds=30, limit=240)
+
+
+def icr_storm(run):
+    """Every ICR value: only its guest is reset, and the witness feels nothing."""
+    fuzz_run(run, "icr_storm", 1, 8 * 8 * 4 * 6 * 4)
+
+
 def memory_used_again(run):
-    """Row 27 of docs/security.md, kill and reuse: two guests that end and start anew at the same time, whose memory
+    """Memory is used again after a kill: two guests that end and start anew at the same time, whose memory
     goes back and comes from one store, never see a word of an earlier life or of each other."""
     lives, names = 6, ("sentinel-a", "sentinel-b")
     run.guest("sentinel")
@@ -57,6 +96,8 @@ def end_is_final(run):
 
 CASES = [fuzz_case(name) for name in SAMPLE]
 CASES += [
-    Case("row-27-memory-used-again", memory_used_again, seconds=25),
+    Case("icr-storm", icr_storm, seconds=40, limit=240),
+    planted_case(PLANTED_IN_TEST),
+    Case("memory-used-again", memory_used_again, seconds=25),
     Case("restart-end-is-final", end_is_final, seconds=25),
 ]

@@ -26,6 +26,7 @@ DEVICES = {
     "fuzz_virtio": {"disk": ["a.bin", "b.bin,ro"], "hvc": ["loop", "loop"]},
 }
 NAMES = tuple(DEVICES)
+DEVICES["icr_storm"] = {}
 
 
 def replay(name, seed, cases, life=None):
@@ -57,9 +58,13 @@ class Session:
             self.machine.send(ESCAPE + key)
 
     def expect(self, pattern, seconds):
-        """As Machine.expect; a panic fails at once."""
+        """As Machine.expect, but None where it does not come; a panic fails at once."""
+        compiled = re.compile(rb"(?:%s)|panic on " % getattr(pattern, "pattern", pattern), re.MULTILINE)
         try:
-            return self.machine.expect(pattern, timeout=seconds * self.run.scale)
+            found = self.machine.expect(compiled, timeout=seconds * self.run.scale)
+            if found.group() == b"panic on ":
+                self.fail("the monitor panicked")
+            return found
         except host.ExpectError as error:
             if PANIC.search(self.machine.log):
                 self.fail("the monitor panicked")
@@ -112,8 +117,9 @@ def check_pages(run, name, text):
               line.group(0) if line else "the monitor did not count its pages")
 
 
-def fuzz_run(run, name, seed, cases, exits_min=0, life=None):
-    """Does so many cases of a seed; returns the exits. Fails with the command to do it again."""
+def fuzz_run(run, name, seed, cases, exits_min=0, life=None, efi=None):
+    """Does so many cases of a seed, under another monitor if efi says so; returns the exits. Fails with
+    the command to do it again."""
     run.guest(name)
     run.guest("witness")
     for disk, size in (("a.bin", 256 << 10), ("b.bin", 64 << 10)):
@@ -123,7 +129,7 @@ def fuzz_run(run, name, seed, cases, exits_min=0, life=None):
         vm("witness", memory="4M", debug_exit=DEBUG_EXIT, pin=1) + \
         vm(name, memory="4M", debug_exit=DEBUG_EXIT, pin=0, on_end="restart", cmdline=cmdline,
            **DEVICES[name])
-    with run.machine(run.make_image(conf), cpus=2, errors=False) as machine:
+    with run.machine(run.make_image(conf, efi), cpus=2, errors=False) as machine:
         session = Session(run, machine, name, seed, cases)
         if session.expect(rb"^witness: watching\r?$", 120) is None:
             session.fail("the witness did not start")

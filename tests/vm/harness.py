@@ -105,17 +105,18 @@ class Run:
     def guest(self, name):
         self.link(name + ".elf", self.files.guest(name))
 
-    def image_tool(self, conf, out):
+    def image_tool(self, conf, out, efi=None):
         """Runs image.py as `make image` does; returns the finished process."""
         return subprocess.run(
             [sys.executable, os.path.join(HERE, "image.py"), "--conf", conf, "--efi",
-             self.files.efi, "--config-tool", self.files.config_tool, "--out", out],
+             efi or self.files.efi, "--config-tool", self.files.config_tool, "--out", out],
             capture_output=True, text=True, check=False)
 
-    def make_image(self, conf):
-        """An image with the configuration (text) and the files beside it that it names."""
+    def make_image(self, conf, efi=None):
+        """An image with the configuration (text) and the files beside it that it names; with another
+        build of the UEFI program if efi says so."""
         conf_path, out = self.write("test.conf", conf), self.path("disk.img")
-        made = self.image_tool(conf_path, out)
+        made = self.image_tool(conf_path, out, efi)
         if made.returncode != 0:
             raise CaseFailed("image.py: " + made.stderr.strip())
         return out

@@ -26,6 +26,7 @@ volatile uint64_t interrupts;
 static volatile uint64_t barks;
 static volatile bool is_running;
 static volatile unsigned steps_left;
+static uint64_t cr4_base = 0x220; /* PAE, OSFXSR, and OSXSAVE where it is there */
 static uint64_t barks_before, interrupts_before;
 static struct ended end;
 
@@ -128,6 +129,11 @@ static void set_ist(unsigned vector, unsigned ist)
 /* All events change to a stack of their own, whatever became of the context's. */
 void contexts_init(void)
 {
+    uint32_t a = 1, b, c = 0, d;
+    __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    if (c & 1u << 26)
+        cr4_base |= 0x40000;
+    __asm__ volatile("mov %0, %%cr4" : : "r"(cr4_base));
     *(uint64_t *)&tss64[44] = (uint64_t)ist_nmi_top;
     *(uint64_t *)&tss64[52] = (uint64_t)ist_df_top;
     for (unsigned vector = 0; vector < 256; vector++) {
@@ -163,8 +169,8 @@ static void restore_registers(void)
 {
     uint64_t cr0, cr4;
     __asm__ volatile("mov %%cr4, %0" : "=r"(cr4));
-    if (cr4 != 0x220)
-        __asm__ volatile("mov %0, %%cr4" : : "r"(0x220ull));
+    if (cr4 != cr4_base)
+        __asm__ volatile("mov %0, %%cr4" : : "r"(cr4_base));
     __asm__ volatile("mov %%cr0, %0" : "=r"(cr0));
     if ((cr0 & 0xe005002cu) != 0x80000020u)
         __asm__ volatile("mov %0, %%cr0" : : "r"((cr0 & ~0x6005000cull) | 0x80000020u));

@@ -208,6 +208,8 @@ struct fuzzer {
 };
 
 __attribute__((noreturn)) void fuzz(const struct fuzzer *fuzzer);
+/* Counts the case under way as done, in case that it ends the life; returns its number in all. */
+uint32_t life_count(void);
 /* After something that may have written CMOS memory. */
 void life_save(void);
 

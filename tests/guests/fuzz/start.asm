@@ -32,7 +32,6 @@ alignb 16
 run_rsp: resq 1
 legacy_context: resq 1
 legacy_vector: resq 1
-legacy_esp: resd 1
 resb 4096
 ist_nmi_top:
 resb 4096
@@ -163,7 +162,6 @@ run_legacy:
 
 bits 32
 legacy_enter:
-    mov [legacy_esp], esp
     mov edi, handlers32
     mov eax, legacy_end
     mov ecx, 256
@@ -221,17 +219,13 @@ legacy_enter:
 legacy_end: ; EDI: frame of common32
     movzx eax, byte [edi + FRAME32_VECTOR]
     mov [legacy_vector], eax
-    mov eax, SEL_DATA
-    mov ss, eax
-    mov esp, [legacy_esp]
-    ret
+    jmp back_to_long_mode ; needs nothing of the stack, which may be overwritten
 
 ; ---- Real mode: every vector ends it, which one is not told ----
 
 section .low
 bits 16
 real_enter:
-    mov [real_sp - low_begin], esp
     mov ebx, [fs:dword legacy_context]
     mov eax, [fs:ebx + CONTEXT_RFLAGS]
     push ax
@@ -260,7 +254,5 @@ real_end:
     mov ax, LOW_BASE >> 4
     mov ds, ax
     mov ss, ax
-    mov esp, [real_sp - low_begin]
-    ret
-align 4
-real_sp: dd 0
+    mov esp, low_stack_top - low_begin
+    jmp real_leave
