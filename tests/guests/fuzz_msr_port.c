@@ -122,12 +122,9 @@ static void change_privilege(struct context *context)
 }
 
 /* Where the fuzzing has turned off what the guest lives by: its watchdog, and its IDT's vectors. */
-static void repair(const struct context *context)
+static void repair(void)
 {
-    uint16_t port = (uint16_t)context->gpr[RDX];
     lapic_repair();
-    if (port >= 0x6c && port < 0x74)
-        life_save();
     outb(0x21, 0xff);
     outb(0xa1, 0xff);
 }
@@ -145,10 +142,15 @@ static void step(void)
         port_case(&context);
     change_privilege(&context);
     context_run(&context, MODE_LONG, 0, &ended);
+    uint16_t port = (uint16_t)context.gpr[RDX];
     if (is_msr ? (uint32_t)context.gpr[RCX] == 0x1b : one_in(16))
-        repair(&context);
-    else if ((uint16_t)context.gpr[RDX] - 0x6cu < 8)
+        repair();
+    if (is_msr)
+        return;
+    if (port >= 0x6c && port < 0x74)
         life_save();
+    if ((port >= 0x3c && port < 0x44) || (port >= 0x6c && port < 0x71))
+        watchdog_start();
 }
 
 static void prepare(void)

@@ -42,6 +42,7 @@ static void ioapic_write(uint32_t index, uint32_t value)
 
 void watchdog_start(void)
 {
+    outb(0x70, 0x0d); /* bit 7 would mask NMIs */
     outb(PIT + 3, 0x34);
     outb(PIT, PIT_TICKS & 0xff);
     outb(PIT, PIT_TICKS >> 8);
