@@ -65,7 +65,7 @@ def is_program_test(program, name):
 
 def is_check(guest, name):
     """What a guest reports, or a case checks by this name."""
-    own = sources(f"tests/guests/{guest}.asm") + sources(f"tests/guests/{guest}/*")
+    own = sources(f"tests/guests/{guest}.[ac]*") + sources(f"tests/guests/{guest}/*")
     return f'"{name}"' in own or re.search(rf'\b{re.escape(guest)}/{re.escape(name)}["\']',
                                            sources("tests/vm/cases_*.py")) is not None
 

@@ -168,6 +168,55 @@ def hostile(run):
     run.check("hostile/exit-status", status == 0, f"exit status {status}")
 
 
+# ---- Floods ------------------------------------------------------------------------------------------
+
+PHASES = ("nothing", "serial", "serial-rude", "key", "log", "self-ipi", "nmi", "kicks", "level")
+PHASE_MS = 250
+# What a neighbour's flood may cost: nothing but, on the processor that takes the machine's
+# interrupts, those of the line, which sends 11,520 bytes a second whoever wrote them.
+PACE = {"worker-a": 0.98, "worker-b": 0.995}
+ANSWER_BYTES = 4096  # of the flood, at most, before the monitor's answer to a key
+
+
+def floods(run):
+    """Row 38 of docs/security.md: a guest that floods, and has the terminal, slows down only itself. Two that
+    work, one of them on the processor that takes the machine's interrupts, keep their pace; the
+    monitor answers its key."""
+    run.guest("storm")
+    run.guest("worker")
+    run.write("disk.bin", os.urandom(4096))
+    keys = {"memory": "4M", "debug_exit": "0xe5f4"}
+    conf = vm("storm", disk="disk.bin", pin=1, cmdline=f"ms={PHASE_MS}", **keys) + "".join(
+        vm(name, kernel="worker.elf", pin=pin, cmdline=f"phases={len(PHASES)} ms={PHASE_MS}", **keys)
+        for name, pin in (("worker-a", 0), ("worker-b", 2)))
+    with run.machine(run.make_image(conf), cpus=3) as machine:
+        machine.expect(rb"k{100}", timeout=run.case.limit)
+        before = len(machine.console.data)
+        machine.send(b"\x01s")
+        answer = machine.expect(rb"^traprock: \* storm +running", timeout=60)
+        run.check("floods/answer", answer.start() - before < ANSWER_BYTES,
+                  f"{answer.start() - before} bytes of the flood came first")
+        for _ in PACE:
+            machine.expect(rb"^traprock: vm worker-[ab]: debug-exit code=0", timeout=run.case.limit)
+        machine.send(b"\x01x")
+        machine.wait()
+        text = machine.log.replace("\r", "")
+    run.report_guest(text, "storm")
+    for name, pace in PACE.items():
+        did = [int(count) for count in re.findall(rf"^{name}: worker: phase \d did (\d+)$", text,
+                                                  re.MULTILINE)]
+        if not run.check(f"floods/{name}", len(did) == len(PHASES), f"{did}"):
+            continue
+        for phase, count in zip(PHASES[1:], did[1:]):
+            if phase == "key":
+                continue  # what the answer costs is the doing of who pressed it
+            run.check(f"floods/{name}-{phase}", count >= pace * did[0],
+                      f"{count} rounds instead of {did[0]}")
+    lines = len(re.findall(r"warn: storm: ", text))
+    run.check("floods/log", 100 <= lines <= 120, f"{lines} lines about the guest that floods")
+    run.check("floods/suppressed", re.search(r"storm: \d+ messages suppressed", text))
+
+
 # ---- What the monitor says of itself ------------------------------------------------------------
 
 
@@ -200,6 +249,7 @@ REPORT = (r"error: rax [0-9a-f]{16} rbx", r"error: rip [0-9a-f]{16} rflags", r"e
 CASES = [
     Case("harden-boot-line", boot_line),
     Case("harden-hostile", hostile, seconds=60, limit=300),
+    Case("harden-floods", floods, seconds=60, limit=300),
     Case("harden-nmi-sweep", sweep, seconds=40, limit=300),
     broken("overflow", r"panic on processor 0: #DF double fault", r"test: ok own-stack",
            r"error: at 0x\w+ recurse", r"stack overflow: guard page of the kernel stack of processor 0",
