@@ -96,8 +96,11 @@ static void block_request(volatile struct desc *table, unsigned base)
     uint32_t size = one_in(4) ? random_length() : 512 * random_below(16);
     header[0] = type;
     header[1] = 0;
-    header[2] = one_in(4) ? (uint32_t)random_value() : random_below(600);
-    header[3] = one_in(16) ? (uint32_t)random_value() : 0;
+    uint64_t sector = one_in(8)   ? (uint64_t)0 - random_below(64)
+                      : one_in(4) ? random_value()
+                                  : random_below(600);
+    header[2] = (uint32_t)sector;
+    header[3] = (uint32_t)(sector >> 32);
     for (unsigned i = 4; i < 12; i++)
         header[i] = one_in(2) ? random_below(128) : (uint32_t)random_value();
     bool has_ranges = type == 11 || type == 13;

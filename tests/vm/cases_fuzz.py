@@ -9,7 +9,7 @@ from harness import Case, CaseFailed, outcome, vm
 # A fixed sample, about 50,000 exits each: (seed, cases, exits at least).
 SAMPLE = {
     "fuzz_insn": (1, 2400, 50000),
-    "fuzz_msr_port": (1, 14000, 50000),
+    "fuzz_msr_port": (1, 18000, 50000),
     "fuzz_apic_pci": (1, 2500, 50000),
     "fuzz_virtio": (1, 2500, 50000),
 }
@@ -21,7 +21,6 @@ PLANTED = {
     "MSR_HOLE": "fuzz_msr_port",
     "IOAPIC_BOUND": "fuzz_apic_pci",
     "VIRTIO_CONSOLE": "fuzz_virtio",
-    "VIRTIO_BLK": "fuzz_virtio",
 }
 PLANTED_IN_TEST = "VIRTIO_CONSOLE"
 

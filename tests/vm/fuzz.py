@@ -19,7 +19,7 @@ from fuzz_guests import NAMES, fuzz_run
 from harness import Case, Files, Run
 
 # Of one run: about 300,000 exits.
-CASES = {"fuzz_insn": 14000, "fuzz_msr_port": 65000, "fuzz_apic_pci": 14000, "fuzz_virtio": 14000}
+CASES = {"fuzz_insn": 8000, "fuzz_msr_port": 90000, "fuzz_apic_pci": 14000, "fuzz_virtio": 14000}
 LIMIT = 1800  # seconds of one run
 
 

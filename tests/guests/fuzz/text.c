@@ -3,10 +3,14 @@
 
 extern uint64_t start_info; /* hvm_start_info */
 
+/* Between looks at the line, each of which is an exit. */
+#define POLL_TICKS 2000
+
 static void put_char(char c)
 {
     while ((inb(COM1 + 5) & 0x20) == 0)
-        ;
+        for (uint64_t start = rdtsc(); rdtsc() - start < POLL_TICKS;)
+            ;
     outb(COM1, (uint8_t)c);
 }
 
