@@ -23,8 +23,8 @@
 enum boot_memory_type {
     BOOT_MEMORY_USABLE,   /* free for the monitor, firmware's boot services included */
     BOOT_MEMORY_IMAGE,    /* the monitor's loaded segments */
-    BOOT_MEMORY_LOADER,   /* boot_info, the boot program and its tables, symbols, trampoline; also
-                             what earlier loaders left */
+    BOOT_MEMORY_LOADER,   /* boot_info, the boot program and its tables, symbols, the parsed
+                             configuration, trampoline; also what earlier loaders left */
     BOOT_MEMORY_FILE,     /* a loaded file */
     BOOT_MEMORY_ACPI,     /* ACPI tables and non-volatile storage: readable, never written */
     BOOT_MEMORY_FIRMWARE, /* runtime services, reserved, MMIO: never touched */
@@ -64,6 +64,8 @@ struct boot_info {
     uint64_t symtab_size;     /* bytes */
     uint64_t strtab_base;     /* its string table */
     uint64_t strtab_size;     /* bytes */
+    uint64_t config_base;     /* struct config of kernel/vm/config.h, page aligned */
+    uint64_t config_size;     /* of that structure in bytes, as a check of the version */
     uint64_t rsdp;            /* physical; 0: the machine has no ACPI */
     uint64_t trampoline_base; /* one page below 640 KiB, to start other processors from; 0: none,
                                  and cpu_count is 1 */

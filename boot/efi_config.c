@@ -1,16 +1,11 @@
-/* The configuration's part in booting: the console's port, and which files to read. */
+/* The configuration's part in booting: it is parsed for the monitor, the console's port, and which
+ * files to read. */
 #include "boot/efi_boot.h"
 #include "boot/uart16550.h"
-#include "kernel/core/mem.h"
+#include "kernel/core/bits.h"
 #include "kernel/vm/config.h"
 
 #define ERROR_TEXT_SIZE 4096
-
-/* config_parse's working memory, too large for the firmware's stack. */
-struct work {
-    struct config config;
-    char error_text[ERROR_TEXT_SIZE];
-};
 
 /* Prints the parser's messages line by line. */
 static void print_errors(struct boot *boot, const struct config_errors *errors)
@@ -41,33 +36,45 @@ static EFI_STATUS read_named_files(struct boot *boot, const struct config *confi
     return status;
 }
 
+/* Room for the configuration, and for messages, which are too much for the firmware's stack. */
+static EFI_STATUS allocate(struct boot *boot, struct config_errors *errors)
+{
+    struct boot_info *info = boot->info;
+    uint64_t pages = align_up(sizeof(struct config), PAGE_SIZE) / PAGE_SIZE;
+    EFI_STATUS status =
+        boot_allocate(boot, pages, PAGE_SIZE, UINT64_MAX, BOOT_MEMORY_LOADER, &info->config_base);
+
+    info->config_size = sizeof(struct config);
+    errors->size = ERROR_TEXT_SIZE;
+    if (!EFI_ERROR(status))
+        status = boot->services->AllocatePool(EfiLoaderData, errors->size, (void **)&errors->text);
+    if (EFI_ERROR(status))
+        console_print(&boot->console,
+                      "traprock: error: no memory to parse the configuration (%s); "
+                      "use a machine with more memory\n",
+                      boot_status_text(status));
+    return status;
+}
+
 EFI_STATUS config_load(struct boot *boot)
 {
     const struct boot_file *file = &boot->info->file[0];
     const char *text = (const char *)(uintptr_t)file->base;
     struct config_errors errors = {0};
-    struct work *work;
-    EFI_STATUS status;
+    struct config *config;
+    EFI_STATUS status = allocate(boot, &errors);
 
-    status = boot->services->AllocatePool(EfiLoaderData, sizeof(*work), (void **)&work);
-    if (EFI_ERROR(status)) {
-        console_print(&boot->console,
-                      "traprock: error: no memory to parse the configuration (%s); "
-                      "use a machine with more memory\n",
-                      boot_status_text(status));
+    if (EFI_ERROR(status))
         return status;
-    }
-    memset(work, 0, sizeof(*work));
-    errors.text = work->error_text;
-    errors.size = sizeof(work->error_text);
-    if (config_parse(&work->config, boot->conf_name, text, file->size, &errors) == STATUS_OK) {
-        console_set_port(&boot->console, work->config.console);
-        status = read_named_files(boot, &work->config);
+    config = (struct config *)(uintptr_t)boot->info->config_base;
+    if (config_parse(config, boot->conf_name, text, file->size, &errors) == STATUS_OK) {
+        console_set_port(&boot->console, config->console);
+        status = read_named_files(boot, config);
     } else {
         console_set_port(&boot->console, UART_COM1);
         print_errors(boot, &errors);
         status = EFI_INVALID_PARAMETER;
     }
-    boot->services->FreePool(work);
+    boot->services->FreePool(errors.text);
     return status;
 }

@@ -24,7 +24,8 @@ MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=409
 # With DEBUG_CHECKS=1, the processor's state is checked after each VM exit (kernel/checks).
 DEBUG_CHECKS ?=
 without-checks = $(if $(filter 1,$(DEBUG_CHECKS)),$(1),$(filter-out kernel/checks/%,$(1)))
-MONITOR_SOURCES := $(sort $(call without-checks,$(wildcard kernel/*.c kernel/*/*.c vmx/*.c drivers/host/*.c drivers/model/*.c)))
+# The boot program parses the configuration, and hands it over as a structure.
+MONITOR_SOURCES := $(sort $(call without-checks,$(filter-out kernel/vm/config%,$(wildcard kernel/*.c kernel/*/*.c vmx/*.c drivers/host/*.c drivers/model/*.c))))
 MONITOR_ASM := $(sort $(call without-checks,$(wildcard kernel/*.asm kernel/*/*.asm vmx/*.asm drivers/host/*.asm)))
 # A build for tests (MONITOR_TEST=1, with a BUILD of its own) has more.
 ifdef MONITOR_TEST

@@ -208,7 +208,7 @@ static enum status give_disk(struct guest *guest, const struct config_disk *disk
     struct monitor *monitor = guest->monitor;
     hpa_t copy;
     *image = phys_to_virt(HPA(file->base));
-    if (disk->read_only || count_users(&monitor->config, disk->file) < 2)
+    if (disk->read_only || count_users(monitor->machine->config, disk->file) < 2)
         return STATUS_OK;
     uint64_t count = align_up(file->size, PAGE_SIZE) / PAGE_SIZE;
     enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_FILE,
@@ -486,7 +486,8 @@ static uint64_t own_memory(struct pages *pages)
     uint64_t total = 0;
     for (unsigned kind = PAGE_TABLE; kind <= PAGE_VM; kind++)
         total += pages_total(pages, (enum page_kind)kind);
-    total += pages_total(pages, PAGE_IMAGE) + pages_total(pages, PAGE_SYMBOLS);
+    total += pages_total(pages, PAGE_IMAGE) + pages_total(pages, PAGE_SYMBOLS) +
+             pages_total(pages, PAGE_CONFIG);
     return total * PAGE_SIZE;
 }
 

@@ -12,6 +12,7 @@
 #include "kernel/core/smp.h"
 #include "kernel/core/test_hooks.h"
 #include "kernel/core/time.h"
+#include "kernel/vm/platform.h"
 
 /* What goes on on the guarded stack. */
 struct start {
@@ -52,7 +53,15 @@ static void keep(struct machine *machine, uint64_t base, uint64_t size, enum pag
               base);
 }
 
-/* The symbols outlive the boot program: their pages are taken out of what is given back. */
+/* Symbols and configuration outlive the boot program: their pages are taken out of what is given
+ * back. */
+static void keep_configuration(struct machine *machine)
+{
+    const struct boot_info *info = &machine->boot;
+    keep(machine, info->config_base, info->config_size, PAGE_CONFIG);
+    machine->config = phys_to_virt(HPA(info->config_base));
+}
+
 static void keep_symbols(struct machine *machine)
 {
     const struct boot_info *info = &machine->boot;
@@ -64,17 +73,20 @@ static void keep_symbols(struct machine *machine)
                                         phys_to_virt(HPA(info->strtab_base)), info->strtab_size};
 }
 
-static void copy_boot_info(struct machine *machine, hpa_t address)
+/* What is wrong with it; NULL: nothing. */
+static const char *copy_boot_info(struct machine *machine, hpa_t address)
 {
     /* The boot program's tables are still loaded: memory is where it is. */
     const struct boot_info *info = (const void *)(uintptr_t)address.v;
-    if (info->magic != BOOT_INFO_MAGIC || info->size != sizeof(*info))
-        panic("the boot program is of another version");
+    if (info->magic != BOOT_INFO_MAGIC || info->size != sizeof(*info) ||
+        info->config_size != sizeof(*machine->config))
+        return "the boot program is of another version";
     machine->boot = *info;
-    info = &machine->boot;
+    machine->config = (const void *)(uintptr_t)info->config_base;
     if (info->memory_count > BOOT_MEMORY_MAX || info->file_count > BOOT_FILES_MAX ||
         info->cpu_count > BOOT_CPUS_MAX || info->cpu_count == 0)
-        panic("the boot program counts more than there is room for");
+        return "the boot program counts more than there is room for";
+    return NULL;
 }
 
 static void stop_others(void *context)
@@ -143,8 +155,7 @@ static void go_on(void *argument)
     panic("the monitor's main function returned");
 }
 
-void machine_start(struct machine *machine, hpa_t boot_info, uint16_t console_port,
-                   void (*run)(struct machine *machine))
+void machine_start(struct machine *machine, hpa_t boot_info, void (*run)(struct machine *machine))
 {
     static struct start start; /* on neither stack */
     uint64_t stack[CPU_STACKS];
@@ -152,10 +163,13 @@ void machine_start(struct machine *machine, hpa_t boot_info, uint16_t console_po
     machine->started = hw_rdtsc();
     cpu_early_init();
     TEST_HOOK(test_early());
-    start_console(machine, console_port);
-    copy_boot_info(machine, boot_info);
+    const char *wrong = copy_boot_info(machine, boot_info);
+    start_console(machine, machine->config != NULL ? machine->config->console : PLATFORM_PORT_COM1);
+    if (wrong != NULL)
+        panic("%s", wrong);
     fill_owner_table(machine);
     paging_init(&machine->boot, &machine->pages);
+    keep_configuration(machine);
     start_screen(machine);
     enum status status = paging_map_cpu(0, stack, &tables);
     if (status != STATUS_OK)

@@ -15,10 +15,12 @@
 #include "kernel/core/pages.h"
 #include "kernel/core/panic.h"
 #include "kernel/core/symbols.h"
+#include "kernel/vm/config.h"
 
 struct machine {
     uint64_t started;      /* TSC */
     struct boot_info boot; /* a copy; the original is gone */
+    const struct config *config;
     struct pages pages;
     struct symbols symbols;
     struct panic_ports panic;
@@ -32,11 +34,11 @@ struct machine {
 };
 
 /*
- * Takes the machine over, in order: exception handling, the console (at console_port; 0:
- * none), page tables, screen, ACPI, local APIC, time, I/O APIC; then calls run(machine) on a
- * guarded stack, interrupts off. Does not return.
+ * Takes the machine over, in order: exception handling, the configuration's console, page tables,
+ * screen, ACPI, local APIC, time, I/O APIC; then calls run(machine) on a guarded stack, interrupts
+ * off. Does not return.
  */
-NORETURN void machine_start(struct machine *machine, hpa_t boot_info, uint16_t console_port,
+NORETURN void machine_start(struct machine *machine, hpa_t boot_info,
                             void (*run)(struct machine *machine));
 
 /* Starts the other processors; afterwards what the boot program used is given back as free. */

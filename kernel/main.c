@@ -152,7 +152,7 @@ static void init_terminal(struct monitor *self)
 {
     struct mux_line line = {write_line, line_has_room, self};
     struct mux_commands commands = {show_status, reset_guest, power_off_all, self};
-    mux_init(&self->mux, &line, &commands, self->config.escape);
+    mux_init(&self->mux, &line, &commands, self->machine->config->escape);
     self->has_line = self->machine->has_console;
     if (!self->has_line)
         return;
@@ -206,7 +206,7 @@ static bool is_taken(const struct monitor *self, const uint32_t *processor, uint
 /* Pinned guests first: the others take what is left, from processor 0 on. */
 static enum status assign_processors(struct monitor *self, uint32_t *processor)
 {
-    const struct config *config = &self->config;
+    const struct config *config = self->machine->config;
     uint32_t pinned[CONFIG_VMS_MAX], pins = 0;
     for (uint32_t i = 0; i < config->vm_count; i++) {
         uint32_t pin = config->vm[i].pin;
@@ -270,7 +270,7 @@ void monitor_finish(struct monitor *self)
         serial_line_drain(&self->line);
     if (self->powers_off)
         power_off(&self->machine->power);
-    switch (self->config.on_idle) {
+    switch (self->machine->config->on_idle) {
     case CONFIG_IDLE_POWEROFF:
         power_off(&self->machine->power);
     case CONFIG_IDLE_REBOOT:
@@ -282,8 +282,8 @@ void monitor_finish(struct monitor *self)
 
 static enum status build_guests(struct monitor *self, const uint32_t *processor)
 {
-    for (uint32_t i = 0; i < self->config.vm_count; i++) {
-        enum status status = guest_build(self, &self->config.vm[i], processor[i]);
+    for (uint32_t i = 0; i < self->machine->config->vm_count; i++) {
+        enum status status = guest_build(self, &self->machine->config->vm[i], processor[i]);
         if (status != STATUS_OK)
             return status;
     }
@@ -348,7 +348,7 @@ static void run(struct machine *self_machine)
     struct monitor *self = &monitor;
     uint32_t processor[CONFIG_VMS_MAX];
     self->machine = self_machine;
-    log_set_level(self->config.loglevel);
+    log_set_level(self->machine->config->loglevel);
     init_terminal(self);
     machine_set_panic(self_machine, log_last_exits, finish_panic, self);
     cpu_set_nmi_hook(vmx_nmi_hook);
@@ -367,22 +367,10 @@ static void run(struct machine *self_machine)
     smp_idle();
 }
 
-/* The boot program's tables are still in use: what it loaded is mapped at its physical address. */
-static void read_configuration(const struct boot_info *boot)
-{
-    static char text[2048];
-    const struct boot_file *file = &boot->file[0];
-    struct config_errors errors = {text, sizeof(text), 0, 0};
-    enum status status =
-        config_parse(&monitor.config, file->name, (const char *)file->base, file->size, &errors);
-    ASSERT(status == STATUS_OK); /* the boot program has refused anything else */
-}
-
 void kernel_main(hpa_t boot_info);
 
 /* Called by entry.asm. */
 void kernel_main(hpa_t boot_info)
 {
-    read_configuration((const struct boot_info *)boot_info.v);
-    machine_start(&machine, boot_info, monitor.config.console, run);
+    machine_start(&machine, boot_info, run);
 }

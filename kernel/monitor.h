@@ -9,7 +9,6 @@
 #include "kernel/console/serial_line.h"
 #include "kernel/hvc_line.h"
 #include "kernel/machine.h"
-#include "kernel/vm/config.h"
 #include "kernel/vm/guest_map.h"
 #include "kernel/vm/load.h"
 #include "vmx/vmx.h"
@@ -49,7 +48,6 @@ enum integrity_part {
 
 struct monitor {
     struct machine *machine;
-    struct config config;
     struct mux mux;
     struct serial_line line; /* the console's */
     bool has_line;

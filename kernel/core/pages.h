@@ -20,6 +20,7 @@
     X(PAGE_IMAGE, "monitor image")                                                                 \
     X(PAGE_LOADER, "boot program") /* given back once the monitor runs by itself */                \
     X(PAGE_SYMBOLS, "monitor symbols")                                                             \
+    X(PAGE_CONFIG, "configuration")                                                                \
     X(PAGE_FILE, "loaded file")                                                                    \
     X(PAGE_TABLE, "page table")                                                                    \
     X(PAGE_STACK, "stack")                                                                         \
