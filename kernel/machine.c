@@ -218,7 +218,7 @@ enum status machine_route_isa(struct machine *machine, uint8_t irq, irq_handler 
     uint8_t vector;
     enum status status = irq != 0 ? irq_allocate(handler, argument, &vector) : ERR_NOT_FOUND;
     return status == STATUS_OK
-               ? host_ioapic_route_isa(&machine->ioapic, irq, vector, cpu_this()->apic_id)
+               ? host_ioapic_route_isa(&machine->ioapic, irq, vector, cpu_by_index(0)->apic_id)
                : status;
 }
 

@@ -63,6 +63,12 @@ static inline struct cpu *cpu_this(void)
     return *(struct cpu *const __seg_gs *)0;
 }
 
+/* Whether the lines of the machine's devices interrupt this processor (machine_route_isa). */
+static inline bool cpu_takes_lines(const struct cpu *cpu)
+{
+    return cpu->index == 0;
+}
+
 /* Processors 0 to cpu_count() - 1 exist; those that did not come up have online == false. */
 struct cpu *cpu_by_index(uint32_t index);
 uint32_t cpu_count(void);

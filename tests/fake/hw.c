@@ -11,6 +11,7 @@
 #include "kernel/core/msr.h"
 #include "kernel/core/paging.h"
 #include "kernel/core/panic.h"
+#include "kernel/core/smp.h"
 
 struct fake_hw fake_hw;
 
@@ -167,6 +168,12 @@ void hw_unblock_nmi(void)
 void cpu_nmi(void)
 {
     fake_hw.nmis++;
+}
+
+void smp_wake(uint32_t index)
+{
+    ASSERT(index == fake_hw.cpu.index);
+    fake_hw.wakes++;
 }
 
 void irq_dispatch(uint8_t vector)

@@ -3,6 +3,7 @@
 import os
 import re
 
+import cases_exits
 from harness import Case, CaseFailed, outcome, vm
 
 ESCAPE = b"\x01"
@@ -137,6 +138,19 @@ def escape_key(run):
         run.check("escape/configured", machine.wait() == 1)
 
 
+def undisturbed(run):
+    """A guest that computes, on a processor that no device interrupts, has no exit that it did not ask for."""
+    run.guest("undisturbed")
+    conf = "[traprock]\nloglevel = debug\n" + vm("undisturbed", pin=1, debug_exit="0xf4")
+    status, text = run.run_to_end(conf, cpus=2)
+    run.report_guest(text, "undisturbed")
+    exits = cases_exits.counts(text, "undisturbed")
+    run.check("undisturbed/counted", exits.get("IO_INSTRUCTION"), f"{exits}")
+    for reason in ("PREEMPTION_TIMER", "EXTERNAL_INTERRUPT", "EXCEPTION_OR_NMI"):
+        run.check(f"undisturbed/{reason}", not exits.get(reason), f"{exits}")
+    run.check("undisturbed/exit-status", status == 0, f"exit status {status}")
+
+
 def two_guests(run):
     """A flood and a spinning guest beside one that reports: it is not disturbed, and `c` changes
     who has the terminal."""
@@ -194,6 +208,7 @@ CASES += [
     Case("guest-no-debug-exit", no_debug_exit),
     Case("guest-other-debug-exit", other_debug_exit),
     Case("guest-escape-key", escape_key),
+    Case("guest-undisturbed", undisturbed, seconds=25),
     Case("guest-two-guests", two_guests, seconds=60),
     Case("guest-masked-and-console", line_beside_a_masked_guest, seconds=25),
 ]
