@@ -8,7 +8,7 @@
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
 #include "kernel/monitor.h"
-#include "kernel/vm/acpi_tables.h"
+#include "kernel/vm/load.h"
 
 #define GUEST_LOG_LINES 100
 
@@ -329,6 +329,64 @@ static enum status init_vmx(struct guest *guest)
     return status;
 }
 
+/* ---- What is loaded ------------------------------------------------------------------------ */
+
+static enum status find_load_file(struct guest *guest, const char *name, uint32_t line,
+                                  struct load_file *to)
+{
+    const struct boot_file *file = find_file(guest->monitor, name);
+    if (file == NULL) {
+        log_error("%s: %s was not loaded", guest->vm.name, name);
+        return ERR_NOT_FOUND;
+    }
+    *to = (struct load_file){name, phys_to_virt(HPA(file->base)), file->size, line};
+    return STATUS_OK;
+}
+
+static enum status load_into(struct guest *guest, struct load_plan *plan)
+{
+    const struct config_vm *config = guest->config;
+    struct load_error error;
+    struct load_request request = {
+        .map = &guest->map,
+        .acpi = {.vcpu_count = guest->vm.vcpu_count, .has_keyboard = false},
+        .cmdline = config->cmdline,
+    };
+    enum status status =
+        find_load_file(guest, config->kernel, config->kernel_line, &request.kernel);
+    if (status == STATUS_OK && config->initrd[0] != '\0')
+        status = find_load_file(guest, config->initrd, config->initrd_line, &request.initrd);
+    if (status != STATUS_OK)
+        return status;
+    status = load_kernel(&request, plan, LOAD_PLAN_SIZE, &error);
+    if (status != STATUS_OK)
+        log_error("%s:%u: %s: %s", config_name(guest), error.line, guest->vm.name, error.text);
+    return status;
+}
+
+/* A guest that cannot be loaded is built all the same, to be reported when the others run. The plan
+ * outlives what the guest runs in: it is the monitor's. */
+static enum status make_plan(struct guest *guest)
+{
+    struct pages *pages = &guest->monitor->machine->pages;
+    hpa_t frame;
+    enum status status = pages_alloc(pages, LOAD_PLAN_SIZE / PAGE_SIZE, PAGE_SIZE, PAGE_VM,
+                                     PAGE_OWNER_MONITOR, &frame);
+    if (status != STATUS_OK) {
+        log_error("%s: no memory to plan its load in", guest->vm.name);
+        return status;
+    }
+    struct load_plan *plan = phys_to_virt(frame);
+    uint64_t used = 0;
+    if (load_into(guest, plan) == STATUS_OK) {
+        guest->plan = plan;
+        used = align_up(plan->used, PAGE_SIZE);
+    }
+    if (used == LOAD_PLAN_SIZE)
+        return STATUS_OK;
+    return pages_free(pages, HPA(frame.v + used), (LOAD_PLAN_SIZE - used) / PAGE_SIZE);
+}
+
 /* The guest is whole: what it has must come back at its end, and its tables must not change. */
 static void seal(struct guest *guest)
 {
@@ -357,6 +415,8 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
     init_cpuid(guest);
     init_msrs(guest);
     status = add_memory(guest);
+    if (status == STATUS_OK)
+        status = make_plan(guest);
     if (status == STATUS_OK)
         status = init_board(guest);
     if (status == STATUS_OK)
@@ -431,46 +491,17 @@ static void clear_memory(struct guest *guest)
         memset(guest->vm.mem.region[i].host, 0, guest->vm.mem.region[i].size);
 }
 
-/* Puts kernel, initrd and tables into zeroed memory and the vCPU at the kernel's entry. */
+/* Memory as the plan has it, and the vCPU at the kernel's entry. */
 static enum status load_guest(struct guest *guest)
 {
-    const struct config_vm *config = guest->config;
-    const struct boot_file *kernel = find_file(guest->monitor, config->kernel);
-    const struct boot_file *initrd = find_file(guest->monitor, config->initrd);
-    struct guest_entry entry;
-    if (kernel == NULL || (config->initrd[0] != '\0' && initrd == NULL)) {
-        log_error("%s: %s was not loaded", guest->vm.name,
-                  kernel == NULL ? config->kernel : config->initrd);
-        return ERR_NOT_FOUND;
-    }
     uint64_t begun = hw_rdtsc();
+    if (guest->plan == NULL)
+        return ERR_NOT_FOUND;
     clear_memory(guest);
-    struct load_request request = {
-        .mem = &guest->vm.mem,
-        .map = &guest->map,
-        .kernel_name = config->kernel,
-        .kernel = phys_to_virt(HPA(kernel->base)),
-        .kernel_size = kernel->size,
-        .initrd_name = config->initrd,
-        .initrd = initrd != NULL ? phys_to_virt(HPA(initrd->base)) : NULL,
-        .initrd_size = initrd != NULL ? initrd->size : 0,
-        .cmdline = config->cmdline,
-    };
-    struct acpi_facts acpi = {.vcpu_count = guest->vm.vcpu_count, .has_keyboard = false};
-    enum status status = acpi_tables_install(&guest->vm.mem, &acpi);
-    if (status != STATUS_OK) {
-        log_error("%s: ACPI tables: %s", guest->vm.name, status_text(status));
-        return status;
-    }
-    status = load_kernel(&request, &entry, &guest->error);
-    if (status != STATUS_OK) {
-        log_error("%s:%u: %s: %s", config_name(guest),
-                  guest->error.file == config->initrd ? config->initrd_line : config->kernel_line,
-                  guest->vm.name, guest->error.text);
-        return status;
-    }
+    enum status status = load_plan_replay(guest->plan, &guest->vm.mem);
+    ASSERT(status == STATUS_OK); /* both are made from the same map */
     guest->loading = hw_rdtsc() - begun;
-    vmx_vcpu_reset(&guest->vcpu[0], &entry);
+    vmx_vcpu_reset(&guest->vcpu[0], &guest->plan->entry);
     return STATUS_OK;
 }
 

@@ -10,7 +10,7 @@
 #include "kernel/hvc_line.h"
 #include "kernel/machine.h"
 #include "kernel/vm/guest_map.h"
-#include "kernel/vm/load.h"
+#include "kernel/vm/load_plan.h"
 #include "vmx/vmx.h"
 
 struct monitor;
@@ -23,19 +23,19 @@ struct guest {
     struct monitor *monitor;
     const struct config_vm *config;
     struct guest_map map;
+    struct load_plan *plan; /* NULL: it cannot be loaded */
     struct board board;
     struct vmx_vm vmx;
     struct vcpu vcpu[1]; /* config has one vCPU for each guest */
     struct vmx_vcpu vmx_vcpu[1];
     struct hvc_line hvc_line[CONFIG_HVCS_MAX]; /* unused where the port is a loop */
     uint32_t processor;
-    uint64_t resets;         /* and restarts */
-    uint64_t pages;          /* that the VM owns while it runs */
-    bool is_lost;            /* it cannot be loaded, now or ever */
-    bool is_sealed;          /* the VM has tables, of which this is the hash; both under vm->lock */
-    uint64_t tables;         /* EPT, I/O and MSR bitmaps */
-    uint64_t loading;        /* TSC counts that its memory took to clear and load the last time */
-    struct load_error error; /* of the last attempt to load it */
+    uint64_t resets;  /* and restarts */
+    uint64_t pages;   /* that the VM owns while it runs */
+    bool is_lost;     /* it cannot be loaded, now or ever */
+    bool is_sealed;   /* the VM has tables, of which this is the hash; both under vm->lock */
+    uint64_t tables;  /* EPT, I/O and MSR bitmaps */
+    uint64_t loading; /* TSC counts that its memory took to clear and load the last time */
 };
 
 /* What must not change from the moment that guests run. */

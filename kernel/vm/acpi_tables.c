@@ -326,12 +326,3 @@ enum status acpi_tables_build(uint8_t region[ACPI_REGION_SIZE], const struct acp
     write_facs(region);
     return STATUS_OK;
 }
-
-enum status acpi_tables_install(const struct guest_mem *mem, const struct acpi_facts *facts)
-{
-    uint64_t available;
-    uint8_t *region = guest_mem_span(mem, GPA(GUEST_MAP_ACPI_BASE), &available);
-    if (region == NULL || available < ACPI_REGION_SIZE)
-        return ERR_RANGE;
-    return acpi_tables_build(region, facts);
-}

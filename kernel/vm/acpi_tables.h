@@ -7,7 +7,6 @@
 #include "kernel/core/status.h"
 #include "kernel/core/types.h"
 #include "kernel/vm/guest_map.h"
-#include "kernel/vm/guest_mem.h"
 #include "kernel/vm/platform.h"
 
 struct acpi_facts {
@@ -30,7 +29,3 @@ static inline uint32_t acpi_pci_gsi(uint32_t device, uint32_t pin)
  * ERR_NO_SPACE: they do not fit. */
 enum status MUST_CHECK acpi_tables_build(uint8_t region[ACPI_REGION_SIZE],
                                          const struct acpi_facts *facts);
-
-/* The same, in the guest's memory. ERR_RANGE, too: there is no RAM in one piece. */
-enum status MUST_CHECK acpi_tables_install(const struct guest_mem *mem,
-                                           const struct acpi_facts *facts);

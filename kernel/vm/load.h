@@ -1,39 +1,44 @@
-/* Putting a kernel into a guest's memory, whatever form it has. */
+/* Planning how a kernel comes into a guest's memory, whatever form it has. */
 #pragma once
 
-#include "kernel/core/status.h"
-#include "kernel/core/types.h"
-#include "kernel/vm/guest_entry.h"
+#include "kernel/vm/acpi_tables.h"
 #include "kernel/vm/guest_map.h"
-#include "kernel/vm/guest_mem.h"
+#include "kernel/vm/load_plan.h"
 
 #define LOAD_ERROR_MAX 320
 
+/* A file of the guest's; it stays where it is as long as the plan is used. */
+struct load_file {
+    const char *name; /* for messages */
+    const uint8_t *at;
+    uint64_t size;
+    uint32_t line; /* of the configuration, where it is named */
+};
+
 /* Why a kernel could not be loaded: names the file, what is wrong and what would help. */
 struct load_error {
-    const char *file; /* the request's kernel_name or initrd_name: which one it is about */
+    uint32_t line; /* of the file that it is about */
     char text[LOAD_ERROR_MAX];
 };
 
 struct load_request {
-    const struct guest_mem *mem; /* covers map->backed; all zeros */
-    const struct guest_map *map; /* the ACPI tables lie where it says, RSDP first */
-    const char *kernel_name;     /* for messages, as initrd_name */
-    const uint8_t *kernel;
-    uint64_t kernel_size;
-    const char *initrd_name;
-    const uint8_t *initrd; /* NULL: there is none */
-    uint64_t initrd_size;
+    const struct guest_map *map;
+    struct acpi_facts acpi;
+    struct load_file kernel;
+    struct load_file initrd; /* at == NULL: there is none */
     const char *cmdline;
 };
 
+/* What a plan needs at most: what it does not use may be taken back. */
+#define LOAD_PLAN_SIZE KIB(128)
+
 /*
- * Loads a Linux bzImage (by the 64-bit boot protocol) or an ELF file with a PVH entry, as the
- * content says, with its initrd, command line and memory map; entry is where the first vCPU starts.
- * ERR_INVALID: neither of both, or malformed; ERR_UNSUPPORTED: a form that is not offered;
- * ERR_TRUNCATED: the file ends too early; ERR_NO_SPACE: too large for the guest's memory, or the
- * command line for the kernel; ERR_RANGE, ERR_EXISTS: a segment outside RAM or over another. error
- * is set exactly then. The guest's memory is undefined after an error.
+ * Plans how a Linux bzImage (by the 64-bit boot protocol) or an ELF file with a PVH entry, as the
+ * content says, is loaded with its initrd, command line, memory map and ACPI tables; size is that
+ * of the room for the plan, in bytes. ERR_INVALID: neither of both, or malformed; ERR_UNSUPPORTED:
+ * a form that is not offered; ERR_TRUNCATED: the file ends too early; ERR_NO_SPACE: too large for
+ * the guest's memory, the plan, or the command line for the kernel; ERR_RANGE, ERR_EXISTS: a
+ * segment outside RAM or over another. error is set exactly then, and the plan is no use.
  */
-enum status MUST_CHECK load_kernel(const struct load_request *request, struct guest_entry *entry,
-                                   struct load_error *error);
+enum status MUST_CHECK load_kernel(const struct load_request *request, struct load_plan *plan,
+                                   uint32_t size, struct load_error *error);

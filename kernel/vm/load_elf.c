@@ -42,8 +42,7 @@ enum {
 #define ENTRY_DS 0x18
 
 struct elf {
-    const struct load_request *request;
-    struct load_error *error;
+    struct loader *loader;
     const uint8_t *image;
     uint64_t size;
     bool is_64;
@@ -69,28 +68,28 @@ bool load_elf_recognises(const uint8_t *image, uint64_t size)
 static enum status read_header(struct elf *elf)
 {
     const uint8_t *image = elf->image;
-    const char *name = elf->request->kernel_name;
+    const struct load_file *name = &elf->loader->request->kernel;
     if (elf->size < ELF_HEADER_MIN)
-        return load_fail(elf->error, ERR_TRUNCATED, name, "truncated in the ELF header");
+        return load_fail(elf->loader, ERR_TRUNCATED, name, "truncated in the ELF header");
     elf->is_64 = image[4] == ELF_CLASS_64;
     unsigned type = (unsigned)load_get(image + 16, 2), machine = (unsigned)load_get(image + 18, 2);
     if ((image[4] != ELF_CLASS_32 && !elf->is_64) || image[5] != ELF_LITTLE_ENDIAN ||
         (machine != EM_386 && machine != EM_X86_64))
-        return load_fail(elf->error, ERR_UNSUPPORTED, name,
+        return load_fail(elf->loader, ERR_UNSUPPORTED, name,
                          "an ELF file for another processor; x86 is needed");
     if (type != ET_EXEC && type != ET_DYN)
-        return load_fail(elf->error, ERR_UNSUPPORTED, name,
+        return load_fail(elf->loader, ERR_UNSUPPORTED, name,
                          "an ELF file of type %u; an executable (type 2) is needed", type);
     if (elf->is_64 && elf->size < 64)
-        return load_fail(elf->error, ERR_TRUNCATED, name, "truncated in the ELF header");
+        return load_fail(elf->loader, ERR_TRUNCATED, name, "truncated in the ELF header");
     elf->phoff = elf->is_64 ? load_get(image + 32, 8) : load_get(image + 28, 4);
     elf->phentsize = (unsigned)load_get(image + (elf->is_64 ? 54 : 42), 2);
     elf->phnum = (unsigned)load_get(image + (elf->is_64 ? 56 : 44), 2);
     if (elf->phentsize < (elf->is_64 ? 56u : 32u) || elf->phnum == 0)
-        return load_fail(elf->error, ERR_INVALID, name, "malformed: no program headers");
+        return load_fail(elf->loader, ERR_INVALID, name, "malformed: no program headers");
     uint64_t table = (uint64_t)elf->phnum * elf->phentsize;
     if (elf->phoff > elf->size || table > elf->size - elf->phoff)
-        return load_fail(elf->error, ERR_TRUNCATED, name,
+        return load_fail(elf->loader, ERR_TRUNCATED, name,
                          "truncated: its program headers lie past the end of the file");
     return STATUS_OK;
 }
@@ -152,66 +151,46 @@ static enum status find_entry(const struct elf *elf, uint64_t *entry)
         if (segment.type != PT_NOTE)
             continue;
         if (!is_in_file(elf, &segment))
-            return load_fail(elf->error, ERR_TRUNCATED, elf->request->kernel_name,
+            return load_fail(elf->loader, ERR_TRUNCATED, &elf->loader->request->kernel,
                              "truncated: its notes, segment %u, lie past the end of the file", i);
         if (find_note(elf, &segment, entry))
             return STATUS_OK;
     }
-    return load_fail(elf->error, ERR_UNSUPPORTED, elf->request->kernel_name,
+    return load_fail(elf->loader, ERR_UNSUPPORTED, &elf->loader->request->kernel,
                      "an ELF file without a PVH entry (a note of type 18 by Xen); Linux has one "
                      "when built with CONFIG_PVH=y");
 }
 
 /* ---- Segments ---- */
 
-static enum status clear(const struct guest_mem *mem, uint64_t base, uint64_t size)
-{
-    while (size != 0) {
-        uint64_t available;
-        uint8_t *at = guest_mem_span(mem, GPA(base), &available);
-        if (at == NULL)
-            return ERR_RANGE;
-        uint64_t part = size < available ? size : available;
-        memset(at, 0, part);
-        base += part;
-        size -= part;
-    }
-    return STATUS_OK;
-}
-
 static enum status load_segment(const struct elf *elf, unsigned i,
-                                const struct elf_segment *segment, struct load_room *room)
+                                const struct elf_segment *segment)
 {
-    const char *name = elf->request->kernel_name;
-    const struct guest_mem *mem = elf->request->mem;
+    const struct load_file *name = &elf->loader->request->kernel;
     unsigned long long base = segment->paddr, size = segment->memsz;
     if (segment->filesz > segment->memsz)
-        return load_fail(elf->error, ERR_INVALID, name,
+        return load_fail(elf->loader, ERR_INVALID, name,
                          "malformed: segment %u has more bytes in the file than in memory", i);
     if (!is_in_file(elf, segment))
-        return load_fail(elf->error, ERR_TRUNCATED, name,
+        return load_fail(elf->loader, ERR_TRUNCATED, name,
                          "truncated: segment %u lies past the end of the file", i);
-    enum status status = load_room_claim(room, segment->paddr, segment->memsz);
+    enum status status = load_claim(elf->loader, segment->paddr, segment->memsz);
     if (status == ERR_RANGE)
-        return load_fail(elf->error, status, name,
+        return load_fail(elf->loader, status, name,
                          "segment %u (0x%llx, %llu KiB) lies outside the guest's RAM of %llu MiB: "
                          "raise `memory`",
                          i, base, (size + 1023) >> 10,
-                         (unsigned long long)(room->map->ram_below_4g >> 20));
+                         (unsigned long long)(elf->loader->request->map->ram_below_4g >> 20));
     if (status == ERR_EXISTS)
-        return load_fail(elf->error, status, name,
+        return load_fail(elf->loader, status, name,
                          "malformed: segment %u (0x%llx, %llu bytes) overlaps another", i, base,
                          size);
     if (status != STATUS_OK)
-        return load_fail(elf->error, ERR_UNSUPPORTED, name, "too many segments");
-    status =
-        guest_mem_write(mem, GPA(segment->paddr), elf->image + segment->offset, segment->filesz);
-    if (status == STATUS_OK)
-        status = clear(mem, segment->paddr + segment->filesz, segment->memsz - segment->filesz);
-    return status == STATUS_OK ? STATUS_OK : load_fail(elf->error, status, name, "no RAM there");
+        return load_fail(elf->loader, ERR_UNSUPPORTED, name, "too many segments");
+    return load_add(elf->loader, segment->paddr, elf->image + segment->offset, segment->filesz);
 }
 
-static enum status load_segments(const struct elf *elf, uint64_t entry, struct load_room *room)
+static enum status load_segments(const struct elf *elf, uint64_t entry)
 {
     unsigned count = 0;
     bool has_entry = false;
@@ -221,15 +200,15 @@ static enum status load_segments(const struct elf *elf, uint64_t entry, struct l
         if (segment.type != PT_LOAD || segment.memsz == 0)
             continue;
         if (count++ == SEGMENTS_MAX)
-            return load_fail(elf->error, ERR_UNSUPPORTED, elf->request->kernel_name,
+            return load_fail(elf->loader, ERR_UNSUPPORTED, &elf->loader->request->kernel,
                              "has more than 32 segments");
-        enum status status = load_segment(elf, i, &segment, room);
+        enum status status = load_segment(elf, i, &segment);
         if (status != STATUS_OK)
             return status;
         has_entry |= entry >= segment.paddr && entry - segment.paddr < segment.memsz;
     }
     if (!has_entry || entry >= LOAD_4G)
-        return load_fail(elf->error, ERR_INVALID, elf->request->kernel_name,
+        return load_fail(elf->loader, ERR_INVALID, &elf->loader->request->kernel,
                          "malformed: its PVH entry 0x%llx lies in no segment below 4 GiB",
                          (unsigned long long)entry);
     return STATUS_OK;
@@ -237,31 +216,28 @@ static enum status load_segments(const struct elf *elf, uint64_t entry, struct l
 
 /* ---- What the kernel is handed ---- */
 
-static enum status place_initrd(const struct elf *elf, struct load_room *room, uint64_t *base)
+static enum status place_initrd(struct loader *loader, uint64_t *base)
 {
-    const struct load_request *request = elf->request;
-    if (request->initrd == NULL)
+    const struct load_request *request = loader->request;
+    const struct load_file *initrd = &request->initrd;
+    if (initrd->at == NULL)
         return STATUS_OK;
-    enum status status =
-        load_room_highest(room, request->initrd_size, PAGE_SIZE, MIB(1), LOAD_4G, base);
-    if (status == STATUS_OK)
-        status = guest_mem_write(request->mem, GPA(*base), request->initrd, request->initrd_size);
+    enum status status = load_claim_highest(loader, initrd->size, PAGE_SIZE, MIB(1), LOAD_4G, base);
     if (status != STATUS_OK)
-        return load_fail(elf->error, status, request->initrd_name,
+        return load_fail(loader, status, initrd,
                          "the initrd of %llu KiB does not fit beside the kernel into %llu MiB "
                          "below 4 GiB: raise `memory`",
-                         (unsigned long long)((request->initrd_size + 1023) >> 10),
+                         (unsigned long long)((initrd->size + 1023) >> 10),
                          (unsigned long long)(request->map->ram_below_4g >> 20));
-    return STATUS_OK;
+    return load_add(loader, *base, initrd->at, initrd->size);
 }
 
-static void fill_start_info(const struct elf *elf, uint8_t *page, uint64_t base, uint64_t cmdline,
-                            uint64_t initrd)
+static void fill_start_info(const struct load_request *request, uint8_t *page, uint64_t base,
+                            uint64_t cmdline, uint64_t initrd)
 {
-    const struct load_request *request = elf->request;
     const struct guest_map *map = request->map;
     uint8_t *module = page + START_INFO_SIZE, *memmap = module + MODULE_SIZE;
-    bool has_module = request->initrd != NULL;
+    bool has_module = request->initrd.at != NULL;
     load_put(page, START_INFO_MAGIC, 4);
     load_put(page + START_INFO_VERSION_AT, START_INFO_VERSION, 4);
     load_put(page + START_INFO_NR_MODULES, has_module, 4);
@@ -271,7 +247,7 @@ static void fill_start_info(const struct elf *elf, uint8_t *page, uint64_t base,
     load_put(page + START_INFO_MEMMAP, base + START_INFO_SIZE + MODULE_SIZE, 8);
     load_put(page + START_INFO_MEMMAP_ENTRIES, map->count, 4);
     load_put(module, initrd, 8);
-    load_put(module + 8, has_module ? request->initrd_size : 0, 8);
+    load_put(module + 8, has_module ? request->initrd.size : 0, 8);
     for (unsigned i = 0; i < map->count; i++, memmap += MEMMAP_ENTRY_SIZE) {
         load_put(memmap, map->entry[i].base, 8);
         load_put(memmap + 8, map->entry[i].size, 8);
@@ -279,22 +255,15 @@ static void fill_start_info(const struct elf *elf, uint8_t *page, uint64_t base,
     }
 }
 
-static enum status place_start_info(const struct elf *elf, struct load_room *room, uint64_t cmdline,
-                                    uint64_t initrd, uint64_t *base)
+static enum status make_start_info(struct loader *loader, uint64_t cmdline, uint64_t initrd,
+                                   uint64_t *base)
 {
-    STATIC_ASSERT(START_INFO_SIZE + MODULE_SIZE + GUEST_MAP_ENTRIES_MAX * MEMMAP_ENTRY_SIZE <=
-                      PAGE_SIZE,
-                  "the start information fits in a page");
-    uint64_t available;
-    enum status status = load_room_lowest(room, PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, LOAD_4G, base);
-    uint8_t *page = NULL;
-    if (status == STATUS_OK)
-        page = guest_mem_span(elf->request->mem, GPA(*base), &available);
-    if (page == NULL || available < PAGE_SIZE)
-        return load_fail(elf->error, ERR_NO_SPACE, elf->request->kernel_name,
+    uint64_t size = START_INFO_SIZE + MODULE_SIZE + loader->request->map->count * MEMMAP_ENTRY_SIZE;
+    uint8_t *info = load_make_low(loader, size, 8, base);
+    if (info == NULL)
+        return load_fail(loader, ERR_NO_SPACE, &loader->request->kernel,
                          "no room for its start information");
-    memset(page, 0, PAGE_SIZE);
-    fill_start_info(elf, page, *base, cmdline, initrd);
+    fill_start_info(loader->request, info, *base, cmdline, initrd);
     return STATUS_OK;
 }
 
@@ -311,25 +280,24 @@ static void fill_entry(struct guest_entry *state, uint64_t entry, uint64_t start
     load_flat_segments(state, LOAD_ACCESS_CODE | (uint32_t)SEGMENT_DB, ENTRY_CS, ENTRY_DS);
 }
 
-enum status load_elf(const struct load_request *request, struct guest_entry *state,
-                     struct load_error *error)
+enum status load_elf(struct loader *loader)
 {
-    struct elf elf = {
-        .request = request, .error = error, .image = request->kernel, .size = request->kernel_size};
-    struct load_room room = {.map = request->map};
+    struct elf elf = {.loader = loader,
+                      .image = loader->request->kernel.at,
+                      .size = loader->request->kernel.size};
     uint64_t entry = 0, cmdline, initrd = 0, start_info;
     enum status status = read_header(&elf);
     if (status == STATUS_OK)
         status = find_entry(&elf, &entry);
     if (status == STATUS_OK)
-        status = load_segments(&elf, entry, &room);
+        status = load_segments(&elf, entry);
     if (status == STATUS_OK)
-        status = load_cmdline(request, &room, &cmdline, error);
+        status = load_cmdline(loader, &cmdline);
     if (status == STATUS_OK)
-        status = place_initrd(&elf, &room, &initrd);
+        status = place_initrd(loader, &initrd);
     if (status == STATUS_OK)
-        status = place_start_info(&elf, &room, cmdline, initrd, &start_info);
+        status = make_start_info(loader, cmdline, initrd, &start_info);
     if (status == STATUS_OK)
-        fill_entry(state, entry, start_info);
+        fill_entry(&loader->plan->entry, entry, start_info);
     return status;
 }

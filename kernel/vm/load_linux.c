@@ -91,56 +91,57 @@ bool load_linux_recognises(const uint8_t *image, uint64_t size)
 
 /* ---- The header ---- */
 
-static enum status check_form(const struct load_request *request, struct load_error *error)
+static enum status check_form(const struct loader *loader)
 {
-    const uint8_t *image = request->kernel;
-    if (request->kernel_size < HDR_END)
-        return load_fail(error, ERR_TRUNCATED, request->kernel_name,
+    const struct load_request *request = loader->request;
+    const uint8_t *image = request->kernel.at;
+    if (request->kernel.size < HDR_END)
+        return load_fail(loader, ERR_TRUNCATED, &request->kernel,
                          "truncated: %llu bytes are less than a Linux kernel's header",
-                         (unsigned long long)request->kernel_size);
+                         (unsigned long long)request->kernel.size);
     unsigned version = (unsigned)load_get(image + HDR_VERSION, 2);
     if (version < VERSION_2_12)
-        return load_fail(error, ERR_UNSUPPORTED, request->kernel_name,
+        return load_fail(loader, ERR_UNSUPPORTED, &request->kernel,
                          "its Linux boot protocol is %u.%02u, and 2.12 is needed (Linux 3.8)",
                          version >> 8, version & 0xff);
     if (!(image[HDR_LOADFLAGS] & LOADFLAGS_LOADED_HIGH))
-        return load_fail(error, ERR_UNSUPPORTED, request->kernel_name,
+        return load_fail(loader, ERR_UNSUPPORTED, &request->kernel,
                          "a zImage; a bzImage is needed");
     if (!(load_get(image + HDR_XLOADFLAGS, 2) & XLF_KERNEL_64))
-        return load_fail(error, ERR_UNSUPPORTED, request->kernel_name,
+        return load_fail(loader, ERR_UNSUPPORTED, &request->kernel,
                          "has no 64-bit entry point; a 64-bit Linux kernel is needed");
     return STATUS_OK;
 }
 
 /* The file may go on behind the kernel (a signature), and may end in the middle of the last
  * paragraph. */
-static enum status read_sizes(const struct load_request *request, struct linux_header *header,
-                              struct load_error *error)
+static enum status read_sizes(const struct loader *loader, struct linux_header *header)
 {
-    const uint8_t *image = request->kernel;
+    const struct load_request *request = loader->request;
+    const uint8_t *image = request->kernel.at;
     uint64_t sectors = image[HDR_SETUP_SECTS];
     header->setup_bytes = ((sectors != 0 ? sectors : SETUP_SECTS_DEFAULT) + 1) * SECTOR;
     header->system_bytes = load_get(image + HDR_SYSSIZE, 4) * PARAGRAPH;
     uint64_t needed = header->setup_bytes + header->system_bytes;
     if (header->system_bytes == 0)
-        return load_fail(error, ERR_INVALID, request->kernel_name,
+        return load_fail(loader, ERR_INVALID, &request->kernel,
                          "malformed: its header says that there is no kernel behind it");
-    if (request->kernel_size + PARAGRAPH <= needed)
-        return load_fail(error, ERR_TRUNCATED, request->kernel_name,
+    if (request->kernel.size + PARAGRAPH <= needed)
+        return load_fail(loader, ERR_TRUNCATED, &request->kernel,
                          "truncated: %llu bytes, and its header says %llu",
-                         (unsigned long long)request->kernel_size, (unsigned long long)needed);
-    if (request->kernel_size < needed)
-        header->system_bytes = request->kernel_size - header->setup_bytes;
+                         (unsigned long long)request->kernel.size, (unsigned long long)needed);
+    if (request->kernel.size < needed)
+        header->system_bytes = request->kernel.size - header->setup_bytes;
     return STATUS_OK;
 }
 
-static enum status read_header(const struct load_request *request, struct linux_header *header,
-                               struct load_error *error)
+static enum status read_header(const struct loader *loader, struct linux_header *header)
 {
-    const uint8_t *image = request->kernel;
-    enum status status = check_form(request, error);
+    const struct load_request *request = loader->request;
+    const uint8_t *image = request->kernel.at;
+    enum status status = check_form(loader);
     if (status == STATUS_OK)
-        status = read_sizes(request, header, error);
+        status = read_sizes(loader, header);
     if (status != STATUS_OK)
         return status;
     header->alignment = load_get(image + HDR_KERNEL_ALIGNMENT, 4);
@@ -155,11 +156,11 @@ static enum status read_header(const struct load_request *request, struct linux_
     header->relocatable = image[HDR_RELOCATABLE_KERNEL] != 0;
     header->above_4g = load_get(image + HDR_XLOADFLAGS, 2) & XLF_CAN_BE_LOADED_ABOVE_4G;
     if (header->alignment == 0 || (header->alignment & (header->alignment - 1)) != 0)
-        return load_fail(error, ERR_INVALID, request->kernel_name,
+        return load_fail(loader, ERR_INVALID, &request->kernel,
                          "malformed: its alignment 0x%llx is no power of two",
                          (unsigned long long)header->alignment);
     if (strlen(request->cmdline) > header->cmdline_size)
-        return load_fail(error, ERR_NO_SPACE, request->kernel_name,
+        return load_fail(loader, ERR_NO_SPACE, &request->kernel,
                          "the command line has %zu bytes, and this kernel takes %u",
                          strlen(request->cmdline), header->cmdline_size);
     return STATUS_OK;
@@ -169,51 +170,47 @@ static enum status read_header(const struct load_request *request, struct linux_
 
 /* A relocatable kernel that is loaded lower than it prefers moves itself up all the same: so it is
  * placed there or higher. */
-static enum status place_kernel(const struct load_request *request,
-                                const struct linux_header *header, struct load_room *room,
-                                uint64_t *base, struct load_error *error)
+static enum status place_kernel(struct loader *loader, const struct linux_header *header,
+                                uint64_t *base)
 {
+    const struct load_request *request = loader->request;
     enum status status = ERR_NO_SPACE;
     if (!header->relocatable && header->preferred < LOAD_4G) {
         *base = header->preferred;
-        status = load_room_claim(room, *base, header->room);
+        status = load_claim(loader, *base, header->room);
     } else if (header->relocatable) {
         uint64_t lowest = header->preferred > MIB(1) ? header->preferred : MIB(1);
-        status = load_room_lowest(room, header->room, header->alignment, lowest, LOAD_4G, base);
+        status = load_claim_lowest(loader, header->room, header->alignment, lowest, LOAD_4G, base);
     }
     if (status != STATUS_OK)
-        return load_fail(error, ERR_NO_SPACE, request->kernel_name,
+        return load_fail(loader, ERR_NO_SPACE, &request->kernel,
                          "needs %llu MiB at 0x%llx or higher, and the guest has %llu MiB below "
                          "4 GiB: raise `memory`",
                          (unsigned long long)((header->room + MIB(1) - 1) >> 20),
                          (unsigned long long)header->preferred,
                          (unsigned long long)(request->map->ram_below_4g >> 20));
-    status = guest_mem_write(request->mem, GPA(*base), request->kernel + header->setup_bytes,
-                             header->system_bytes);
-    return status == STATUS_OK ? STATUS_OK
-                               : load_fail(error, status, request->kernel_name, "no RAM there");
+    return load_add(loader, *base, request->kernel.at + header->setup_bytes, header->system_bytes);
 }
 
-static enum status place_initrd(const struct load_request *request,
-                                const struct linux_header *header, struct load_room *room,
-                                uint64_t *base, struct load_error *error)
+static enum status place_initrd(struct loader *loader, const struct linux_header *header,
+                                uint64_t *base)
 {
-    if (request->initrd == NULL)
+    const struct load_request *request = loader->request;
+    const struct load_file *initrd = &request->initrd;
+    if (initrd->at == NULL)
         return STATUS_OK;
     enum status status =
-        load_room_highest(room, request->initrd_size, PAGE_SIZE, MIB(1), header->initrd_end, base);
+        load_claim_highest(loader, initrd->size, PAGE_SIZE, MIB(1), header->initrd_end, base);
     if (status != STATUS_OK && header->above_4g)
-        status = load_room_highest(room, request->initrd_size, PAGE_SIZE, MIB(1), UINT64_MAX, base);
+        status = load_claim_highest(loader, initrd->size, PAGE_SIZE, MIB(1), UINT64_MAX, base);
     if (status != STATUS_OK)
         return load_fail(
-            error, ERR_NO_SPACE, request->initrd_name,
+            loader, ERR_NO_SPACE, initrd,
             "the initrd of %llu KiB does not fit beside the kernel into %llu MiB: "
             "raise `memory`",
-            (unsigned long long)((request->initrd_size + 1023) >> 10),
+            (unsigned long long)((initrd->size + 1023) >> 10),
             (unsigned long long)((request->map->ram_below_4g + request->map->ram_above_4g) >> 20));
-    status = guest_mem_write(request->mem, GPA(*base), request->initrd, request->initrd_size);
-    return status == STATUS_OK ? STATUS_OK
-                               : load_fail(error, status, request->initrd_name, "no RAM there");
+    return load_add(loader, *base, initrd->at, initrd->size);
 }
 
 /* ---- What the kernel is handed ---- */
@@ -221,21 +218,19 @@ static enum status place_initrd(const struct load_request *request,
 /* The image's header, as much of it as it says that there is. */
 static void copy_header(const struct load_request *request, uint8_t *page)
 {
-    uint64_t end = HDR_HEADER + (uint64_t)request->kernel[HDR_JUMP + 1];
+    uint64_t end = HDR_HEADER + (uint64_t)request->kernel.at[HDR_JUMP + 1];
     end = end < HDR_END ? HDR_END : end > ZP_HEADER_END ? ZP_HEADER_END : end;
-    end = end < request->kernel_size ? end : request->kernel_size;
-    memcpy(page + HDR_SETUP_SECTS, request->kernel + HDR_SETUP_SECTS, end - HDR_SETUP_SECTS);
+    end = end < request->kernel.size ? end : request->kernel.size;
+    memcpy(page + HDR_SETUP_SECTS, request->kernel.at + HDR_SETUP_SECTS, end - HDR_SETUP_SECTS);
 }
 
-static enum status fill_zero_page(const struct load_request *request,
-                                  const struct linux_layout *layout)
+static enum status make_zero_page(struct loader *loader, struct linux_layout *layout)
 {
-    uint64_t available;
-    uint8_t *page = guest_mem_span(request->mem, GPA(layout->zero_page), &available);
-    if (page == NULL || available < ZP_SIZE)
-        return ERR_RANGE;
-    uint64_t initrd_size = request->initrd != NULL ? request->initrd_size : 0;
-    memset(page, 0, ZP_SIZE);
+    const struct load_request *request = loader->request;
+    uint8_t *page = load_make_low(loader, ZP_SIZE, PAGE_SIZE, &layout->zero_page);
+    if (page == NULL)
+        return ERR_NO_SPACE;
+    uint64_t initrd_size = request->initrd.at != NULL ? request->initrd.size : 0;
     copy_header(request, page);
     load_put(page + HDR_TYPE_OF_LOADER, LOADER_UNDEFINED, 1);
     load_put(page + HDR_VID_MODE, VID_MODE_NORMAL, 2);
@@ -255,27 +250,31 @@ static enum status fill_zero_page(const struct load_request *request,
 
 /* Maps the low 4 GiB onto themselves, in 2 MiB pages, which every processor has. SDM: 4-Level
  * Paging. */
-static enum status fill_page_tables(const struct guest_mem *mem, uint64_t pml4)
+static enum status make_page_tables(struct loader *loader, uint64_t *pml4)
 {
-    uint64_t pdpt = pml4 + PAGE_SIZE, directories = pdpt + PAGE_SIZE;
-    enum status status = guest_mem_store(mem, GPA(pml4), 8, pdpt | PTE_PRESENT_WRITE);
-    for (uint64_t i = 0; status == STATUS_OK && i < IDENTITY_GIB; i++)
-        status = guest_mem_store(mem, GPA(pdpt + 8 * i), 8,
-                                 (directories + i * PAGE_SIZE) | PTE_PRESENT_WRITE);
-    for (uint64_t i = 0; status == STATUS_OK && i < IDENTITY_GIB * TABLE_ENTRIES; i++)
-        status = guest_mem_store(mem, GPA(directories + 8 * i), 8,
-                                 i * PAGE_SIZE_2M | PTE_LARGE | PTE_PRESENT_WRITE);
+    enum status status = load_claim_highest(loader, TABLE_PAGES * PAGE_SIZE, PAGE_SIZE, PAGE_SIZE,
+                                            LOAD_LOW_END, pml4);
+    uint64_t pdpt = *pml4 + PAGE_SIZE, directories = pdpt + PAGE_SIZE;
+    if (status == STATUS_OK)
+        status = load_add_numbers(loader, *pml4, 1, pdpt | PTE_PRESENT_WRITE, 0);
+    if (status == STATUS_OK)
+        status = load_add_numbers(loader, pdpt, IDENTITY_GIB, directories | PTE_PRESENT_WRITE,
+                                  PAGE_SIZE);
+    if (status == STATUS_OK)
+        status = load_add_numbers(loader, directories, IDENTITY_GIB * TABLE_ENTRIES,
+                                  PTE_LARGE | PTE_PRESENT_WRITE, PAGE_SIZE_2M);
     return status;
 }
 
 /* SDM: Segment Descriptors: flat, 64-bit code and data. */
-static enum status fill_gdt(const struct guest_mem *mem, uint64_t base)
+static enum status make_gdt(struct loader *loader, uint64_t *base)
 {
-    static const uint64_t gdt[GDT_ENTRIES] = {
-        [BOOT_CS / 8] = 0x00af9b000000ffff,
-        [BOOT_DS / 8] = 0x00cf93000000ffff,
-    };
-    return guest_mem_write(mem, GPA(base), gdt, sizeof(gdt));
+    uint64_t *gdt = load_make_low(loader, GDT_ENTRIES * 8, 16, base);
+    if (gdt == NULL)
+        return ERR_NO_SPACE;
+    gdt[BOOT_CS / 8] = 0x00af9b000000ffff;
+    gdt[BOOT_DS / 8] = 0x00cf93000000ffff;
+    return STATUS_OK;
 }
 
 static void fill_entry(struct guest_entry *entry, const struct linux_layout *layout)
@@ -293,42 +292,27 @@ static void fill_entry(struct guest_entry *entry, const struct linux_layout *lay
     load_flat_segments(entry, LOAD_ACCESS_CODE | (uint32_t)SEGMENT_L, BOOT_CS, BOOT_DS);
 }
 
-static enum status place_parameters(struct load_room *room, struct linux_layout *layout)
-{
-    enum status status =
-        load_room_lowest(room, ZP_SIZE, PAGE_SIZE, PAGE_SIZE, LOAD_4G, &layout->zero_page);
-    if (status == STATUS_OK)
-        status = load_room_lowest(room, TABLE_PAGES * PAGE_SIZE, PAGE_SIZE, PAGE_SIZE, LOAD_4G,
-                                  &layout->tables);
-    if (status == STATUS_OK)
-        status = load_room_lowest(room, GDT_ENTRIES * 8, 16, PAGE_SIZE, LOAD_4G, &layout->gdt);
-    return status;
-}
-
-enum status load_linux(const struct load_request *request, struct guest_entry *entry,
-                       struct load_error *error)
+enum status load_linux(struct loader *loader)
 {
     struct linux_header header;
     struct linux_layout layout = {0};
-    struct load_room room = {.map = request->map};
-    enum status status = read_header(request, &header, error);
+    enum status status = read_header(loader, &header);
     if (status == STATUS_OK)
-        status = place_kernel(request, &header, &room, &layout.kernel, error);
+        status = place_kernel(loader, &header, &layout.kernel);
     if (status == STATUS_OK)
-        status = load_cmdline(request, &room, &layout.cmdline, error);
+        status = load_cmdline(loader, &layout.cmdline);
     if (status == STATUS_OK)
-        status = place_initrd(request, &header, &room, &layout.initrd, error);
+        status = place_initrd(loader, &header, &layout.initrd);
     if (status != STATUS_OK)
         return status;
-    status = place_parameters(&room, &layout);
+    status = make_zero_page(loader, &layout);
     if (status == STATUS_OK)
-        status = fill_zero_page(request, &layout);
+        status = make_page_tables(loader, &layout.tables);
     if (status == STATUS_OK)
-        status = fill_page_tables(request->mem, layout.tables);
-    if (status == STATUS_OK)
-        status = fill_gdt(request->mem, layout.gdt);
+        status = make_gdt(loader, &layout.gdt);
     if (status != STATUS_OK)
-        return load_fail(error, status, request->kernel_name, "no room for its boot parameters");
-    fill_entry(entry, &layout);
+        return load_fail(loader, status, &loader->request->kernel,
+                         "no room for its boot parameters");
+    fill_entry(&loader->plan->entry, &layout);
     return STATUS_OK;
 }

@@ -18,6 +18,7 @@
 #define HIGH_BEGIN 0xc0000
 #define RESERVED_HIGH_SIZE (MIB(1) - HIGH_BEGIN)
 
+static uint64_t plan_room[LOAD_PLAN_SIZE / 8];
 static uint8_t low[LOW_END], high[MEMORY - HIGH_BEGIN];
 
 static void put(uint8_t *file, unsigned offset, uint64_t value, unsigned size)
@@ -88,7 +89,8 @@ static void require_canaries(void)
     static uint8_t canaries[RESERVED_HIGH_SIZE];
     memset(canaries, CANARY, sizeof(canaries));
     REQUIRE(memcmp(low + RESERVED_LOW, canaries, LOW_END - RESERVED_LOW) == 0);
-    REQUIRE(memcmp(high, canaries, RESERVED_HIGH_SIZE) == 0);
+    REQUIRE(memcmp(high, canaries, GUEST_MAP_ACPI_BASE - HIGH_BEGIN) == 0);
+    REQUIRE(memcmp(high + (GUEST_MAP_BIOS - HIGH_BEGIN), canaries, MIB(1) - GUEST_MAP_BIOS) == 0);
 }
 
 static void require_entry(const struct guest_map *map, const struct guest_entry *entry)
@@ -96,7 +98,7 @@ static void require_entry(const struct guest_map *map, const struct guest_entry 
     bool is_long = entry->efer != 0;
     REQUIRE(guest_map_is_ram(map, entry->rip, 1));
     REQUIRE((entry->cr0 & CR0_PE) != 0 && entry->rflags == RFLAGS_FIXED);
-    REQUIRE(guest_map_is_ram(map, entry->gpr[is_long ? GPR_RSI : GPR_RBX], 4096));
+    REQUIRE(guest_map_is_ram(map, entry->gpr[is_long ? GPR_RSI : GPR_RBX], is_long ? 4096 : 56));
     if (is_long)
         REQUIRE(guest_map_is_ram(map, entry->cr3, 6 * 4096) && entry->cr3 % 4096 == 0);
     REQUIRE(is_long == ((entry->segment[SEG_CS].access & SEGMENT_L) != 0));
@@ -107,7 +109,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static const uint8_t initrd[3000];
     struct guest_map map;
     struct guest_mem mem = {0};
-    struct guest_entry entry;
+    struct load_plan *plan = (struct load_plan *)plan_room;
     struct load_error error;
     memset(low + RESERVED_LOW, CANARY, LOW_END - RESERVED_LOW);
     memset(high, CANARY, RESERVED_HIGH_SIZE);
@@ -123,21 +125,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else {
         memcpy(file, data, size);
     }
-    struct load_request request = {.mem = &mem,
-                                   .map = &map,
-                                   .kernel_name = "k",
-                                   .kernel = file,
-                                   .kernel_size = file_size,
-                                   .initrd_name = "i",
-                                   .initrd = size % 2 != 0 ? initrd : NULL,
-                                   .initrd_size = sizeof(initrd),
-                                   .cmdline = "a b"};
-    enum status status = load_kernel(&request, &entry, &error);
+    struct load_request request = {
+        .map = &map,
+        .acpi = {.vcpu_count = 1},
+        .kernel = {"k", file, file_size, 1},
+        .initrd = {"i", size % 2 != 0 ? initrd : NULL, sizeof(initrd), 2},
+        .cmdline = "a b"};
+    enum status status = load_kernel(&request, plan, LOAD_PLAN_SIZE, &error);
+    if (status == STATUS_OK)
+        REQUIRE(load_plan_replay(plan, &mem) == STATUS_OK);
     free(file);
     REQUIRE(memchr(error.text, '\0', sizeof(error.text)) != NULL);
     REQUIRE((status == STATUS_OK) == (error.text[0] == '\0'));
     require_canaries();
     if (status == STATUS_OK)
-        require_entry(&map, &entry);
+        require_entry(&map, &plan->entry);
     return 0;
 }

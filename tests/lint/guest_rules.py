@@ -31,9 +31,6 @@ RAW_ALLOWED = {
         "read_tss": "one byte",
         "guest_access_fetch": "one copy of the instruction's bytes",
     },
-    "kernel/vm/load_linux.c": {"fill_zero_page": BEFORE_THE_GUEST_RUNS},
-    "kernel/vm/load_elf.c": {"clear": BEFORE_THE_GUEST_RUNS, "place_start_info": BEFORE_THE_GUEST_RUNS},
-    "kernel/vm/acpi_tables.c": {"acpi_tables_install": BEFORE_THE_GUEST_RUNS},
     "vmx/vmcs_setup.c": {"map_guest_memory": BEFORE_THE_GUEST_RUNS},
     "drivers/model/pci_bus.c": {"overlaps_ram": ONLY_WHETHER},
     "drivers/model/virtqueue.c": {

@@ -252,14 +252,6 @@ static void limits(void)
     CHECK_EQ(acpi_tables_build(region, &facts), ERR_INVALID);
     facts.vcpu_count = ACPI_VCPUS_MAX;
     CHECK_EQ(acpi_tables_build(region, &facts), STATUS_OK);
-    struct guest_mem mem = {0};
-    CHECK_EQ(acpi_tables_install(&mem, &facts), ERR_RANGE);
-    uint8_t *ram = calloc(1, 0x40000);
-    CHECK_EQ(guest_mem_add(&mem, GPA(0xc0000), 0x40000, ram), STATUS_OK);
-    CHECK_EQ(acpi_tables_install(&mem, &facts), STATUS_OK);
-    CHECK(memcmp(ram + 0x20000, region, sizeof(region)) == 0);
-    CHECK_EQ(ram[0x1ffff] | ram[0x30000], 0);
-    free(ram);
 }
 
 static void aml_names_and_integers(void)

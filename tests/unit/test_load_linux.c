@@ -15,7 +15,9 @@ static struct guest_mem mem;
 static uint8_t *low, *high;
 
 static uint8_t image[SETUP_BYTES + SYSTEM_BYTES + 64]; /* with a signature behind it */
-static struct guest_entry entry;
+static uint64_t plan_room[LOAD_PLAN_SIZE / 8];
+static struct load_plan *const plan = (struct load_plan *)plan_room;
+static struct guest_entry *const entry = &((struct load_plan *)plan_room)->entry;
 static struct load_error error;
 static struct load_request request;
 
@@ -57,12 +59,10 @@ static void make_guest(uint64_t memory)
     CHECK_EQ(guest_mem_add(&mem, GPA(map.backed[0].base), map.backed[0].size, low), STATUS_OK);
     CHECK_EQ(guest_mem_add(&mem, GPA(map.backed[1].base), map.backed[1].size, high), STATUS_OK);
     request = (struct load_request){
-        .mem = &mem,
         .map = &map,
-        .kernel_name = "vmlinuz",
-        .kernel = image,
-        .kernel_size = sizeof(image),
-        .initrd_name = "initrd",
+        .kernel = {"vmlinuz", image, sizeof(image), 1},
+        .initrd = {.name = "initrd", .line = 2},
+        .acpi = {.vcpu_count = 1},
         .cmdline = "console=ttyS0",
     };
     make_image();
@@ -78,23 +78,29 @@ static uint64_t guest_get(uint64_t gpa, unsigned size)
 static void fails(enum status status, const char *text)
 {
     memset(&error, 'x', sizeof(error));
-    CHECK_EQ(load_kernel(&request, &entry, &error), status);
+    CHECK_EQ(load_kernel(&request, plan, LOAD_PLAN_SIZE, &error), status);
     CHECK(memchr(error.text, '\0', sizeof(error.text)) != NULL);
     CHECK_STR(error.text, text);
 }
 
+/* Loads, and starts: twice, since a start must not use the plan up. */
 static void succeeds(void)
 {
-    enum status status = load_kernel(&request, &entry, &error);
+    enum status status = load_kernel(&request, plan, LOAD_PLAN_SIZE, &error);
     CHECK_STR(error.text, "");
     CHECK_EQ(status, STATUS_OK);
+    for (unsigned i = 0; i < 2; i++) {
+        for (unsigned j = 0; j < mem.count; j++)
+            memset(mem.region[j].host, 0, mem.region[j].size);
+        CHECK_EQ(load_plan_replay(plan, &mem), STATUS_OK);
+    }
 }
 
 static void the_kernel_lies_where_it_prefers(void)
 {
     make_guest(MIB(8));
     succeeds();
-    CHECK_EQ(entry.rip, MIB(2) + 0x200);
+    CHECK_EQ(entry->rip, MIB(2) + 0x200);
     uint8_t copy[SYSTEM_BYTES];
     CHECK_EQ(guest_mem_read(&mem, GPA(MIB(2)), copy, sizeof(copy)), STATUS_OK);
     CHECK(memcmp(copy, image + SETUP_BYTES, SYSTEM_BYTES) == 0);
@@ -105,7 +111,7 @@ static void the_zero_page_is_complete(void)
 {
     make_guest(MIB(8));
     succeeds();
-    uint64_t zp = entry.gpr[GPR_RSI];
+    uint64_t zp = entry->gpr[GPR_RSI];
     CHECK(zp >= 0x1000 && zp < 0x9fc00);
     CHECK_EQ(guest_get(zp + 0x1fe, 2), 0xaa55);
     CHECK_EQ(guest_get(zp + 0x202, 4), 0x53726448);
@@ -133,22 +139,22 @@ static void the_entry_is_64_bit(void)
 {
     make_guest(MIB(8));
     succeeds();
-    CHECK_EQ(entry.cr0, CR0_PE | CR0_ET | CR0_PG);
-    CHECK_EQ(entry.cr4, CR4_PAE);
-    CHECK_EQ(entry.efer, EFER_LME | EFER_LMA);
-    CHECK_EQ(entry.rflags, 2);
-    CHECK_EQ(entry.segment[SEG_CS].selector, 0x10);
-    CHECK_EQ(entry.segment[SEG_CS].access, 0xa09b);
-    CHECK_EQ(entry.segment[SEG_DS].selector, 0x18);
-    CHECK_EQ(entry.segment[SEG_SS].access, 0xc093);
-    CHECK_EQ(entry.segment[SEG_TR].access, 0x8b);
-    CHECK(entry.segment[SEG_LDTR].access & SEGMENT_UNUSABLE);
-    CHECK_EQ(entry.gdtr.limit, 31);
-    CHECK_EQ(guest_get(entry.gdtr.base + 0x10, 8), 0x00af9b000000ffffull);
-    CHECK_EQ(guest_get(entry.gdtr.base + 0x18, 8), 0x00cf93000000ffffull);
+    CHECK_EQ(entry->cr0, CR0_PE | CR0_ET | CR0_PG);
+    CHECK_EQ(entry->cr4, CR4_PAE);
+    CHECK_EQ(entry->efer, EFER_LME | EFER_LMA);
+    CHECK_EQ(entry->rflags, 2);
+    CHECK_EQ(entry->segment[SEG_CS].selector, 0x10);
+    CHECK_EQ(entry->segment[SEG_CS].access, 0xa09b);
+    CHECK_EQ(entry->segment[SEG_DS].selector, 0x18);
+    CHECK_EQ(entry->segment[SEG_SS].access, 0xc093);
+    CHECK_EQ(entry->segment[SEG_TR].access, 0x8b);
+    CHECK(entry->segment[SEG_LDTR].access & SEGMENT_UNUSABLE);
+    CHECK_EQ(entry->gdtr.limit, 31);
+    CHECK_EQ(guest_get(entry->gdtr.base + 0x10, 8), 0x00af9b000000ffffull);
+    CHECK_EQ(guest_get(entry->gdtr.base + 0x18, 8), 0x00cf93000000ffffull);
     /* Page tables: every 2 MiB of the low 4 GiB onto itself. */
     for (uint64_t address = 0; address < GIB(4); address += PAGE_SIZE_2M) {
-        uint64_t pml4e = guest_get(entry.cr3, 8), pdpte, pde;
+        uint64_t pml4e = guest_get(entry->cr3, 8), pdpte, pde;
         CHECK_EQ(pml4e & 0xfff, 3);
         pdpte = guest_get((pml4e & ~0xfffull) + 8 * (address >> 30), 8);
         CHECK_EQ(pdpte & 0xfff, 3);
@@ -162,17 +168,17 @@ static void parts_do_not_overlap(void)
 {
     static uint8_t initrd[300000];
     make_guest(MIB(4));
-    request.initrd = initrd;
-    request.initrd_size = sizeof(initrd);
+    request.initrd.at = initrd;
+    request.initrd.size = sizeof(initrd);
     succeeds();
-    uint64_t zp = entry.gpr[GPR_RSI];
+    uint64_t zp = entry->gpr[GPR_RSI];
     struct {
         uint64_t base, size;
     } part[] = {
         {MIB(2), MIB(1)},
         {zp, 4096},
-        {entry.cr3, 6 * 4096},
-        {entry.gdtr.base, 32},
+        {entry->cr3, 6 * 4096},
+        {entry->gdtr.base, 32},
         {guest_get(zp + 0x228, 4), strlen(request.cmdline) + 1},
         {guest_get(zp + 0x218, 4), sizeof(initrd)},
     };
@@ -190,10 +196,10 @@ static void the_initrd_lies_as_high_as_it_may(void)
     static uint8_t initrd[5000];
     memset(initrd, 0x5a, sizeof(initrd));
     make_guest(MIB(8));
-    request.initrd = initrd;
-    request.initrd_size = sizeof(initrd);
+    request.initrd.at = initrd;
+    request.initrd.size = sizeof(initrd);
     succeeds();
-    uint64_t zp = entry.gpr[GPR_RSI];
+    uint64_t zp = entry->gpr[GPR_RSI];
     CHECK_EQ(guest_get(zp + 0x218, 4), MIB(8) - 8192);
     CHECK_EQ(guest_get(zp + 0x21c, 4), sizeof(initrd));
     CHECK_EQ(guest_get(MIB(8) - 8192 + 4992, 8), 0x5a5a5a5a5a5a5a5aull);
@@ -203,7 +209,7 @@ static void the_initrd_lies_as_high_as_it_may(void)
     /* Below the limit there is only the kernel's room: above 4 GiB it may lie, and higher too. */
     put(0x22c, MIB(3) - 1, 4);
     put(0x260, MIB(1), 4);
-    request.initrd_size = 5000;
+    request.initrd.size = 5000;
     put(0x258, MIB(1), 8);
     put(0x230, 0x100000, 4);
     put(0x260, MIB(2), 4);
@@ -223,13 +229,13 @@ static void an_initrd_above_4_gib(void)
     uint8_t *top = calloc(1, 4096);
     CHECK_EQ(guest_mem_add(&mem, GPA(GIB(5) - 4096), 4096, top), STATUS_OK);
     put(0x22c, MIB(3) - 1, 4);
-    request.initrd = initrd;
-    request.initrd_size = sizeof(initrd);
+    request.initrd.at = initrd;
+    request.initrd.size = sizeof(initrd);
     put(0x258, MIB(1), 8);
     put(0x230, 0x100000, 4);
     put(0x260, MIB(2), 4);
     succeeds();
-    uint64_t zp = entry.gpr[GPR_RSI];
+    uint64_t zp = entry->gpr[GPR_RSI];
     CHECK_EQ(guest_get(zp + 0x218, 4), 0x3ffff000);
     CHECK_EQ(guest_get(zp + 0x0c0, 4), 1);
     CHECK_EQ(guest_get(zp + 0x0c4, 4), 0);
@@ -242,14 +248,14 @@ static void relocation_follows_the_header(void)
     make_guest(MIB(8));
     put(0x258, MIB(2) + 4096, 8); /* not aligned: the next aligned address */
     succeeds();
-    CHECK_EQ(entry.rip, MIB(4) + 0x200);
+    CHECK_EQ(entry->rip, MIB(4) + 0x200);
     put(0x234, 0, 1);
     succeeds();
-    CHECK_EQ(entry.rip, MIB(2) + 4096 + 0x200);
+    CHECK_EQ(entry->rip, MIB(2) + 4096 + 0x200);
     put(0x234, 1, 1);
     put(0x258, 0, 8); /* no preference: never below 1 MiB */
     succeeds();
-    CHECK_EQ(entry.rip, MIB(2) + 0x200);
+    CHECK_EQ(entry->rip, MIB(2) + 0x200);
     put(0x258, MIB(7), 8);
     put(0x260, MIB(1) + 1, 4);
     fails(ERR_NO_SPACE, "vmlinuz: needs 2 MiB at 0x700000 or higher, and the guest has 8 MiB below "
@@ -309,9 +315,9 @@ static void every_truncation_is_told(void)
     for (uint64_t size = 0; size <= SETUP_BYTES + SYSTEM_BYTES; size++) {
         uint8_t *copy = malloc(size == 0 ? 1 : size);
         memcpy(copy, image, size);
-        request.kernel = copy;
-        request.kernel_size = size;
-        enum status status = load_kernel(&request, &entry, &error);
+        request.kernel.at = copy;
+        request.kernel.size = size;
+        enum status status = load_kernel(&request, plan, LOAD_PLAN_SIZE, &error);
         free(copy);
         /* Only the last paragraph may be short. */
         CHECK((status == STATUS_OK) == (size > SETUP_BYTES + SYSTEM_BYTES - 16));
@@ -322,20 +328,20 @@ static void every_truncation_is_told(void)
 static void what_is_no_kernel_is_named(void)
 {
     make_guest(MIB(8));
-    request.kernel = (const uint8_t *)"\x1f\x8b\x08zzzzzzz";
-    request.kernel_size = 10;
+    request.kernel.at = (const uint8_t *)"\x1f\x8b\x08zzzzzzz";
+    request.kernel.size = 10;
     fails(ERR_INVALID, "vmlinuz: not a kernel: compressed by gzip; unpack it first");
-    request.kernel = (const uint8_t *)"0707010000";
+    request.kernel.at = (const uint8_t *)"0707010000";
     fails(ERR_INVALID, "vmlinuz: not a kernel: a cpio archive; is it the initrd?");
-    request.kernel = (const uint8_t *)"hello, you";
+    request.kernel.at = (const uint8_t *)"hello, you";
     fails(ERR_INVALID,
           "vmlinuz: not a kernel: neither a Linux bzImage nor an ELF file with a PVH entry");
-    request.kernel_size = 0;
+    request.kernel.size = 0;
     fails(ERR_INVALID, "vmlinuz: the file is empty");
-    request.kernel = image;
-    request.kernel_size = sizeof(image);
-    request.initrd = image;
-    request.initrd_size = 0;
+    request.kernel.at = image;
+    request.kernel.size = sizeof(image);
+    request.initrd.at = image;
+    request.initrd.size = 0;
     fails(ERR_INVALID, "initrd: the initrd is empty");
 }
 
