@@ -200,19 +200,27 @@ static unsigned count_users(const struct config *config, const char *file)
     return users;
 }
 
+/* Who owns what outlives the memory that the guest runs in: the monitor, since the guest may start
+ * anew; but a guest that others follow gives all of it back. */
+static uint16_t lasting_owner(const struct guest *guest)
+{
+    bool is_followed = guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE;
+    return is_followed ? (uint16_t)guest->vm.id : PAGE_OWNER_MONITOR;
+}
+
 /* What one guest writes to a disk is its own, although the image may have other uses; and stays
  * there until power-off, as with a file that has no other use. */
 static enum status give_disk(struct guest *guest, const struct config_disk *disk,
                              const struct boot_file *file, uint8_t **image)
 {
-    struct monitor *monitor = guest->monitor;
+    const struct config *config = guest->monitor->machine->config;
     hpa_t copy;
     *image = phys_to_virt(HPA(file->base));
-    if (disk->read_only || count_users(monitor->machine->config, disk->file) < 2)
+    if (disk->read_only || count_users(config, disk->file) < 2)
         return STATUS_OK;
     uint64_t count = align_up(file->size, PAGE_SIZE) / PAGE_SIZE;
-    enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_FILE,
-                                     PAGE_OWNER_MONITOR, &copy);
+    enum status status = pages_alloc(&guest->monitor->machine->pages, count, PAGE_SIZE, PAGE_FILE,
+                                     lasting_owner(guest), &copy);
     if (status != STATUS_OK) {
         log_error(
             "%s:%u: %s: disk %s: no memory for a copy of its own: %s; run with more, or share it "
@@ -303,12 +311,12 @@ static enum status init_board(struct guest *guest)
     enum status status = collect_disks(guest, &config);
     if (status == STATUS_OK)
         status = init_hvc_lines(guest, &config);
-    struct mux_guest *terminal =
-        mux_add(&monitor->mux, guest->vm.name, board_terminal_ready, &guest->board);
     const char *what = "terminal";
     if (status == STATUS_OK)
-        status = terminal != NULL ? board_init(&guest->board, &guest->vm, terminal, &config, &what)
-                                  : ERR_NO_SPACE;
+        status = mux_add(&monitor->mux, &guest->terminal, guest->vm.name, board_terminal_ready,
+                         &guest->board);
+    if (status == STATUS_OK)
+        status = board_init(&guest->board, &guest->vm, &guest->terminal, &config, &what);
     if (status != STATUS_OK)
         log_error("%s: %s: %s", guest->vm.name, what, status_text(status));
     else
@@ -364,14 +372,13 @@ static enum status load_into(struct guest *guest, struct load_plan *plan)
     return status;
 }
 
-/* A guest that cannot be loaded is built all the same, to be reported when the others run. The plan
- * outlives what the guest runs in: it is the monitor's. */
+/* A guest that cannot be loaded is built all the same, to be reported when the others run. */
 static enum status make_plan(struct guest *guest)
 {
     struct pages *pages = &guest->monitor->machine->pages;
     hpa_t frame;
     enum status status = pages_alloc(pages, LOAD_PLAN_SIZE / PAGE_SIZE, PAGE_SIZE, PAGE_VM,
-                                     PAGE_OWNER_MONITOR, &frame);
+                                     lasting_owner(guest), &frame);
     if (status != STATUS_OK) {
         log_error("%s: no memory to plan its load in", guest->vm.name);
         return status;
@@ -396,10 +403,10 @@ static void seal(struct guest *guest)
     integrity_seal_guest(guest);
 }
 
-enum status guest_build(struct monitor *monitor, const struct config_vm *config, uint32_t processor)
+enum status guest_allocate(struct monitor *monitor, const struct config_vm *config,
+                           struct guest **guest)
 {
     hpa_t frame;
-    uint16_t id = (uint16_t)(monitor->guests + 1);
     uint64_t count = align_up(sizeof(struct guest), PAGE_SIZE) / PAGE_SIZE;
     enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_VM,
                                      PAGE_OWNER_MONITOR, &frame);
@@ -407,14 +414,21 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
         log_error("%s: not enough memory for the VM's state", config->name);
         return status;
     }
-    struct guest *guest = phys_to_virt(frame);
+    *guest = phys_to_virt(frame);
+    return STATUS_OK;
+}
+
+enum status guest_build(struct monitor *monitor, const struct config_vm *config, uint32_t processor,
+                        struct guest *guest)
+{
+    uint16_t id = (uint16_t)(monitor->guests + 1);
     memset(guest, 0, sizeof(*guest));
     guest->monitor = monitor;
     guest->config = config;
     init_vm(guest, id, processor);
     init_cpuid(guest);
     init_msrs(guest);
-    status = add_memory(guest);
+    enum status status = add_memory(guest);
     if (status == STATUS_OK)
         status = make_plan(guest);
     if (status == STATUS_OK)
@@ -424,10 +438,18 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
     if (status == STATUS_OK) {
         seal(guest);
         monitor->guest[monitor->guests++] = guest;
-    } else if (monitor->mux.count > monitor->guests) {
-        mux_remove_last(&monitor->mux); /* nothing typed may reach half a guest */
+        return STATUS_OK;
     }
+    pages_free_owner(&monitor->machine->pages, id);
+    if (monitor->mux.count > monitor->guests)
+        mux_remove_last(&monitor->mux); /* nothing typed may reach half a guest */
     return status;
+}
+
+void guest_discard(struct monitor *monitor)
+{
+    monitor->guests--;
+    mux_remove_last(&monitor->mux);
 }
 
 /* ---- Running ------------------------------------------------------------------------------- */
@@ -451,20 +473,18 @@ static void flush_output(struct guest *guest)
 
 static void report_result(struct guest *guest)
 {
-    struct monitor *monitor = guest->monitor;
     struct vm *vm = &guest->vm;
+    struct result result = {
+        .name = vm->name,
+        .outcome = vm->outcome,
+        .code = vm->code,
+        .time = guest->started != 0 ? guest->ended - guest->started : 0,
+        .exits = vcpu_exits(&guest->vcpu[0]),
+        .resets = guest->resets,
+    };
     log_guest_end(&vm->log);
     vmx_log_counts(&guest->vcpu[0]);
-    char line[128];
-    int length = fmt_format(line, sizeof(line), "traprock: vm %s: %s code=%u\r\n", vm->name,
-                            vm_outcome_text(vm->outcome), vm->code);
-    monitor_say(monitor, line, (size_t)length);
-    int code = vm_exit_code(vm->outcome, vm->code), none = 0;
-    if (code != 0)
-        __atomic_compare_exchange_n(&monitor->exit_code, &none, code, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST);
-    if (__atomic_sub_fetch(&monitor->running, 1, __ATOMIC_SEQ_CST) == 0)
-        monitor_finish(monitor);
+    monitor_report(guest->monitor, &result);
 }
 
 static void reset_guest(struct guest *guest)
@@ -541,8 +561,10 @@ static void run_once(struct guest *guest)
         vm_stop(vm, VM_STOPPED, 0);
         return;
     }
-    if (guest->resets == 0)
+    if (guest->started == 0) {
+        guest->started = hw_rdtsc();
         log_start(guest);
+    }
     while (vm->outcome == VM_RUNNING && !vm->reset_pending)
         vmx_vcpu_run(&guest->vcpu[0]);
 }
@@ -619,6 +641,7 @@ static void live(struct guest *guest)
         if (guest->vm.outcome == VM_RUNNING)
             reset_guest(guest);
     }
+    guest->ended = hw_rdtsc();
     release(guest);
 }
 

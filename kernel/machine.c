@@ -58,8 +58,8 @@ static void keep(struct machine *machine, uint64_t base, uint64_t size, enum pag
 static void keep_configuration(struct machine *machine)
 {
     const struct boot_info *info = &machine->boot;
-    keep(machine, info->config_base, info->config_size, PAGE_CONFIG);
     machine->config = phys_to_virt(HPA(info->config_base));
+    keep(machine, info->config_base, config_size_used(machine->config), PAGE_CONFIG);
 }
 
 static void keep_symbols(struct machine *machine)

@@ -152,7 +152,9 @@ static void init_terminal(struct monitor *self)
 {
     struct mux_line line = {write_line, line_has_room, self};
     struct mux_commands commands = {show_status, reset_guest, power_off_all, self};
-    mux_init(&self->mux, &line, &commands, self->machine->config->escape);
+    bool has_focus = self->machine->config->terminal == CONFIG_TERMINAL_FOCUS;
+    mux_init(&self->mux, &line, &commands, self->machine->config->escape,
+             has_focus ? 0 : MUX_NOBODY);
     self->has_line = self->machine->has_console;
     if (!self->has_line)
         return;
@@ -282,8 +284,12 @@ void monitor_finish(struct monitor *self)
 
 static enum status build_guests(struct monitor *self, const uint32_t *processor)
 {
-    for (uint32_t i = 0; i < self->machine->config->vm_count; i++) {
-        enum status status = guest_build(self, &self->machine->config->vm[i], processor[i]);
+    const struct config *config = self->machine->config;
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        struct guest *guest;
+        enum status status = guest_allocate(self, &config->vm[i], &guest);
+        if (status == STATUS_OK)
+            status = guest_build(self, &config->vm[i], processor[i], guest);
         if (status != STATUS_OK)
             return status;
     }
@@ -299,10 +305,17 @@ static COLD void log_owners(struct pages *pages)
                   pages_kind_name(extent.kind));
 }
 
-/* This processor's own guest last, since its run does not come back before its end. */
-static void start_guests(struct monitor *self)
+/* All guests at once. This processor's own last, since its run does not come back before its end.
+ */
+static void run_parallel(struct monitor *self)
 {
     struct guest *mine = NULL;
+    uint32_t processor[CONFIG_VMS_MAX];
+    if (assign_processors(self, processor) != STATUS_OK ||
+        build_guests(self, processor) != STATUS_OK) {
+        monitor_fail(self);
+        return;
+    }
     integrity_seal(self);
     log_owners(&self->machine->pages);
     self->running = self->guests;
@@ -346,7 +359,6 @@ static NORETURN void finish_panic(void *context)
 static void run(struct machine *self_machine)
 {
     struct monitor *self = &monitor;
-    uint32_t processor[CONFIG_VMS_MAX];
     self->machine = self_machine;
     log_set_level(self->machine->config->loglevel);
     init_terminal(self);
@@ -359,11 +371,12 @@ static void run(struct machine *self_machine)
     if (self->xsavec_broken)
         log_info(
             "this processor's XSAVEC does not keep what it saves: guests see no XSAVEC, XSAVES");
-    if (self->vmx_reason[0] != NULL || assign_processors(self, processor) != STATUS_OK ||
-        build_guests(self, processor) != STATUS_OK)
+    if (self->vmx_reason[0] != NULL)
         monitor_fail(self);
+    else if (self->machine->config->run == CONFIG_RUN_SEQUENCE)
+        sequence_run(self);
     else
-        start_guests(self);
+        run_parallel(self);
     smp_idle();
 }
 

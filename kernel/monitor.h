@@ -29,13 +29,15 @@ struct guest {
     struct vcpu vcpu[1]; /* config has one vCPU for each guest */
     struct vmx_vcpu vmx_vcpu[1];
     struct hvc_line hvc_line[CONFIG_HVCS_MAX]; /* unused where the port is a loop */
+    struct mux_guest terminal;
     uint32_t processor;
-    uint64_t resets;  /* and restarts */
-    uint64_t pages;   /* that the VM owns while it runs */
-    bool is_lost;     /* it cannot be loaded, now or ever */
-    bool is_sealed;   /* the VM has tables, of which this is the hash; both under vm->lock */
-    uint64_t tables;  /* EPT, I/O and MSR bitmaps */
-    uint64_t loading; /* TSC counts that its memory took to clear and load the last time */
+    uint64_t resets;         /* and restarts */
+    uint64_t pages;          /* that the VM owns while it runs */
+    uint64_t started, ended; /* TSC, of its first life and its last */
+    bool is_lost;            /* it cannot be loaded, now or ever */
+    bool is_sealed;          /* the VM has tables, of which this is the hash; both under vm->lock */
+    uint64_t tables;         /* EPT, I/O and MSR bitmaps */
+    uint64_t loading;        /* TSC counts that its memory took to clear and load the last time */
 };
 
 /* What must not change from the moment that guests run. */
@@ -55,8 +57,8 @@ struct monitor {
     uint32_t polled_count;
     bool xsavec_broken; /* see xsave_check.h */
     struct vmx_cpu vmx_cpu[CPU_MAX];
-    const char *vmx_reason[CPU_MAX]; /* why a processor is not in VMX operation; NULL: it is */
-    struct guest *guest[CONFIG_VMS_MAX];
+    const char *vmx_reason[CPU_MAX];     /* why a processor is not in VMX operation; NULL: it is */
+    struct guest *guest[CONFIG_VMS_MAX]; /* that are there: one at a time with run = sequence */
     uint32_t guests;
     uint32_t running; /* guests whose result is still out; atomic */
     int exit_code;    /* the first that is not 0; atomic */
@@ -78,14 +80,38 @@ void integrity_verify(struct monitor *monitor);
 void integrity_seal_guest(struct guest *guest);
 void integrity_unseal_guest(struct guest *guest);
 
-/* build_vm.c: makes the guest that config describes, to run on processor. Logs what fails, with
- * what to do. */
+/* build_vm.c: room for a guest's state, for good. Logs it where there is none. ERR_NO_MEMORY. */
+enum status MUST_CHECK guest_allocate(struct monitor *monitor, const struct config_vm *config,
+                                      struct guest **guest);
+
+/* Makes in *guest the guest that config describes, to run on processor. Logs what fails, with what
+ * to do; then the guest has nothing, and *guest may be used again. */
 enum status MUST_CHECK guest_build(struct monitor *monitor, const struct config_vm *config,
-                                   uint32_t processor);
+                                   uint32_t processor, struct guest *guest);
+
+/* Forgets the guest that was built last, which has come to its end. On processor 0. */
+void guest_discard(struct monitor *monitor);
 
 /* Runs the guest on this processor from loading to its end, reports, and, when it was the last one,
  * ends the monitor's run. Matches smp_run. */
 void guest_run(void *guest);
+
+/* sequence.c: builds and runs all guests of the configuration on this processor, one after the
+ * other, and reports each. Returns where on-idle = wait. */
+void sequence_run(struct monitor *monitor);
+
+/* How a guest ended. */
+struct result {
+    const char *name;
+    enum vm_outcome outcome;
+    uint32_t code;
+    uint64_t time; /* TSC counts from its start to its end; 0: it did not start */
+    uint64_t exits;
+    uint64_t resets;
+};
+
+/* result.c: tells the result and, when it was the last one, ends the monitor's run. */
+void monitor_report(struct monitor *monitor, const struct result *result);
 
 /* Connects a line's UART to its interrupt or, where that has none, to a clock by which processor 0
  * looks after it. Called on processor 0, before the guests run. */

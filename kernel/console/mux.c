@@ -4,28 +4,29 @@
 #include "kernel/core/mem.h"
 
 void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_commands *commands,
-              uint8_t escape)
+              uint8_t escape, unsigned focus)
 {
     memset(mux, 0, sizeof(*mux));
     mux->line = *line;
     mux->commands = *commands;
     mux->escape = escape;
+    mux->focus = focus;
 }
 
-struct mux_guest *mux_add(struct mux *mux, const char *name, void (*ready)(void *context),
-                          void *context)
+enum status mux_add(struct mux *mux, struct mux_guest *guest, const char *name,
+                    void (*ready)(void *context), void *context)
 {
     if (mux->count == MUX_GUESTS_MAX)
-        return NULL;
-    struct mux_guest *guest = &mux->guest[mux->count];
+        return ERR_NO_SPACE;
     *guest = (struct mux_guest){
         .mux = mux,
         .name = name,
-        .number = mux->count++,
+        .number = mux->count,
         .ready = ready,
         .context = context,
     };
-    return guest;
+    mux->guest[mux->count++] = guest;
+    return STATUS_OK;
 }
 
 void mux_remove_last(struct mux *mux)
@@ -33,8 +34,9 @@ void mux_remove_last(struct mux *mux)
     if (mux->count == 0)
         return;
     mux->count--;
-    mux->waiting -= mux->guest[mux->count].waits;
-    if (mux->focus >= mux->count)
+    mux->waiting -= mux->guest[mux->count]->waits;
+    mux->turn = 0;
+    if (mux->focus != MUX_NOBODY && mux->focus >= mux->count)
         mux->focus = 0;
 }
 
@@ -133,7 +135,7 @@ bool mux_put(void *context, uint8_t byte)
 static void wake_blocked(struct mux *mux)
 {
     for (unsigned i = 0; i < mux->count; i++) {
-        struct mux_guest *guest = &mux->guest[i];
+        struct mux_guest *guest = mux->guest[i];
         spinlock_acquire(&mux->lock);
         bool wakes = guest->is_blocked && !guest->waits;
         guest->is_blocked = guest->is_blocked && !wakes;
@@ -147,7 +149,7 @@ void mux_line_ready(struct mux *mux)
 {
     spinlock_acquire(&mux->lock);
     while (mux->waiting != 0 && mux->line.has_room(mux->line.context)) {
-        struct mux_guest *guest = &mux->guest[mux->turn];
+        struct mux_guest *guest = mux->guest[mux->turn];
         mux->turn = (mux->turn + 1) % mux->count;
         if (guest->waits)
             emit_buffer(guest);
@@ -202,9 +204,10 @@ static void focus_next(struct mux *mux)
     if (mux->count == 0)
         return;
     spinlock_acquire(&mux->lock);
-    emit_buffer(&mux->guest[mux->focus]);
+    if (mux->focus < mux->count)
+        emit_buffer(mux->guest[mux->focus]);
     mux->focus = (mux->focus + 1) % mux->count;
-    struct mux_guest *guest = &mux->guest[mux->focus];
+    struct mux_guest *guest = mux->guest[mux->focus];
     bool is_whole = guest->waits;
     start_line(mux);
     char text[64];
@@ -221,7 +224,7 @@ static void send_to_guest(struct mux *mux, uint8_t byte)
 {
     if (mux->focus >= mux->count)
         return;
-    struct mux_guest *guest = &mux->guest[mux->focus];
+    struct mux_guest *guest = mux->guest[mux->focus];
     uint32_t tail = __atomic_load_n(&guest->input_tail, __ATOMIC_ACQUIRE);
     if (guest->input_head - tail == MUX_INPUT_SIZE) {
         guest->input_lost++;

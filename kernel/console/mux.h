@@ -3,9 +3,9 @@
  * person at the terminal, who reaches the monitor with an escape key. Pure: the line, the guests
  * and the commands are ports.
  *
- * One guest has the focus: its bytes pass through as they are, and what is typed goes to it. The
- * lines of the others appear whole, with the guest's name before them, when the guest in focus is
- * not in the middle of a line.
+ * One guest has the focus, or nobody: its bytes pass through as they are, and what is typed goes to
+ * it. The lines of the others appear whole, with the guest's name before them, when the guest in
+ * focus is not in the middle of a line.
  *
  * The line is slower than any guest. While it has no room, each guest has a buffer of one line;
  * what finds that full stays in the guest's own device (mux_put returns false), so that only the
@@ -23,9 +23,11 @@
 #pragma once
 
 #include "kernel/core/spinlock.h"
+#include "kernel/core/status.h"
 #include "kernel/core/types.h"
 
-#define MUX_GUESTS_MAX 16
+#define MUX_GUESTS_MAX 128
+#define MUX_NOBODY UINT32_MAX /* in place of a guest's number */
 #define MUX_LINE_MAX 256
 #define MUX_INPUT_SIZE 1024u /* a power of two */
 
@@ -73,21 +75,24 @@ struct mux {
     uint8_t escape;
     bool after_escape;
     unsigned column; /* of the line as the terminal shows it: 0 is its start */
-    unsigned focus;
+    unsigned focus;  /* a guest's number, or MUX_NOBODY */
     unsigned count;
     unsigned waiting; /* guests that wait for their turn */
     unsigned turn;    /* the guest that is looked at first */
-    struct mux_guest guest[MUX_GUESTS_MAX];
+    struct mux_guest *guest[MUX_GUESTS_MAX];
 };
 
+/* focus: the number of the guest that has it first, or MUX_NOBODY. */
 void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_commands *commands,
-              uint8_t escape);
+              uint8_t escape, unsigned focus);
 
-/* A further guest, the first has the focus; NULL: MUX_GUESTS_MAX are there. */
-struct mux_guest *mux_add(struct mux *mux, const char *name, void (*ready)(void *context),
-                          void *context);
+/* A further guest, which is the caller's to keep; their numbers count from 0. ERR_NO_SPACE:
+ * MUX_GUESTS_MAX are there. */
+enum status MUST_CHECK mux_add(struct mux *mux, struct mux_guest *guest, const char *name,
+                               void (*ready)(void *context), void *context);
 
-/* Takes the last mux_add back: that guest came to nothing. */
+/* Takes the last mux_add back: that guest has come to nothing, or to its end. On the processor that
+ * has the input. */
 void mux_remove_last(struct mux *mux);
 
 /* A byte that the guest sent; matches struct byte_sink's put (context is the mux_guest). False: not

@@ -81,6 +81,10 @@ static void open_vm(struct config_parser *parser, struct config_slice name)
                       "a VM's section is [vm NAME], with 1 to 31 letters, digits, '-', '_' or '.'");
         return;
     }
+    if (config_slice_is(name, "traprock")) {
+        config_report(parser, parser->line, "the name traprock is the monitor's own");
+        return;
+    }
     for (uint32_t i = 0; i < config->vm_count; i++)
         if (config_slice_is(name, config->vm[i].name)) {
             config_report(parser, parser->line,
@@ -89,10 +93,11 @@ static void open_vm(struct config_parser *parser, struct config_slice name)
             return;
         }
     if (config->vm_count == CONFIG_VMS_MAX) {
-        config_report(parser, parser->line, "too many VMs; 16 are allowed");
+        config_report(parser, parser->line, "too many VMs; %u are allowed", CONFIG_VMS_MAX);
         return;
     }
     parser->vm = &config->vm[config->vm_count++];
+    memset(parser->vm, 0, sizeof(*parser->vm));
     parser->vm->line = parser->vm->memory_line = parser->vm->kernel_line = parser->line;
     parser->vm->initrd_line = parser->vm->pin_line = parser->line;
     parser->vm->memory = CONFIG_MEMORY_DEFAULT;
@@ -196,7 +201,7 @@ enum status config_parse(struct config *config, const char *file_name, const cha
                          size_t size, struct config_errors *errors)
 {
     struct config_parser parser = {.config = config, .file_name = file_name, .errors = errors};
-    memset(config, 0, sizeof(*config));
+    memset(config, 0, offsetof(struct config, vm));
     config->console = PLATFORM_PORT_COM1;
     config->loglevel = LOG_INFO;
     config->escape = 'a' & 0x1f;

@@ -20,6 +20,8 @@
  * | loglevel   | error, warn, info, debug                | info     |
  * | on-idle    | poweroff, reboot, wait                  | poweroff |
  * | escape     | ctrl-a to ctrl-z, ctrl-] ctrl-\ ctrl-^ ctrl-_ | ctrl-a |
+ * | run        | parallel, sequence                      | parallel |
+ * | terminal   | focus, lines                            | focus; with run = sequence: lines |
  *
  * | [vm NAME]  | value                                   | default  |
  * |------------|-----------------------------------------|----------|
@@ -45,13 +47,13 @@
 #include "kernel/core/status.h"
 #include "kernel/core/types.h"
 
-#define CONFIG_VMS_MAX 16
+#define CONFIG_VMS_MAX 128
 #define CONFIG_DISKS_MAX 8
 #define CONFIG_HVCS_MAX 8
 #define CONFIG_NAME_MAX 32      /* of a VM, with the NUL, as the next two */
 #define CONFIG_PATH_MAX 128     /* of a file */
 #define CONFIG_CMDLINE_MAX 4096 /* kernels have a lower limit of their own */
-#define CONFIG_FILES_MAX 63     /* distinct files; the configuration is one more */
+#define CONFIG_FILES_MAX 255    /* distinct files; the configuration is one more */
 #define CONFIG_LINE_MAX 8192    /* bytes in a line, without its end */
 #define CONFIG_SIZE_MAX MIB(1)  /* bytes in a configuration */
 #define CONFIG_ERRORS_MAX 20    /* messages that are written; more are only counted */
@@ -59,6 +61,8 @@
 #define CONFIG_PIN_ANY UINT32_MAX
 
 enum config_on_idle { CONFIG_IDLE_POWEROFF, CONFIG_IDLE_REBOOT, CONFIG_IDLE_WAIT };
+enum config_run { CONFIG_RUN_PARALLEL, CONFIG_RUN_SEQUENCE };
+enum config_terminal { CONFIG_TERMINAL_DEFAULT, CONFIG_TERMINAL_FOCUS, CONFIG_TERMINAL_LINES };
 enum config_on_reset { CONFIG_RESET_RESTART, CONFIG_RESET_STOP };
 enum config_on_end { CONFIG_END_STOP, CONFIG_END_RESTART };
 
@@ -79,6 +83,7 @@ struct config_vm {
     /* Lines, for messages: of the section's header, and of keys; of the header without the key. */
     uint32_t line, memory_line, kernel_line, initrd_line, pin_line;
     uint64_t memory;
+    bool has_kernel; /* the key stands there */
     char kernel[CONFIG_PATH_MAX];
     char initrd[CONFIG_PATH_MAX]; /* empty: none */
     char cmdline[CONFIG_CMDLINE_MAX];
@@ -93,15 +98,25 @@ struct config_vm {
     uint32_t pin;        /* processor, or CONFIG_PIN_ANY */
 };
 
-/* About 100 KiB: keep it off stacks. */
+/* Most of a MiB: keep it off stacks. */
 struct config {
     uint16_t console; /* the first I/O port of a 16550 UART */
     enum log_level loglevel;
     enum config_on_idle on_idle;
     uint8_t escape; /* the control character, 0x01 to 0x1f */
-    struct config_vm vm[CONFIG_VMS_MAX];
+    enum config_run run;
+    enum config_terminal terminal; /* never CONFIG_TERMINAL_DEFAULT once all is read */
+    uint32_t file_count;
+    uint16_t file[CONFIG_FILES_MAX]; /* where the names of the files stand: see config_file */
     uint32_t vm_count;
+    struct config_vm vm[CONFIG_VMS_MAX]; /* those behind the last are not set */
 };
+
+/* How much of the structure is set, in bytes. */
+static inline uint64_t config_size_used(const struct config *config)
+{
+    return offsetof(struct config, vm) + config->vm_count * sizeof(config->vm[0]);
+}
 
 /* Where messages go: whole lines `FILE:LINE: what is wrong, what is allowed\n`, NUL-terminated; a
  * message that does not fit is left out whole. */

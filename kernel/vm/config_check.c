@@ -32,6 +32,21 @@ static void check_uarts(const struct config_parser *parser)
     }
 }
 
+/* One after the other: each must come to an end, and processor 0 runs them all. */
+static void check_sequence(const struct config_parser *parser, const struct config_vm *vm)
+{
+    if (vm->pin != CONFIG_PIN_ANY)
+        config_report(parser, vm->pin_line,
+                      "[vm %s] is pinned, and with run = sequence all guests run on processor 0; "
+                      "remove `pin`",
+                      vm->name);
+    if (vm->on_end == CONFIG_END_RESTART)
+        config_report(parser, vm->line,
+                      "[vm %s] has on-end = restart, so that with run = sequence the next guest's "
+                      "turn would never come; remove one of both",
+                      vm->name);
+}
+
 static void check_vms(const struct config_parser *parser)
 {
     const struct config *config = parser->config;
@@ -39,8 +54,10 @@ static void check_vms(const struct config_parser *parser)
         config_report(parser, 0, "there is no guest; add a section [vm NAME] with 'kernel = FILE'");
     for (uint32_t i = 0; i < config->vm_count; i++) {
         const struct config_vm *vm = &config->vm[i];
-        if ((parser->has_kernel & 1u << i) == 0)
+        if (!vm->has_kernel)
             config_report(parser, vm->line, "[vm %s] has no kernel; add 'kernel = FILE'", vm->name);
+        if (config->run == CONFIG_RUN_SEQUENCE)
+            check_sequence(parser, vm);
         for (uint32_t j = 0; j < i; j++)
             if (vm->pin != CONFIG_PIN_ANY && config->vm[j].pin == vm->pin)
                 config_report(parser, vm->pin_line,
@@ -71,36 +88,33 @@ static const char *file_slot(const struct config *config, unsigned slot)
     return name[0] != '\0' ? name : NULL;
 }
 
-/* Whether a slot before this one has the same file. */
-static bool is_repeated(const struct config *config, unsigned slot)
-{
-    for (unsigned i = 0; i < slot; i++) {
-        const char *name = file_slot(config, i);
-        if (name != NULL && strcmp(name, file_slot(config, slot)) == 0)
-            return true;
-    }
-    return false;
-}
-
 const char *config_file(const struct config *config, unsigned index, uint32_t *line)
 {
-    for (unsigned slot = 0; slot < slot_count(config); slot++)
-        if (file_slot(config, slot) != NULL && !is_repeated(config, slot) && index-- == 0) {
-            *line = slot_line(config, slot);
-            return file_slot(config, slot);
-        }
-    return NULL;
+    if (index >= config->file_count)
+        return NULL;
+    *line = slot_line(config, config->file[index]);
+    return file_slot(config, config->file[index]);
+}
+
+/* Whether the slot's file has its place already. */
+static bool is_known(const struct config *config, unsigned slot)
+{
+    for (uint32_t i = 0; i < config->file_count; i++)
+        if (strcmp(file_slot(config, config->file[i]), file_slot(config, slot)) == 0)
+            return true;
+    return false;
 }
 
 static void check_case(const struct config_parser *parser, unsigned slot)
 {
-    const char *name = file_slot(parser->config, slot);
-    for (unsigned i = 0; i < slot; i++) {
-        const char *other = file_slot(parser->config, i);
-        if (other == NULL || !config_same_but_case(name, other))
+    const struct config *config = parser->config;
+    const char *name = file_slot(config, slot);
+    for (uint32_t i = 0; i < config->file_count; i++) {
+        const char *other = file_slot(config, config->file[i]);
+        if (!config_same_but_case(name, other))
             continue;
         config_report(
-            parser, slot_line(parser->config, slot),
+            parser, slot_line(config, slot),
             "the files %s and %s differ in case only, which the image's file system cannot "
             "keep apart",
             other, name);
@@ -108,24 +122,31 @@ static void check_case(const struct config_parser *parser, unsigned slot)
     }
 }
 
-static void check_files(const struct config_parser *parser)
+static void collect_files(const struct config_parser *parser)
 {
-    unsigned count = 0;
-    for (unsigned slot = 0; slot < slot_count(parser->config); slot++) {
-        if (file_slot(parser->config, slot) == NULL || is_repeated(parser->config, slot))
+    struct config *config = parser->config;
+    for (unsigned slot = 0; slot < slot_count(config); slot++) {
+        if (file_slot(config, slot) == NULL || is_known(config, slot))
             continue;
-        if (count++ == CONFIG_FILES_MAX)
-            config_report(parser, slot_line(parser->config, slot),
-                          "too many files; 63 are allowed");
+        if (config->file_count == CONFIG_FILES_MAX) {
+            config_report(parser, slot_line(config, slot), "too many files; %u are allowed",
+                          CONFIG_FILES_MAX);
+            return;
+        }
         check_case(parser, slot);
+        config->file[config->file_count++] = (uint16_t)slot;
     }
 }
 
 void config_check(const struct config_parser *parser)
 {
+    struct config *config = parser->config;
+    if (config->terminal == CONFIG_TERMINAL_DEFAULT)
+        config->terminal =
+            config->run == CONFIG_RUN_SEQUENCE ? CONFIG_TERMINAL_LINES : CONFIG_TERMINAL_FOCUS;
     check_vms(parser);
     if (parser->errors->count != 0)
         return;
     check_uarts(parser);
-    check_files(parser);
+    collect_files(parser);
 }

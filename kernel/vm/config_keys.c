@@ -52,6 +52,22 @@ static void parse_escape(struct config_parser *parser)
                             "allowed are ctrl-a to ctrl-z, ctrl-], ctrl-\\, ctrl-^, ctrl-_");
 }
 
+static void parse_run(struct config_parser *parser)
+{
+    static const char *const words[] = {"parallel", "sequence", NULL};
+    int index = (int)parser->config->run;
+    parse_word(parser, words, "allowed are parallel, sequence", &index);
+    parser->config->run = (enum config_run)index;
+}
+
+static void parse_terminal(struct config_parser *parser)
+{
+    static const char *const words[] = {"focus", "lines", NULL};
+    int index = CONFIG_TERMINAL_FOCUS - 1;
+    parse_word(parser, words, "allowed are focus, lines", &index);
+    parser->config->terminal = (enum config_terminal)(index + 1);
+}
+
 static void parse_memory(struct config_parser *parser)
 {
     uint64_t bytes = 0;
@@ -69,7 +85,7 @@ static void parse_memory(struct config_parser *parser)
 
 static void parse_kernel(struct config_parser *parser)
 {
-    parser->has_kernel |= 1u << (parser->vm - parser->config->vm);
+    parser->vm->has_kernel = true;
     parser->vm->kernel_line = parser->line;
     parse_path(parser, parser->value, parser->vm->kernel);
 }
@@ -180,6 +196,8 @@ static const struct key traprock_keys[] = {
     {"loglevel", false, parse_loglevel},
     {"on-idle", false, parse_on_idle},
     {"escape", false, parse_escape},
+    {"run", false, parse_run},
+    {"terminal", false, parse_terminal},
     {NULL, false, NULL},
 };
 
@@ -199,7 +217,7 @@ static const struct key vm_keys[] = {
 
 static void report_unknown_key(const struct config_parser *parser, const struct key *keys)
 {
-    char list[128];
+    char list[512];
     size_t used = 0;
     for (unsigned i = 0; keys[i].name != NULL; i++)
         used += (size_t)fmt_format(list + used, sizeof(list) - used, "%s%s", i == 0 ? "" : ", ",
@@ -220,11 +238,11 @@ void config_parse_key(struct config_parser *parser)
         report_unknown_key(parser, keys);
         return;
     }
-    if ((parser->seen & 1u << i) != 0 && !keys[i].repeatable) {
+    if ((parser->seen & 1ull << i) != 0 && !keys[i].repeatable) {
         config_report(parser, parser->line, "%s is set a second time in this section",
                       keys[i].name);
         return;
     }
-    parser->seen |= 1u << i;
+    parser->seen |= 1ull << i;
     keys[i].parse(parser);
 }

@@ -15,9 +15,8 @@ struct config_parser {
     uint32_t line;
     enum config_section section;
     struct config_vm *vm;           /* of SECTION_VM */
-    uint32_t seen;                  /* keys of this section, a bit each */
+    uint64_t seen;                  /* keys of this section, a bit each */
     bool has_traprock;              /* the section stood already */
-    uint32_t has_kernel;            /* VMs with a kernel key, a bit each */
     struct config_slice key, value; /* of this line */
 };
 
@@ -31,5 +30,6 @@ void config_report_value(const struct config_parser *parser, const char *what);
 /* Takes the current line's key and value into the configuration. */
 void config_parse_key(struct config_parser *parser);
 
-/* Reports what only the whole shows: missing keys, and what two sections both claim. */
+/* Reports what only the whole shows: missing keys, and what two sections both claim. Decides what
+ * hangs on other keys, and lists the files. */
 void config_check(const struct config_parser *parser);

@@ -13,7 +13,7 @@
 #define TYPED_MAX 4096u
 
 struct guest {
-    struct mux_guest *port;
+    struct mux_guest port;
     uint8_t typed[TYPED_MAX]; /* what must come out, in order */
     unsigned in, out;
     unsigned ready;
@@ -79,11 +79,12 @@ static void type(uint8_t byte)
     unsigned commands = terminal.commands, focus = mux->focus;
     bool is_command = terminal.after_escape && byte != mux->escape;
     bool is_escape = !terminal.after_escape && byte == mux->escape;
-    if (!is_command && !is_escape && terminal.guests != 0)
+    bool has_focus = focus < terminal.guests;
+    if (!is_command && !is_escape && has_focus)
         expect(&terminal.guest[focus], byte);
     terminal.after_escape = is_escape;
     mux_input(mux, byte);
-    bool runs = byte == 's' || byte == 'x' || (byte == 'r' && terminal.guests != 0);
+    bool runs = byte == 's' || byte == 'x' || (byte == 'r' && has_focus);
     REQUIRE(terminal.commands - commands == (is_command && runs));
     if (is_command && byte == 'c' && terminal.guests != 0)
         REQUIRE(mux->focus == (focus + 1) % terminal.guests);
@@ -95,7 +96,7 @@ static void take(struct guest *guest, unsigned count)
 {
     uint8_t byte;
     for (unsigned i = 0; i < count; i++) {
-        bool is_there = mux_take_input(guest->port, &byte);
+        bool is_there = mux_take_input(&guest->port, &byte);
         REQUIRE(is_there == (guest->in != guest->out));
         if (is_there)
             REQUIRE(byte == guest->typed[guest->out++ % TYPED_MAX]);
@@ -108,8 +109,8 @@ static void put(unsigned index, uint8_t byte)
     size_t shown = terminal.shown;
     bool may_pass = terminal.mux.waiting == 0 && terminal.room > 0;
     bool is_full =
-        index == terminal.mux.focus ? guest->port->used == MUX_LINE_MAX : guest->port->waits;
-    bool is_taken = mux_put(guest->port, byte);
+        index == terminal.mux.focus ? guest->port.used == MUX_LINE_MAX : guest->port.waits;
+    bool is_taken = mux_put(&guest->port, byte);
     REQUIRE(is_taken == (may_pass || !is_full));
     guest->is_blocked = !is_taken;
     if (!may_pass)
@@ -117,19 +118,19 @@ static void put(unsigned index, uint8_t byte)
     else if (index == terminal.mux.focus)
         REQUIRE(terminal.shown == shown + 1 && terminal.last == (char)byte);
     else
-        REQUIRE(terminal.shown == shown || guest->port->used == 0);
+        REQUIRE(terminal.shown == shown || guest->port.used == 0);
 }
 
 static void check(void)
 {
     const struct mux *mux = &terminal.mux;
     REQUIRE(mux->count == terminal.guests);
-    REQUIRE(mux->focus < terminal.guests || mux->focus == 0);
+    REQUIRE(mux->focus < terminal.guests || mux->focus == 0 || mux->focus == MUX_NOBODY);
     REQUIRE(terminal.shown == 0 ||
             (mux->column == 0) == (terminal.last == '\n' || terminal.last == '\r'));
     unsigned waiting = 0;
     for (unsigned i = 0; i < terminal.guests; i++) {
-        const struct mux_guest *guest = &mux->guest[i];
+        const struct mux_guest *guest = mux->guest[i];
         waiting += guest->waits;
         REQUIRE(guest->used <= MUX_LINE_MAX);
         REQUIRE(guest->waits || (i != mux->focus ? guest->used < MUX_LINE_MAX : guest->used == 0));
@@ -139,18 +140,18 @@ static void check(void)
     REQUIRE(mux->waiting == waiting);
 }
 
-static void start(uint8_t escape, unsigned guests)
+static void start(uint8_t escape, unsigned guests, unsigned focus)
 {
     static const char *const names[GUESTS_MAX] = {
         "a", "guest", "one-whose-name-is-as-long-as-a-line-of-the-terminal-and-then-some-more"};
     const struct mux_line line = {line_write, line_has_room, NULL};
     const struct mux_commands commands = {command, reset, command, NULL};
     memset(&terminal, 0, sizeof(terminal));
-    mux_init(&terminal.mux, &line, &commands, escape);
+    mux_init(&terminal.mux, &line, &commands, escape, focus);
     terminal.guests = guests;
     for (unsigned i = 0; i < guests; i++) {
-        terminal.guest[i].port = mux_add(&terminal.mux, names[i], guest_ready, &terminal.guest[i]);
-        REQUIRE(terminal.guest[i].port != NULL);
+        struct guest *guest = &terminal.guest[i];
+        REQUIRE(mux_add(&terminal.mux, &guest->port, names[i], guest_ready, guest) == STATUS_OK);
     }
 }
 
@@ -178,8 +179,8 @@ static void step(struct fuzz_input *input)
         mux_line_ready(&terminal.mux);
         REQUIRE(terminal.room == 0 || terminal.mux.waiting == 0);
         if (byte < 64 && terminal.guests != 0) {
-            mux_flush(terminal.guest[index].port);
-            REQUIRE(terminal.guest[index].port->used == 0);
+            mux_flush(&terminal.guest[index].port);
+            REQUIRE(terminal.guest[index].port.used == 0);
         }
         break;
     case 5:
@@ -196,7 +197,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, data + size};
     uint64_t choice = fuzz_take(&input, 1);
-    start((choice & 4) != 0 ? 0x1d : 1, (unsigned)(choice & 3));
+    start((choice & 4) != 0 ? 0x1d : 1, (unsigned)(choice & 3),
+          (choice & 16) != 0 ? MUX_NOBODY : 0);
     terminal.room = (choice & 8) != 0 ? 0 : SIZE_MAX;
     for (unsigned i = 0; i < 300 && !fuzz_is_done(&input); i++) {
         step(&input);

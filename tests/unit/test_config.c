@@ -165,7 +165,8 @@ static const struct mistake mistakes[] = {
      "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, initrd, cmdline, disk, on-reset, "
      "on-end, debug-exit, pin, hvc\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
-     "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape\n"},
+     "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, run, "
+     "terminal\n"},
     {"[vm x]\nkernel = k\ninitrd =\n", "c.conf:3: initrd = : there is no value\n"},
     {"[vm x]\nkernel = k\ninitrd = # none\n", "c.conf:3: initrd = : there is no value\n"},
     {"[vm x]\n= k\nkernel = k", "c.conf:2: not a section and not 'key = value'\n"},
@@ -297,7 +298,7 @@ static void tables_fill_up(void)
     CHECK_EQ(config.vm_count, CONFIG_VMS_MAX);
     sprintf(text + used, "[vm more]\nkernel = k\n");
     CHECK_EQ(parse(text), ERR_INVALID);
-    CHECK_STR(messages, "c.conf:33: too many VMs; 16 are allowed\n");
+    CHECK_STR(messages, "c.conf:257: too many VMs; 128 are allowed\n");
     used = (size_t)sprintf(text, "[vm x]\nkernel = k\n");
     for (unsigned i = 0; i < CONFIG_DISKS_MAX; i++)
         used += (size_t)sprintf(text + used, "disk = d%u\nhvc = loop\n", i);
@@ -323,7 +324,7 @@ static void too_many_files(void)
     CHECK(config_file(&config, CONFIG_FILES_MAX, &line) == NULL);
     sprintf(text + used, "disk = more\n");
     CHECK_EQ(parse(text), ERR_INVALID);
-    CHECK_STR(messages, "c.conf:80: too many files; 63 are allowed\n");
+    CHECK_STR(messages, "c.conf:320: too many files; 255 are allowed\n");
 }
 
 static void messages_are_bounded(void)

@@ -48,6 +48,7 @@ static void on_ready(void *context)
 }
 
 static struct mux mux;
+static struct mux_guest port[2];
 
 static struct mux_guest *start(unsigned guests)
 {
@@ -57,10 +58,10 @@ static struct mux_guest *start(unsigned guests)
     shown_size = statuses = resets = power_offs = ready = 0;
     shown[0] = '\0';
     room = SIZE_MAX;
-    mux_init(&mux, &line, &commands, 1);
+    mux_init(&mux, &line, &commands, 1, 0);
     for (unsigned i = 0; i < guests; i++)
-        CHECK(mux_add(&mux, names[i], on_ready, NULL) != NULL);
-    return mux.guest;
+        CHECK_EQ(mux_add(&mux, &port[i], names[i], on_ready, NULL), STATUS_OK);
+    return port;
 }
 
 static void put(struct mux_guest *guest, const char *text)
@@ -309,6 +310,26 @@ static void a_guest_that_is_removed_waits_no_more(void)
     CHECK_STR(shown, "x");
 }
 
+static void nobody_has_the_focus(void)
+{
+    struct mux_guest *guest = start(2);
+    uint8_t byte;
+    mux.focus = MUX_NOBODY;
+    put(&guest[0], "a\n");
+    put(&guest[1], "b\n");
+    type("k\x01r");
+    CHECK_STR(shown, "one: a\r\ntwo: b\r\n");
+    CHECK_EQ(resets, 0);
+    mux_remove_last(&mux);
+    CHECK_EQ(mux.focus, MUX_NOBODY);
+    type("\x01"
+         "cx");
+    CHECK_EQ(mux.focus, 0);
+    CHECK(mux_take_input(&guest[0], &byte) && byte == 'x');
+    put(&guest[0], "raw");
+    CHECK(strstr(shown, "traprock: the terminal is one's\r\nraw") != NULL);
+}
+
 TEST_MAIN({"focus_passes_through", focus_passes_through},
           {"others_show_whole_lines", others_show_whole_lines},
           {"long_lines_are_cut_not_lost", long_lines_are_cut_not_lost},
@@ -325,4 +346,5 @@ TEST_MAIN({"focus_passes_through", focus_passes_through},
            a_flood_does_not_keep_others_from_their_turn},
           {"a_waiting_line_survives_a_change_of_focus", a_waiting_line_survives_a_change_of_focus},
           {"what_waits_goes_out_at_the_end", what_waits_goes_out_at_the_end},
+          {"nobody_has_the_focus", nobody_has_the_focus},
           {"a_guest_that_is_removed_waits_no_more", a_guest_that_is_removed_waits_no_more})

@@ -18,6 +18,7 @@ import time
 
 import cases_bad_input
 import cases_boot
+import cases_ci
 import cases_devices
 import cases_emulator
 import cases_entry_check
@@ -34,6 +35,7 @@ MODULES = (
     cases_linux,
     cases_bad_input,
     cases_boot,
+    cases_ci,
     cases_guests,
     cases_devices,
     cases_emulator,

@@ -1,0 +1,63 @@
+/*
+ * The guests of the configuration one after the other, on processor 0: a suite of test kernels
+ * costs one start of the machine, one processor, and the memory of its largest guest. Each guest is
+ * built when its turn comes, in the same state as those before it, out of what they gave back; and
+ * whatever becomes of it, the next one follows.
+ */
+#include "kernel/monitor.h"
+
+/* A UART of the machine that belongs to a guest keeps its interrupt, which leads to the guest's
+ * state for ever. */
+static bool is_known_to_the_machine(const struct config_vm *config)
+{
+    for (uint32_t i = 0; i < config->hvc_count; i++)
+        if (!config->hvc[i].loop)
+            return true;
+    return false;
+}
+
+static void report_unborn(struct monitor *monitor, const struct config_vm *config,
+                          enum vm_outcome outcome)
+{
+    struct result result = {.name = config->name, .outcome = outcome};
+    monitor_report(monitor, &result);
+}
+
+static bool powers_off(const struct monitor *monitor)
+{
+    return __atomic_load_n(&monitor->powers_off, __ATOMIC_SEQ_CST);
+}
+
+/* *room is where its state goes; NULL: nowhere yet. */
+static void run_one(struct monitor *monitor, const struct config_vm *config, struct guest **room)
+{
+    struct pages *pages = &monitor->machine->pages;
+    if (powers_off(monitor)) {
+        report_unborn(monitor, config, VM_KILLED);
+        return;
+    }
+    enum status status = STATUS_OK;
+    if (*room == NULL)
+        status = guest_allocate(monitor, config, room);
+    monitor->pages = pages_total(pages, PAGE_FREE);
+    if (status == STATUS_OK)
+        status = guest_build(monitor, config, 0, *room);
+    if (status == STATUS_OK) {
+        guest_run(*room);
+        guest_discard(monitor);
+    } else {
+        report_unborn(monitor, config, VM_STOPPED);
+    }
+    if (is_known_to_the_machine(config))
+        *room = NULL;
+}
+
+void sequence_run(struct monitor *monitor)
+{
+    const struct config *config = monitor->machine->config;
+    struct guest *room = NULL;
+    integrity_seal(monitor);
+    monitor->running = config->vm_count;
+    for (uint32_t i = 0; i < config->vm_count; i++)
+        run_one(monitor, &config->vm[i], &room);
+}
