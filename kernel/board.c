@@ -190,11 +190,6 @@ static void reset_vm(void *context)
     vm_request_reset(context, VM_RESET);
 }
 
-static void debug_exit_vm(void *context, uint32_t value)
-{
-    vm_stop(context, VM_DEBUG_EXIT, value);
-}
-
 /* Address line 20 has always been on since processors stopped having the pin. */
 static void ignore_a20(void *context, bool enabled)
 {
@@ -299,17 +294,6 @@ static enum status init_serial(struct board *board)
     };
     uart_init(&board->com1, &uart);
     return uart_attach(&board->com1, &vm->bus, PLATFORM_PORT_COM1);
-}
-
-static enum status init_debug_exit(struct board *board, const struct board_config *config)
-{
-    if (!config->vm->has_debug_exit)
-        return STATUS_OK;
-    enum status status =
-        debug_exit_init(&board->debug_exit, DEBUG_EXIT_SIZE_DEFAULT, debug_exit_vm, board->vm);
-    return status == STATUS_OK
-               ? debug_exit_attach(&board->debug_exit, &board->vm->bus, config->vm->debug_exit)
-               : status;
 }
 
 static enum status init_pci(struct board *board)
@@ -443,8 +427,7 @@ static enum status init_serial_and_power(struct board *board, const struct board
     status = init_serial(board);
     if (status != STATUS_OK)
         return status;
-    *what = "debug-exit port (is it another device's?)";
-    return init_debug_exit(board, config);
+    return board_qemu_init(board, config, what);
 }
 
 static enum status init_pci_devices(struct board *board, const struct board_config *config,
@@ -494,6 +477,7 @@ void board_reset(struct board *board)
     acpi_pm_reset(&board->pm);
     i8042_reset(&board->i8042);
     uart_reset(&board->com1);
+    board_qemu_reset(&board->qemu);
     pic_reset(&board->pic);
     ioapic_reset(&board->ioapic);
     for (uint32_t i = 0; i < board->vm->vcpu_count; i++) {

@@ -7,7 +7,6 @@
 #include "drivers/model/acpi_pm.h"
 #include "drivers/model/apic_fabric.h"
 #include "drivers/model/block_memory.h"
-#include "drivers/model/debug_exit.h"
 #include "drivers/model/i8042.h"
 #include "drivers/model/ioapic.h"
 #include "drivers/model/irq_router.h"
@@ -21,6 +20,7 @@
 #include "drivers/model/virtio_blk.h"
 #include "drivers/model/virtio_console.h"
 #include "drivers/model/virtio_rng.h"
+#include "kernel/board_qemu.h"
 #include "kernel/console/mux.h"
 #include "kernel/vm/config.h"
 #include "kernel/vm/vm.h"
@@ -68,7 +68,7 @@ struct board {
     struct acpi_pm pm;
     struct i8042 i8042;
     struct uart com1;
-    struct debug_exit debug_exit;
+    struct board_qemu qemu;
     struct pci_bus pci;
     struct virtio_rng rng;
     struct virtio_console console;
@@ -91,6 +91,7 @@ struct board_config {
     uint64_t disk_size[CONFIG_DISKS_MAX];
     struct byte_stream hvc[CONFIG_HVCS_MAX]; /* the peers of the ports that are not `loop` */
     uint8_t *loop_ring[CONFIG_HVCS_MAX];     /* BOARD_LOOP_SIZE bytes for each that is */
+    uint8_t *testdev_memory;                 /* PC_TESTDEV_MEMORY_SIZE bytes, with pc-testdev */
     struct entropy_source entropy;           /* fill == NULL: none, and no entropy device */
 };
 

@@ -294,6 +294,21 @@ static void start_hvc_lines(struct guest *guest)
     }
 }
 
+static enum status init_testdev(struct guest *guest, uint8_t **memory)
+{
+    hpa_t frame;
+    if (!guest->config->has_pc_testdev)
+        return STATUS_OK;
+    enum status status =
+        pages_alloc(&guest->monitor->machine->pages, PC_TESTDEV_MEMORY_SIZE / PAGE_SIZE, PAGE_SIZE,
+                    PAGE_VM, (uint16_t)guest->vm.id, &frame);
+    if (status == STATUS_OK)
+        *memory = memset(phys_to_virt(frame), 0, PC_TESTDEV_MEMORY_SIZE);
+    else
+        log_error("%s: pc-testdev: no memory: %s", guest->vm.name, status_text(status));
+    return status;
+}
+
 static enum status init_board(struct guest *guest)
 {
     struct monitor *monitor = guest->monitor;
@@ -311,6 +326,8 @@ static enum status init_board(struct guest *guest)
     enum status status = collect_disks(guest, &config);
     if (status == STATUS_OK)
         status = init_hvc_lines(guest, &config);
+    if (status == STATUS_OK)
+        status = init_testdev(guest, &config.testdev_memory);
     const char *what = "terminal";
     if (status == STATUS_OK)
         status = mux_add(&monitor->mux, &guest->terminal, guest->vm.name, board_terminal_ready,
@@ -357,7 +374,7 @@ static enum status load_into(struct guest *guest, struct load_plan *plan)
     struct load_error error;
     struct load_request request = {
         .map = &guest->map,
-        .acpi = {.vcpu_count = guest->vm.vcpu_count, .has_keyboard = false},
+        .acpi = {.vcpu_count = guest->vm.vcpu_count, .has_pvpanic = config->has_pvpanic},
         .cmdline = config->cmdline,
     };
     enum status status =
@@ -622,6 +639,8 @@ static enum status restart(struct guest *guest)
         if (status == STATUS_OK)
             board_connect_loop(&guest->board, i, ring);
     }
+    if (status == STATUS_OK)
+        status = init_testdev(guest, &guest->board.qemu.testdev.memory);
     if (status == STATUS_OK)
         status = init_vmx(guest);
     if (status == STATUS_OK) {

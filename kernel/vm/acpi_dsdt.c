@@ -140,8 +140,10 @@ static void write_pci(struct aml *aml)
 
 /* ---- What sits on the board ---- */
 
+#define EISA_ID_LENGTH 7
+
 struct board_device {
-    const char *name, *id;
+    const char *name, *id; /* an EISA ID, or a longer one */
     struct {
         uint16_t base;
         uint8_t length; /* 0: no such ports */
@@ -159,11 +161,16 @@ static const struct board_device keyboard = {
     {{PLATFORM_PORT_KEYBOARD_DATA, 1}, {PLATFORM_PORT_KEYBOARD_COMMAND, 1}},
     PLATFORM_IRQ_KEYBOARD};
 
+static const struct board_device pvpanic = {"PEVT", "QEMU0001", {{PLATFORM_PORT_PVPANIC, 1}}, -1};
+
 static void write_board_device(struct aml *aml, const struct board_device *what)
 {
     size_t device = aml_device(aml, what->name);
     aml_name(aml, "_HID");
-    aml_eisa_id(aml, what->id);
+    if (what->id[EISA_ID_LENGTH] == '\0')
+        aml_eisa_id(aml, what->id);
+    else
+        aml_string(aml, what->id);
     aml_name_integer(aml, "_UID", 1);
     aml_name_integer(aml, "_STA", 0xf); /* present, enabled, shown, working */
     aml_name(aml, "_CRS");
@@ -217,5 +224,7 @@ void acpi_dsdt_write(struct aml *aml, const struct acpi_facts *facts)
     write_board_device(aml, &uart);
     if (facts->has_keyboard)
         write_board_device(aml, &keyboard);
+    if (facts->has_pvpanic)
+        write_board_device(aml, &pvpanic);
     aml_close(aml, scope);
 }

@@ -12,6 +12,7 @@
 struct acpi_facts {
     uint32_t vcpu_count; /* vCPU i has APIC ID i; 1 to ACPI_VCPUS_MAX */
     bool has_keyboard;   /* an 8042 with a keyboard answers */
+    bool has_pvpanic;
 };
 
 #define ACPI_VCPUS_MAX 512

@@ -5,7 +5,7 @@
 #include "kernel/vm/config_parser.h"
 #include "kernel/vm/platform.h"
 
-#define MESSAGE_MAX 320
+#define MESSAGE_MAX 640
 
 /* ---- Messages ---- */
 

@@ -33,6 +33,10 @@
  * | on-reset   | reset, stop                             | reset    |
  * | on-end     | stop, restart                           | stop     |
  * | debug-exit | an I/O port                             | none     |
+ * | debug-console, shutdown-port | an I/O port           | none     |
+ * | pc-testdev, pvpanic | yes, no                        | no       |
+ * | watchdog   | ib700, no                               | no       |
+ * | watchdog-action | reset, stop, nmi, none             | reset    |
  * | pin        | the number of a processor               | any      |
  * | hvc        | com1, com2, an I/O port, or loop; up to 8 times | none |
  *
@@ -65,6 +69,12 @@ enum config_run { CONFIG_RUN_PARALLEL, CONFIG_RUN_SEQUENCE };
 enum config_terminal { CONFIG_TERMINAL_DEFAULT, CONFIG_TERMINAL_FOCUS, CONFIG_TERMINAL_LINES };
 enum config_on_reset { CONFIG_RESET_RESTART, CONFIG_RESET_STOP };
 enum config_on_end { CONFIG_END_STOP, CONFIG_END_RESTART };
+enum config_watchdog_action {
+    CONFIG_WATCHDOG_RESET,
+    CONFIG_WATCHDOG_STOP,
+    CONFIG_WATCHDOG_NMI,
+    CONFIG_WATCHDOG_NONE
+};
 
 struct config_disk {
     char file[CONFIG_PATH_MAX];
@@ -94,8 +104,14 @@ struct config_vm {
     enum config_on_reset on_reset;
     enum config_on_end on_end;
     bool has_debug_exit;
-    uint16_t debug_exit; /* port */
-    uint32_t pin;        /* processor, or CONFIG_PIN_ANY */
+    uint16_t debug_exit;    /* port, as the next two */
+    uint16_t debug_console; /* 0: none, as the next */
+    uint16_t shutdown_port;
+    bool has_pc_testdev;
+    bool has_pvpanic;
+    bool has_watchdog; /* QEMU's ib700 */
+    enum config_watchdog_action watchdog_action;
+    uint32_t pin; /* processor, or CONFIG_PIN_ANY */
 };
 
 /* Most of a MiB: keep it off stacks. */

@@ -158,6 +158,62 @@ static void parse_debug_exit(struct config_parser *parser)
     parser->vm->debug_exit = (uint16_t)port;
 }
 
+/* A port that a device has for itself alone. */
+static void parse_port(struct config_parser *parser, const char *allowed, uint16_t *to)
+{
+    uint64_t port = 0;
+    if (config_number(parser->value, &port) != STATUS_OK || port == 0 || port > 0xffff)
+        config_report_value(parser, allowed);
+    else
+        *to = (uint16_t)port;
+}
+
+static void parse_debug_console(struct config_parser *parser)
+{
+    parse_port(parser, "allowed is an I/O port from 1 to 0xffff, for example 0xe9",
+               &parser->vm->debug_console);
+}
+
+static void parse_shutdown_port(struct config_parser *parser)
+{
+    parse_port(parser, "allowed is an I/O port from 1 to 0xffff, for example 0x8900",
+               &parser->vm->shutdown_port);
+}
+
+static void parse_switch(struct config_parser *parser, bool *to)
+{
+    static const char *const words[] = {"no", "yes", NULL};
+    int index = *to;
+    parse_word(parser, words, "allowed are yes, no", &index);
+    *to = index != 0;
+}
+
+static void parse_pc_testdev(struct config_parser *parser)
+{
+    parse_switch(parser, &parser->vm->has_pc_testdev);
+}
+
+static void parse_pvpanic(struct config_parser *parser)
+{
+    parse_switch(parser, &parser->vm->has_pvpanic);
+}
+
+static void parse_watchdog(struct config_parser *parser)
+{
+    static const char *const words[] = {"no", "ib700", NULL};
+    int index = 0;
+    parse_word(parser, words, "allowed are ib700, no", &index);
+    parser->vm->has_watchdog = index != 0;
+}
+
+static void parse_watchdog_action(struct config_parser *parser)
+{
+    static const char *const words[] = {"reset", "stop", "nmi", "none", NULL};
+    int index = (int)parser->vm->watchdog_action;
+    parse_word(parser, words, "allowed are reset, stop, nmi, none", &index);
+    parser->vm->watchdog_action = (enum config_watchdog_action)index;
+}
+
 static void parse_pin(struct config_parser *parser)
 {
     uint64_t processor = 0;
@@ -210,6 +266,12 @@ static const struct key vm_keys[] = {
     {"on-reset", false, parse_on_reset},
     {"on-end", false, parse_on_end},
     {"debug-exit", false, parse_debug_exit},
+    {"debug-console", false, parse_debug_console},
+    {"shutdown-port", false, parse_shutdown_port},
+    {"pc-testdev", false, parse_pc_testdev},
+    {"pvpanic", false, parse_pvpanic},
+    {"watchdog", false, parse_watchdog},
+    {"watchdog-action", false, parse_watchdog_action},
     {"pin", false, parse_pin},
     {"hvc", true, parse_hvc},
     {NULL, false, NULL},

@@ -42,6 +42,13 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause)
         vm_reset(vm);
 }
 
+void vm_panicked(struct vm *vm, bool is_over)
+{
+    log_guest(&vm->log, "reports a panic of its kernel%s", is_over ? "" : ", and goes on");
+    if (is_over)
+        vm_stop(vm, VM_PANIC, 0);
+}
+
 const char *vm_outcome_text(enum vm_outcome outcome)
 {
     static const char *const text[] = {
@@ -52,6 +59,8 @@ const char *vm_outcome_text(enum vm_outcome outcome)
         [VM_TRIPLE_FAULT] = "triple-fault",
         [VM_STOPPED] = "stopped",
         [VM_KILLED] = "killed",
+        [VM_PANIC] = "panic",
+        [VM_WATCHDOG] = "watchdog",
     };
     return outcome < ARRAY_SIZE(text) ? text[outcome] : "?";
 }

@@ -26,6 +26,8 @@ enum vm_outcome {
     VM_TRIPLE_FAULT, /* with on-reset = stop */
     VM_STOPPED,      /* by the monitor: it did something that Traprock refuses */
     VM_KILLED,       /* by the user at the monitor's console */
+    VM_PANIC,        /* its kernel said so, by pvpanic */
+    VM_WATCHDOG,     /* its watchdog expired, with watchdog-action = stop */
 };
 
 struct vm {
@@ -60,6 +62,9 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause);
 
 /* A reset that the user asks for, whatever on-reset says. */
 void vm_reset(struct vm *vm);
+
+/* The guest's kernel reports a panic; unless is_over, it goes on for its crash kernel. */
+void vm_panicked(struct vm *vm, bool is_over);
 
 /* The word of an outcome on the result line: "poweroff", "debug-exit", ... */
 const char *vm_outcome_text(enum vm_outcome outcome);

@@ -133,7 +133,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct fuzz_input input = {data, data + size};
     uint64_t choice = fuzz_take(&input, 1);
     struct acpi_facts facts = {.vcpu_count = (uint32_t)fuzz_take(&input, (choice & 2) != 0 ? 4 : 2),
-                               .has_keyboard = (choice & 1) != 0};
+                               .has_keyboard = (choice & 1) != 0,
+                               .has_pvpanic = (choice & 2) != 0};
     if ((choice & 4) != 0)
         build_tables(&facts);
     else

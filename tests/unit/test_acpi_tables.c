@@ -1,4 +1,5 @@
 /* The ACPI tables, read back as an operating system does: from the RSDP on. */
+#define _GNU_SOURCE /* memmem */
 #include <stdlib.h>
 
 #include "kernel/core/bits.h"
@@ -24,11 +25,15 @@ static uint8_t sum(const uint8_t *at, size_t size)
     return total;
 }
 
+static void build_for(const struct acpi_facts *facts)
+{
+    memset(region, 0xee, sizeof(region));
+    CHECK_EQ(acpi_tables_build(region, facts), STATUS_OK);
+}
+
 static void build(uint32_t vcpu_count, bool has_keyboard)
 {
-    struct acpi_facts facts = {vcpu_count, has_keyboard};
-    memset(region, 0xee, sizeof(region));
-    CHECK_EQ(acpi_tables_build(region, &facts), STATUS_OK);
+    build_for(&(struct acpi_facts){.vcpu_count = vcpu_count, .has_keyboard = has_keyboard});
 }
 
 /* A table at a guest-physical address, after the checks that every reader makes. */
@@ -246,7 +251,7 @@ static void every_pin_is_routed(void)
 
 static void limits(void)
 {
-    struct acpi_facts facts = {0, true};
+    struct acpi_facts facts = {.has_keyboard = true};
     CHECK_EQ(acpi_tables_build(region, &facts), ERR_INVALID);
     facts.vcpu_count = ACPI_VCPUS_MAX + 1;
     CHECK_EQ(acpi_tables_build(region, &facts), ERR_INVALID);
@@ -304,7 +309,23 @@ static void aml_overflow_is_noticed(void)
     }
 }
 
-TEST_MAIN({"the_rsdp_comes_first", the_rsdp_comes_first},
+static bool dsdt_has(const char *text)
+{
+    const uint8_t *fadt = find("FACP"), *dsdt = table_at(get(fadt + 40, 4));
+    return memmem(dsdt, get(dsdt + 4, 4), text, strlen(text) + 1) != NULL;
+}
+
+/* By an ID that is a string, since it has four letters. */
+static void pvpanic_is_named_where_it_is(void)
+{
+    build_for(&(struct acpi_facts){.vcpu_count = 1});
+    CHECK(!dsdt_has("QEMU0001"));
+    build_for(&(struct acpi_facts){.vcpu_count = 1, .has_pvpanic = true});
+    CHECK(dsdt_has("QEMU0001"));
+}
+
+TEST_MAIN({"pvpanic is named where it is", pvpanic_is_named_where_it_is},
+          {"the_rsdp_comes_first", the_rsdp_comes_first},
           {"the_fadt_says_what_the_platform_is", the_fadt_says_what_the_platform_is},
           {"the_facs_lies_in_its_own_page", the_facs_lies_in_its_own_page},
           {"the_madt_counts_the_vcpus", the_madt_counts_the_vcpus},

@@ -37,6 +37,45 @@ static const char example[] = "[traprock]\n"
                               "on-reset = reset           # reset, stop\n"
                               "debug-exit = 0xf4          # the port of QEMU's isa-debug-exit\n";
 
+static void qemu_devices_are_read(void)
+{
+    CHECK_EQ(parse("[vm a]\nkernel = k\n"), STATUS_OK);
+    const struct config_vm *vm = &config.vm[0];
+    CHECK_EQ(vm->debug_console | vm->shutdown_port, 0);
+    CHECK(!vm->has_pc_testdev && !vm->has_pvpanic && !vm->has_watchdog);
+    CHECK_EQ(vm->watchdog_action, CONFIG_WATCHDOG_RESET);
+    CHECK_EQ(parse("[vm a]\nkernel = k\ndebug-console = 0xe9\nshutdown-port = 0x8900\n"
+                   "pc-testdev = yes\npvpanic = yes\nwatchdog = ib700\nwatchdog-action = nmi\n"),
+             STATUS_OK);
+    CHECK_EQ(vm->debug_console, 0xe9);
+    CHECK_EQ(vm->shutdown_port, 0x8900);
+    CHECK(vm->has_pc_testdev && vm->has_pvpanic && vm->has_watchdog);
+    CHECK_EQ(vm->watchdog_action, CONFIG_WATCHDOG_NMI);
+    CHECK_EQ(parse("[vm a]\nkernel = k\npvpanic = no\nwatchdog = no\n"), STATUS_OK);
+    CHECK(!vm->has_pvpanic && !vm->has_watchdog);
+}
+
+static void qemu_devices_have_messages(void)
+{
+    static const char *const bad[][2] = {
+        {"debug-console = 0", "an I/O port from 1 to 0xffff, for example 0xe9"},
+        {"debug-console = 0x10000", "an I/O port from 1 to 0xffff, for example 0xe9"},
+        {"shutdown-port = yes", "an I/O port from 1 to 0xffff, for example 0x8900"},
+        {"pc-testdev = 1", "allowed are yes, no"},
+        {"pvpanic = on", "allowed are yes, no"},
+        {"watchdog = yes", "allowed are ib700, no"},
+        {"watchdog-action = pause", "allowed are reset, stop, nmi, none"},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+        char text[128];
+        snprintf(text, sizeof(text), "[vm a]\nkernel = k\n%s\n", bad[i][0]);
+        CHECK_EQ(parse(text), ERR_INVALID);
+        CHECK(strncmp(messages, "c.conf:3: ", 10) == 0);
+        CHECK(strstr(messages, bad[i][1]) != NULL);
+        CHECK_EQ(errors.count, 1);
+    }
+}
+
 static void the_example_is_read(void)
 {
     CHECK_EQ(parse(example), STATUS_OK);
@@ -163,7 +202,8 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\nkernel = l\n", "c.conf:3: kernel is set a second time in this section\n"},
     {"[vm x]\nkernel = k\ncpus = 2\n",
      "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, initrd, cmdline, disk, on-reset, "
-     "on-end, debug-exit, pin, hvc\n"},
+     "on-end, debug-exit, debug-console, shutdown-port, pc-testdev, pvpanic, watchdog, "
+     "watchdog-action, pin, hvc\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
      "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, run, "
      "terminal\n"},
@@ -390,7 +430,9 @@ static void a_configuration_of_megabytes_is_none(void)
     CHECK(strstr(messages, "c.conf:1: the line is longer") != NULL);
 }
 
-TEST_MAIN({"the_example_is_read", the_example_is_read},
+TEST_MAIN({"QEMU's devices are read", qemu_devices_are_read},
+          {"QEMU's devices have messages", qemu_devices_have_messages},
+          {"the_example_is_read", the_example_is_read},
           {"defaults_and_all_other_values", defaults_and_all_other_values},
           {"line_ends_byte_order_mark_and_blanks", line_ends_byte_order_mark_and_blanks},
           {"comments_and_quotes", comments_and_quotes},

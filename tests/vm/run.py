@@ -28,6 +28,7 @@ import cases_fuzz
 import cases_guests
 import cases_harden
 import cases_linux
+import cases_qemu_devices
 import cases_registers
 from harness import Files, Run
 
@@ -42,6 +43,7 @@ MODULES = (
     cases_events,
     cases_exits,
     cases_fuzz,
+    cases_qemu_devices,
     cases_registers,
     cases_entry_check,
     cases_harden,
