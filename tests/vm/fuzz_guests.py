@@ -131,7 +131,7 @@ def fuzz_run(run, name, seed, cases, exits_min=0, life=None, efi=None):
            **DEVICES[name])
     with run.machine(run.make_image(conf, efi), cpus=2, errors=False) as machine:
         session = Session(run, machine, name, seed, cases)
-        if session.expect(rb"^witness: watching\r?$", 120) is None:
+        if session.expect(rb"\] witness: starts ", 120) is None:
             session.fail("the witness did not start")
         result = session.follow()
         exits, resets = session.status()
