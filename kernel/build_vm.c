@@ -516,6 +516,7 @@ static void reset_guest(struct guest *guest)
         cpuid_set_xcr0(&vm->vcpu[i]->cpuid, 1);
         cpuid_set_osxsave(&vm->vcpu[i]->cpuid, false);
         cpuid_set_apic(&vm->vcpu[i]->cpuid, true);
+        cpuid_set_misc_enable(&vm->vcpu[i]->cpuid, 0);
     }
     init_msrs(guest);
     board_reset(&guest->board);

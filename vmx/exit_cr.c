@@ -165,7 +165,8 @@ static bool write_cr4(struct vcpu *vcpu, uint64_t value)
 bool cr_write_efer(struct vcpu *vcpu, uint64_t value)
 {
     uint64_t old = vmcs_read(VMCS_GUEST_IA32_EFER);
-    if (value & ~(vmx_of(vcpu)->efer_allowed | EFER_LMA))
+    uint64_t no_execute = cpuid_has_nx(&vcpu->cpuid) ? EFER_NXE : 0;
+    if (value & ~(vmx_of(vcpu)->efer_allowed | no_execute | EFER_LMA))
         return false;
     /* SDM: long mode cannot be turned on or off while paging is on. */
     if ((value ^ old) & EFER_LME && guest_cr0() & CR0_PG)

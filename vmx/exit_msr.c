@@ -71,10 +71,19 @@ static bool read_elsewhere(struct vcpu *vcpu, enum msr_verdict verdict, uint32_t
     return false;
 }
 
+static COLD void show_misc_enable(struct vcpu *vcpu)
+{
+    uint64_t value = 0;
+    (void)msr_read(&vcpu->msrs, MSR_IA32_MISC_ENABLE, &value);
+    cpuid_set_misc_enable(&vcpu->cpuid, value);
+}
+
 static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     switch (msr_write(&vcpu->msrs, msr, value)) {
     case MSR_DONE:
+        if (msr == MSR_IA32_MISC_ENABLE)
+            show_misc_enable(vcpu);
         return true;
     case MSR_TO_MACHINE:
         return hw_wrmsr_safe(msr, value) == STATUS_OK;

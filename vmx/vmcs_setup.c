@@ -152,9 +152,8 @@ static void read_offers(struct vcpu *vcpu)
     struct cpuid_result extended;
     cpuid_lookup(&vcpu->cpuid, 0x80000001, 0, &extended);
     vmx->has_1g_pages = extended.edx & BIT(26);
-    vmx->efer_allowed = (extended.edx & BIT(11) ? EFER_SCE : 0) |
-                        (extended.edx & BIT(20) ? EFER_NXE : 0) |
-                        (extended.edx & BIT(29) ? EFER_LME : 0);
+    vmx->efer_allowed =
+        (extended.edx & BIT(11) ? EFER_SCE : 0) | (extended.edx & BIT(29) ? EFER_LME : 0);
     vmx->xcr0_allowed = cpuid_xcr0_offered(&vcpu->cpuid);
 }
 

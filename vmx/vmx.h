@@ -62,7 +62,7 @@ struct vmx_vcpu {
     uint64_t cr0_fixed;    /* bits of CR0 that the guest cannot change */
     uint64_t cr4_allowed;  /* bits of CR4 that the guest may set */
     uint64_t xcr0_allowed; /* bits of XCR0 that the guest may set; 0: no XSAVE */
-    uint64_t efer_allowed; /* bits of EFER that the guest may set */
+    uint64_t efer_allowed; /* bits of EFER that the guest may set, but for NXE */
     bool has_1g_pages;     /* its CPUID offers 1-GByte pages */
     bool breakpoints;      /* its DR7 enables some */
     bool shadow_matters;   /* that, or it is told when a window for events opens */

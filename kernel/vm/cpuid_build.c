@@ -283,4 +283,5 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_facts *facts)
     fill_frequencies(table, facts);
     fill_signature(table);
     fill_widths(table, facts);
+    table->offers_nx = cpuid_has_nx(table);
 }

@@ -29,6 +29,7 @@ struct cpuid_facts {
 };
 
 #define CPUID_MAX_BASIC 0x1fu
+#define CPUID_MAX_BASIC_LIMITED 2u /* SDM: IA32_MISC_ENABLE, Limit CPUID Maxval */
 #define CPUID_MAX_HYPERVISOR 0x40000010u
 #define CPUID_MAX_EXTENDED 0x80000008u
 #define CPUID_HYPERVISOR_SIGNATURE "TraprockTrap" /* EBX, ECX, EDX of leaf 0x40000000 */
@@ -46,6 +47,9 @@ struct cpuid_leaf {
 struct cpuid_table {
     struct cpuid_leaf leaf[4][CPUID_LEAVES];      /* by bits 31:30 and the low bits of the number */
     struct cpuid_result entry[CPUID_ENTRIES_MAX]; /* entry 0 is all zeros */
+    uint16_t hidden[CPUID_LEAVES]; /* counts of basic leaves while their number is limited */
+    bool is_limited;
+    bool offers_nx;
     uint64_t xcr0_offered;
     uint32_t timer_hz;
     uint32_t maxphyaddr;
@@ -72,10 +76,18 @@ static inline const struct cpuid_result *cpuid_find(const struct cpuid_table *ta
 void cpuid_lookup(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf,
                   struct cpuid_result *result);
 
-/* The guest changed CR4.OSXSAVE, IA32_APIC_BASE.EN, XCR0. */
+/* SDM: IA32_MISC_ENABLE: bits that CPUID follows. */
+#define MISC_ENABLE_LIMIT_CPUID_MAXVAL BIT(22)
+#define MISC_ENABLE_XD_BIT_DISABLE BIT(34)
+
+/* The guest changed CR4.OSXSAVE, IA32_APIC_BASE.EN, XCR0, IA32_MISC_ENABLE. */
 void cpuid_set_osxsave(struct cpuid_table *table, bool enabled);
 void cpuid_set_apic(struct cpuid_table *table, bool enabled);
 void cpuid_set_xcr0(struct cpuid_table *table, uint64_t xcr0);
+void cpuid_set_misc_enable(struct cpuid_table *table, uint64_t value);
+
+/* Whether the guest has pages that cannot be executed (CPUID.80000001H:EDX.NX). */
+bool cpuid_has_nx(const struct cpuid_table *table);
 
 /* Width of guest-physical addresses in bits. */
 static inline unsigned cpuid_maxphyaddr(const struct cpuid_table *table)

@@ -141,11 +141,11 @@ static bool are_memory_types(uint64_t types)
     return true;
 }
 
-/* SDM: IA32_MISC_ENABLE. Only fast strings can be switched; the other defined bits keep what they
- * say of a processor without these features; the rest is reserved. */
-#define MISC_ENABLE_FAST_STRINGS BIT(0)
+/* SDM: IA32_MISC_ENABLE. Fast strings can be switched, and what CPUID follows; the other defined
+ * bits keep what they say of a processor without these features; the rest is reserved. */
+#define MISC_ENABLE_SWITCHED (BIT(0) | MISC_ENABLE_LIMIT_CPUID_MAXVAL | MISC_ENABLE_XD_BIT_DISABLE)
 #define MISC_ENABLE_DEFINED                                                                        \
-    (BIT(0) | BIT(3) | BIT(7) | BIT(11) | BIT(12) | BIT(16) | BIT(18) | BIT(22) | BIT(23) | BIT(34))
+    (MISC_ENABLE_SWITCHED | BIT(3) | BIT(7) | BIT(11) | BIT(12) | BIT(16) | BIT(18) | BIT(23))
 
 /* Whether value may be written over *stored; also what of it is kept. */
 static bool check_value(const struct msr_state *state, const struct msr_policy *row,
@@ -160,7 +160,7 @@ static bool check_value(const struct msr_state *state, const struct msr_policy *
         return true;
     case MSR_CHECK_MISC_ENABLE: {
         bool is_valid = (*value & ~MISC_ENABLE_DEFINED) == 0;
-        *value = (stored & ~MISC_ENABLE_FAST_STRINGS) | (*value & MISC_ENABLE_FAST_STRINGS);
+        *value = (stored & ~MISC_ENABLE_SWITCHED) | (*value & MISC_ENABLE_SWITCHED);
         return is_valid;
     }
     case MSR_CHECK_MTRR_TYPES:

@@ -284,6 +284,32 @@ static void the_guests_state_shows(void)
     check_result(look(&table, 0xd, 3), (struct cpuid_result){0});
 }
 
+/* SDM: IA32_MISC_ENABLE, Limit CPUID Maxval and XD Bit Disable. */
+static void misc_enable_shows(void)
+{
+    struct cpuid_table table;
+    cpuid_build(&table, &all);
+    uint32_t highest = look(&table, 0, 0).eax;
+    struct cpuid_result seven = look(&table, 7, 0), topology = look(&table, 0xb, 1);
+    for (unsigned round = 0; round < 2; round++) {
+        cpuid_set_misc_enable(&table, BIT(22));
+        CHECK_EQ(look(&table, 0, 0).eax, 2);
+        CHECK_EQ(look(&table, 1, 0).edx, 0xf8bfbff);
+        for (uint32_t leaf = 3; leaf < 0x30; leaf++)
+            check_result(look(&table, leaf, 0), look(&table, 2, 0));
+        CHECK(look(&table, 0x40000000, 0).ebx != 0);
+        CHECK(cpuid_has_nx(&table));
+    }
+    cpuid_set_misc_enable(&table, BIT(34));
+    CHECK_EQ(look(&table, 0, 0).eax, highest);
+    check_result(look(&table, 7, 0), seven);
+    check_result(look(&table, 0xb, 1), topology);
+    CHECK_EQ(look(&table, 0x80000001, 0).edx & BIT(20), 0);
+    CHECK(!cpuid_has_nx(&table));
+    cpuid_set_misc_enable(&table, 0);
+    CHECK(cpuid_has_nx(&table));
+}
+
 /* Two vCPUs' tables do not share anything. */
 static void tables_are_independent(void)
 {
@@ -308,4 +334,5 @@ TEST_MAIN({"hides_what_no_guest_may_have", hides_what_no_guest_may_have},
           {"topology_counts_the_vcpus", topology_counts_the_vcpus},
           {"frequencies_are_exact", frequencies_are_exact},
           {"the_guests_state_shows", the_guests_state_shows},
+          {"misc_enable_shows", misc_enable_shows},
           {"tables_are_independent", tables_are_independent})

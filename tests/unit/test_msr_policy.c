@@ -171,6 +171,8 @@ static void misc_enable_keeps_what_it_says(void)
     CHECK_EQ(msr_write(&state, 0x1a0, 0), MSR_DONE);
     CHECK_EQ(read_done(0x1a0), 0x1800);
     CHECK_EQ(msr_write(&state, 0x1a0, BIT(34) | BIT(22) | BIT(18) | 1), MSR_DONE);
+    CHECK_EQ(read_done(0x1a0), 0x1801 | BIT(34) | BIT(22));
+    CHECK_EQ(msr_write(&state, 0x1a0, 1), MSR_DONE);
     CHECK_EQ(read_done(0x1a0), 0x1801);
     CHECK_EQ(msr_write(&state, 0x1a0, BIT(63)), MSR_FAULT);
     CHECK_EQ(msr_write(&state, 0x1a0, BIT(1)), MSR_FAULT);

@@ -103,6 +103,8 @@ static uint64_t debugctl_defined(void)
 static const uint64_t misc_enable_defined =
     BIT(0) | BIT(3) | BIT(7) | MASK(12, 11) | BIT(16) | BIT(18) | MASK(23, 22) | BIT(34);
 
+static const uint64_t misc_enable_switched = BIT(0) | BIT(22) | BIT(34);
+
 /* SVR: focus checking, which newer processors have no more; suppression of EOI broadcasts. */
 static uint64_t svr_optional(void)
 {
