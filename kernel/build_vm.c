@@ -8,7 +8,6 @@
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
 #include "kernel/monitor.h"
-#include "kernel/vm/load.h"
 
 #define GUEST_LOG_LINES 100
 
@@ -36,7 +35,7 @@ static void kick(struct vcpu *vcpu)
 
 /* ---- Files and memory ---------------------------------------------------------------------- */
 
-static const struct boot_file *find_file(const struct monitor *monitor, const char *name)
+const struct boot_file *guest_file(const struct monitor *monitor, const char *name)
 {
     const struct boot_info *boot = &monitor->machine->boot;
     for (uint32_t i = 1; i < boot->file_count; i++)
@@ -197,6 +196,8 @@ static unsigned count_users(const struct config *config, const char *file)
         for (uint32_t disk = 0; disk < vm->disk_count; disk++)
             users += strcmp(vm->disk[disk].file, file) == 0;
     }
+    for (uint32_t i = 0; i < config->module_count; i++)
+        users += strcmp(config->module[i].file, file) == 0;
     return users;
 }
 
@@ -237,7 +238,7 @@ static enum status collect_disks(struct guest *guest, struct board_config *board
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < guest->config->disk_count; i++) {
         const struct config_disk *disk = &guest->config->disk[i];
-        const struct boot_file *file = find_file(guest->monitor, disk->file);
+        const struct boot_file *file = guest_file(guest->monitor, disk->file);
         if (file == NULL) {
             log_error("%s: disk %s was not loaded", guest->vm.name, disk->file);
             return ERR_NOT_FOUND;
@@ -354,63 +355,6 @@ static enum status init_vmx(struct guest *guest)
     return status;
 }
 
-/* ---- What is loaded ------------------------------------------------------------------------ */
-
-static enum status find_load_file(struct guest *guest, const char *name, uint32_t line,
-                                  struct load_file *to)
-{
-    const struct boot_file *file = find_file(guest->monitor, name);
-    if (file == NULL) {
-        log_error("%s: %s was not loaded", guest->vm.name, name);
-        return ERR_NOT_FOUND;
-    }
-    *to = (struct load_file){name, phys_to_virt(HPA(file->base)), file->size, line};
-    return STATUS_OK;
-}
-
-static enum status load_into(struct guest *guest, struct load_plan *plan)
-{
-    const struct config_vm *config = guest->config;
-    struct load_error error;
-    struct load_request request = {
-        .map = &guest->map,
-        .acpi = {.vcpu_count = guest->vm.vcpu_count, .has_pvpanic = config->has_pvpanic},
-        .cmdline = config->cmdline,
-    };
-    enum status status =
-        find_load_file(guest, config->kernel, config->kernel_line, &request.kernel);
-    if (status == STATUS_OK && config->initrd[0] != '\0')
-        status = find_load_file(guest, config->initrd, config->initrd_line, &request.initrd);
-    if (status != STATUS_OK)
-        return status;
-    status = load_kernel(&request, plan, LOAD_PLAN_SIZE, &error);
-    if (status != STATUS_OK)
-        log_error("%s:%u: %s: %s", config_name(guest), error.line, guest->vm.name, error.text);
-    return status;
-}
-
-/* A guest that cannot be loaded is built all the same, to be reported when the others run. */
-static enum status make_plan(struct guest *guest)
-{
-    struct pages *pages = &guest->monitor->machine->pages;
-    hpa_t frame;
-    enum status status = pages_alloc(pages, LOAD_PLAN_SIZE / PAGE_SIZE, PAGE_SIZE, PAGE_VM,
-                                     lasting_owner(guest), &frame);
-    if (status != STATUS_OK) {
-        log_error("%s: no memory to plan its load in", guest->vm.name);
-        return status;
-    }
-    struct load_plan *plan = phys_to_virt(frame);
-    uint64_t used = 0;
-    if (load_into(guest, plan) == STATUS_OK) {
-        guest->plan = plan;
-        used = align_up(plan->used, PAGE_SIZE);
-    }
-    if (used == LOAD_PLAN_SIZE)
-        return STATUS_OK;
-    return pages_free(pages, HPA(frame.v + used), (LOAD_PLAN_SIZE - used) / PAGE_SIZE);
-}
-
 /* The guest is whole: what it has must come back at its end, and its tables must not change. */
 static void seal(struct guest *guest)
 {
@@ -442,12 +386,11 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
     memset(guest, 0, sizeof(*guest));
     guest->monitor = monitor;
     guest->config = config;
+    guest->plan = monitor->plan[config - monitor->machine->config->vm];
     init_vm(guest, id, processor);
     init_cpuid(guest);
     init_msrs(guest);
     enum status status = add_memory(guest);
-    if (status == STATUS_OK)
-        status = make_plan(guest);
     if (status == STATUS_OK)
         status = init_board(guest);
     if (status == STATUS_OK)

@@ -367,6 +367,7 @@ static void run(struct machine *self_machine)
     machine_start_processors(self_machine);
     TEST_HOOK(test_machine());
     enable_vmx_everywhere(self);
+    monitor_plan_guests(self);
     self->xsavec_broken = !xsave_check_compacted(cpu_this()->xcr0);
     if (self->xsavec_broken)
         log_info(

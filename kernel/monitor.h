@@ -23,7 +23,7 @@ struct guest {
     struct monitor *monitor;
     const struct config_vm *config;
     struct guest_map map;
-    struct load_plan *plan; /* NULL: it cannot be loaded */
+    const struct load_plan *plan; /* NULL: it cannot be loaded */
     struct board board;
     struct vmx_vm vmx;
     struct vcpu vcpu[1]; /* config has one vCPU for each guest */
@@ -57,7 +57,8 @@ struct monitor {
     uint32_t polled_count;
     bool xsavec_broken; /* see xsave_check.h */
     struct vmx_cpu vmx_cpu[CPU_MAX];
-    const char *vmx_reason[CPU_MAX];     /* why a processor is not in VMX operation; NULL: it is */
+    const char *vmx_reason[CPU_MAX]; /* why a processor is not in VMX operation; NULL: it is */
+    const struct load_plan *plan[CONFIG_VMS_MAX]; /* NULL: the guest cannot be loaded */
     struct guest *guest[CONFIG_VMS_MAX]; /* that are there: one at a time with run = sequence */
     uint32_t guests;
     uint32_t running; /* guests whose result is still out; atomic */
@@ -79,6 +80,12 @@ void integrity_verify(struct monitor *monitor);
  * back, when they are compared once more. Each comparison also walks the EPT (see vmx_vm_check). */
 void integrity_seal_guest(struct guest *guest);
 void integrity_unseal_guest(struct guest *guest);
+
+/* plan_guests.c: plans the load of every guest, and logs which cannot be loaded, and why. */
+void monitor_plan_guests(struct monitor *monitor);
+
+/* The file that the boot program has loaded by this name; NULL: none. */
+const struct boot_file *guest_file(const struct monitor *monitor, const char *name);
 
 /* build_vm.c: room for a guest's state, for good. Logs it where there is none. ERR_NO_MEMORY. */
 enum status MUST_CHECK guest_allocate(struct monitor *monitor, const struct config_vm *config,

@@ -99,7 +99,7 @@ static void open_vm(struct config_parser *parser, struct config_slice name)
     parser->vm = &config->vm[config->vm_count++];
     memset(parser->vm, 0, sizeof(*parser->vm));
     parser->vm->line = parser->vm->memory_line = parser->vm->kernel_line = parser->line;
-    parser->vm->initrd_line = parser->vm->pin_line = parser->line;
+    parser->vm->initrd_line = parser->vm->format_line = parser->vm->pin_line = parser->line;
     parser->vm->memory = CONFIG_MEMORY_DEFAULT;
     parser->vm->pin = CONFIG_PIN_ANY;
     memcpy(parser->vm->name, name.at, name.length);
@@ -200,7 +200,8 @@ static void parse_lines(struct config_parser *parser, const char *text, size_t s
 enum status config_parse(struct config *config, const char *file_name, const char *text,
                          size_t size, struct config_errors *errors)
 {
-    struct config_parser parser = {.config = config, .file_name = file_name, .errors = errors};
+    struct config_parser parser = {
+        .config = config, .file_name = file_name, .text = text, .errors = errors};
     memset(config, 0, offsetof(struct config, vm));
     config->console = PLATFORM_PORT_COM1;
     config->loglevel = LOG_INFO;

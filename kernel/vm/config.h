@@ -26,8 +26,13 @@
  * | [vm NAME]  | value                                   | default  |
  * |------------|-----------------------------------------|----------|
  * | memory     | bytes, or with K, M, G; whole pages     | 256M     |
- * | kernel     | FILE: a bzImage or an ELF with PVH entry | required |
+ * | kernel     | FILE                                    | required |
+ * | format     | linux, pvh, multiboot, multiboot2, elf, flat | by content |
+ * | entry      | 16, 32, 64: a Linux kernel's entry      | the widest |
+ * | load       | where a flat binary goes                | 1M; with mode = 16: 0x7c00 |
+ * | mode       | 16, 32, 64: a flat binary's             | 32       |
  * | initrd     | FILE                                    | none     |
+ * | module     | FILE ARGUMENTS; for Multiboot and PVH; repeated, in order | none |
  * | cmdline    | the rest of the line                    | empty    |
  * | disk       | FILE, FILE,ro or FILE,discard; up to 8 times | none |
  * | on-reset   | reset, stop                             | reset    |
@@ -50,10 +55,12 @@
 #include "kernel/core/log.h"
 #include "kernel/core/status.h"
 #include "kernel/core/types.h"
+#include "kernel/vm/load_format.h"
 
 #define CONFIG_VMS_MAX 128
 #define CONFIG_DISKS_MAX 8
 #define CONFIG_HVCS_MAX 8
+#define CONFIG_MODULES_MAX 64   /* of all VMs */
 #define CONFIG_NAME_MAX 32      /* of a VM, with the NUL, as the next two */
 #define CONFIG_PATH_MAX 128     /* of a file */
 #define CONFIG_CMDLINE_MAX 4096 /* kernels have a lower limit of their own */
@@ -88,6 +95,13 @@ struct config_hvc {
     uint16_t port; /* else the first I/O port of a UART of the machine */
 };
 
+struct config_module {
+    char file[CONFIG_PATH_MAX];
+    uint32_t line;
+    uint32_t vm;                        /* its index */
+    uint32_t arguments, arguments_size; /* where they stand in the configuration's text */
+};
+
 struct config_vm {
     char name[CONFIG_NAME_MAX];
     /* Lines, for messages: of the section's header, and of keys; of the header without the key. */
@@ -97,6 +111,10 @@ struct config_vm {
     char kernel[CONFIG_PATH_MAX];
     char initrd[CONFIG_PATH_MAX]; /* empty: none */
     char cmdline[CONFIG_CMDLINE_MAX];
+    enum load_format format;
+    uint8_t entry, mode;  /* bits; 0: not set */
+    uint64_t load;        /* 0: not set */
+    uint32_t format_line; /* of load or mode, too */
     struct config_disk disk[CONFIG_DISKS_MAX];
     uint32_t disk_count;
     struct config_hvc hvc[CONFIG_HVCS_MAX];
@@ -124,6 +142,8 @@ struct config {
     enum config_terminal terminal; /* never CONFIG_TERMINAL_DEFAULT once all is read */
     uint32_t file_count;
     uint16_t file[CONFIG_FILES_MAX]; /* where the names of the files stand: see config_file */
+    uint32_t module_count;
+    struct config_module module[CONFIG_MODULES_MAX]; /* in order */
     uint32_t vm_count;
     struct config_vm vm[CONFIG_VMS_MAX]; /* those behind the last are not set */
 };
@@ -151,5 +171,6 @@ enum status MUST_CHECK config_parse(struct config *config, const char *file_name
                                     size_t size, struct config_errors *errors);
 
 /* The files that the configuration names, each once, in the order of the VMs: kernel, initrd,
- * disks; *line is where the name stands first in that order. NULL when index is past the last. */
+ * disks; then the modules. *line is where the name stands first in that order. NULL when index is
+ * past the last. */
 const char *config_file(const struct config *config, unsigned index, uint32_t *line);

@@ -58,6 +58,11 @@ static void check_vms(const struct config_parser *parser)
             config_report(parser, vm->line, "[vm %s] has no kernel; add 'kernel = FILE'", vm->name);
         if (config->run == CONFIG_RUN_SEQUENCE)
             check_sequence(parser, vm);
+        if ((vm->load != 0 || vm->mode != 0) && vm->format != LOAD_FLAT)
+            config_report(parser, vm->format_line,
+                          "[vm %s]: load and mode say where a flat binary goes; add 'format = "
+                          "flat', or remove them",
+                          vm->name);
         for (uint32_t j = 0; j < i; j++)
             if (vm->pin != CONFIG_PIN_ANY && config->vm[j].pin == vm->pin)
                 config_report(parser, vm->pin_line,
@@ -67,23 +72,36 @@ static void check_vms(const struct config_parser *parser)
     }
 }
 
-/* A slot is a place for a file's name: 2 + CONFIG_DISKS_MAX for each VM. */
+/* A slot is a place for a file's name: SLOTS for each VM, then one for each module. */
+#define SLOTS (2 + CONFIG_DISKS_MAX)
+
 static unsigned slot_count(const struct config *config)
 {
-    return config->vm_count * (2 + CONFIG_DISKS_MAX);
+    return config->vm_count * SLOTS + config->module_count;
+}
+
+/* The module that the slot is; NULL: it is a VM's. */
+static const struct config_module *module_slot(const struct config *config, unsigned slot)
+{
+    unsigned first = config->vm_count * SLOTS;
+    return slot >= first ? &config->module[slot - first] : NULL;
 }
 
 static uint32_t slot_line(const struct config *config, unsigned slot)
 {
-    const struct config_vm *vm = &config->vm[slot / (2 + CONFIG_DISKS_MAX)];
-    unsigned i = slot % (2 + CONFIG_DISKS_MAX);
+    unsigned i = slot % SLOTS;
+    if (module_slot(config, slot) != NULL)
+        return module_slot(config, slot)->line;
+    const struct config_vm *vm = &config->vm[slot / SLOTS];
     return i == 0 ? vm->kernel_line : i == 1 ? vm->initrd_line : vm->disk[i - 2].line;
 }
 
 static const char *file_slot(const struct config *config, unsigned slot)
 {
-    const struct config_vm *vm = &config->vm[slot / (2 + CONFIG_DISKS_MAX)];
-    unsigned i = slot % (2 + CONFIG_DISKS_MAX);
+    unsigned i = slot % SLOTS;
+    if (module_slot(config, slot) != NULL)
+        return module_slot(config, slot)->file;
+    const struct config_vm *vm = &config->vm[slot / SLOTS];
     const char *name = i == 0 ? vm->kernel : i == 1 ? vm->initrd : vm->disk[i - 2].file;
     return name[0] != '\0' ? name : NULL;
 }

@@ -96,6 +96,69 @@ static void parse_initrd(struct config_parser *parser)
     parse_path(parser, parser->value, parser->vm->initrd);
 }
 
+static void parse_format(struct config_parser *parser)
+{
+    static const char *const words[] = {"linux", "pvh",  "multiboot", "multiboot2",
+                                        "elf",   "flat", NULL};
+    STATIC_ASSERT(LOAD_LINUX == 1 && LOAD_FLAT == 6, "the words stand in the order of the formats");
+    int index = -1;
+    parse_word(parser, words, "allowed are linux, pvh, multiboot, multiboot2, elf, flat", &index);
+    parser->vm->format = (enum load_format)(index + 1);
+    parser->vm->format_line = parser->line;
+}
+
+static void parse_bits(struct config_parser *parser, uint8_t *bits)
+{
+    static const char *const words[] = {"16", "32", "64", NULL};
+    int index = 0;
+    parse_word(parser, words, "allowed are 16, 32, 64", &index);
+    *bits = (uint8_t)(16 << index);
+}
+
+static void parse_entry(struct config_parser *parser)
+{
+    parse_bits(parser, &parser->vm->entry);
+}
+
+static void parse_mode(struct config_parser *parser)
+{
+    parser->vm->format_line = parser->line;
+    parse_bits(parser, &parser->vm->mode);
+}
+
+static void parse_load(struct config_parser *parser)
+{
+    uint64_t address = 0;
+    parser->vm->format_line = parser->line;
+    if (config_size(parser->value, &address) != STATUS_OK || address < PAGE_SIZE ||
+        address >= GIB(4))
+        config_report_value(parser, "allowed is an address from 0x1000 to 4G, for example 1M");
+    else
+        parser->vm->load = address;
+}
+
+/* The arguments stay in the configuration's text. */
+static void parse_module(struct config_parser *parser)
+{
+    struct config *config = parser->config;
+    if (config->module_count == CONFIG_MODULES_MAX) {
+        config_report_value(parser, "too many modules; 64 are allowed in a configuration");
+        return;
+    }
+    struct config_module *module = &config->module[config->module_count++];
+    struct config_slice name = parser->value, arguments = {parser->text, 0}, tabbed = name, rest;
+    (void)config_slice_split(&name, ' ', &arguments);
+    if (config_slice_split(&tabbed, '\t', &rest) && tabbed.length < name.length) {
+        name = tabbed;
+        arguments = rest;
+    }
+    module->line = parser->line;
+    module->vm = (uint32_t)(parser->vm - config->vm);
+    module->arguments = (uint32_t)(arguments.at - parser->text);
+    module->arguments_size = (uint32_t)arguments.length;
+    parse_path(parser, name, module->file);
+}
+
 static void parse_cmdline(struct config_parser *parser)
 {
     if (parser->value.length >= CONFIG_CMDLINE_MAX) {
@@ -260,7 +323,12 @@ static const struct key traprock_keys[] = {
 static const struct key vm_keys[] = {
     {"memory", false, parse_memory},
     {"kernel", false, parse_kernel},
+    {"format", false, parse_format},
+    {"entry", false, parse_entry},
+    {"load", false, parse_load},
+    {"mode", false, parse_mode},
     {"initrd", false, parse_initrd},
+    {"module", true, parse_module},
     {"cmdline", false, parse_cmdline},
     {"disk", true, parse_disk},
     {"on-reset", false, parse_on_reset},

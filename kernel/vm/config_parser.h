@@ -11,6 +11,7 @@ enum config_section { SECTION_NONE, SECTION_TRAPROCK, SECTION_VM, SECTION_BAD };
 struct config_parser {
     struct config *config;
     const char *file_name;
+    const char *text;
     struct config_errors *errors;
     uint32_t line;
     enum config_section section;

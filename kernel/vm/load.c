@@ -1,16 +1,20 @@
 #include "kernel/vm/load.h"
 
 #include "kernel/core/bits.h"
-#include "kernel/vm/load_common.h"
-#include "kernel/vm/load_elf.h"
 #include "kernel/vm/load_linux.h"
+#include "kernel/vm/load_multiboot.h"
+#include "kernel/vm/load_plain.h"
+#include "kernel/vm/load_pvh.h"
 
+/* How the content shows the format, the first that fits: as QEMU has it where QEMU knows the
+ * format. A file in the wrong form of Multiboot 1 may be good for another. */
 static const struct {
-    bool (*recognises)(const uint8_t *image, uint64_t size);
-    enum status (*load)(struct loader *loader);
-} forms[] = {
-    {load_linux_recognises, load_linux},
-    {load_elf_recognises, load_elf},
+    enum load_format format;
+    bool (*recognises)(struct loader *loader);
+} signs[] = {
+    {LOAD_LINUX, load_linux_recognises},           {LOAD_MULTIBOOT, load_multiboot_recognises_32},
+    {LOAD_MULTIBOOT2, load_multiboot2_recognises}, {LOAD_PVH, load_pvh_recognises},
+    {LOAD_MULTIBOOT, load_multiboot_recognises},   {LOAD_ELF, load_elf_recognises},
 };
 
 /* What a file may be by mistake. */
@@ -29,17 +33,16 @@ static const struct {
     {"MZ", 2, "an EFI program, but no Linux kernel"},
 };
 
-static enum status refuse(const struct loader *loader)
+static enum status refuse(struct loader *loader)
 {
     const struct load_file *kernel = &loader->request->kernel;
-    if (kernel->size == 0)
-        return load_fail(loader, ERR_INVALID, kernel, "the file is empty");
     for (size_t i = 0; i < ARRAY_SIZE(strangers); i++)
         if (kernel->size >= strangers[i].length &&
             memcmp(kernel->at, strangers[i].magic, strangers[i].length) == 0)
             return load_fail(loader, ERR_INVALID, kernel, "not a kernel: %s", strangers[i].is);
     return load_fail(loader, ERR_INVALID, kernel,
-                     "not a kernel: neither a Linux bzImage nor an ELF file with a PVH entry");
+                     "not a kernel: no Linux image, no Multiboot header, no ELF file; for a flat "
+                     "binary, add `format = flat`");
 }
 
 static size_t used_bytes(const uint8_t *at, size_t size)
@@ -64,22 +67,56 @@ static enum status add_acpi_tables(struct loader *loader)
     size_t tables = used_bytes(region, GUEST_MAP_FACS - GUEST_MAP_ACPI_BASE);
     size_t facs_size = used_bytes(facs, GUEST_MAP_BIOS - GUEST_MAP_FACS);
     memmove(region + tables, facs, facs_size);
+    loader->rsdp = region;
     loader->plan->used = (uint32_t)align_up(begun + tables + facs_size, 8);
     status = load_add(loader, GUEST_MAP_ACPI_BASE, region, tables);
     return status == STATUS_OK ? load_add(loader, GUEST_MAP_FACS, region + tables, facs_size)
                                : status;
 }
 
+static enum status check_files(const struct loader *loader)
+{
+    if (loader->request->kernel.size == 0)
+        return load_fail(loader, ERR_INVALID, &loader->request->kernel, "the file is empty");
+    for (unsigned i = 0; i < load_module_count(loader); i++)
+        if (load_module(loader, i)->size == 0)
+            return load_fail(loader, ERR_INVALID, load_module(loader, i), "the file is empty");
+    return STATUS_OK;
+}
+
+/* What the content is; LOAD_AUTO: nothing known. What a look finds wrong is said when it is loaded.
+ */
+static enum load_format find_format(const struct loader *loader)
+{
+    struct load_error unsaid;
+    struct loader look = {.request = loader->request, .plan = loader->plan, .error = &unsaid};
+    for (size_t i = 0; i < ARRAY_SIZE(signs); i++)
+        if (signs[i].recognises(&look))
+            return signs[i].format;
+    return LOAD_AUTO;
+}
+
 static enum status load_any(struct loader *loader)
 {
+    static enum status (*const loaders[LOAD_FORMATS])(struct loader * loader) = {
+        [LOAD_AUTO] = refuse,
+        [LOAD_LINUX] = load_linux,
+        [LOAD_PVH] = load_pvh,
+        [LOAD_MULTIBOOT] = load_multiboot,
+        [LOAD_MULTIBOOT2] = load_multiboot2,
+        [LOAD_ELF] = load_elf,
+        [LOAD_FLAT] = load_flat,
+    };
     const struct load_request *request = loader->request;
-    if (request->initrd.at != NULL && request->initrd.size == 0)
-        return load_fail(loader, ERR_INVALID, &request->initrd, "the initrd is empty");
-    enum status status = add_acpi_tables(loader);
-    for (size_t i = 0; status == STATUS_OK && i < ARRAY_SIZE(forms); i++)
-        if (forms[i].recognises(request->kernel.at, request->kernel.size))
-            return forms[i].load(loader);
-    return status == STATUS_OK ? refuse(loader) : status;
+    enum status status = check_files(loader);
+    if (status != STATUS_OK)
+        return status;
+    enum load_format format = request->format != LOAD_AUTO ? request->format : find_format(loader);
+    if (request->entry != 0 && format != LOAD_LINUX)
+        return load_fail(loader, ERR_INVALID, &request->kernel,
+                         "`entry` is for Linux kernels, and this is none: remove it");
+    status = add_acpi_tables(loader);
+    return status == STATUS_OK ? loaders[format](loader) : status;
 }
 
 enum status load_kernel(const struct load_request *request, struct load_plan *plan, uint32_t size,
@@ -92,6 +129,7 @@ enum status load_kernel(const struct load_request *request, struct load_plan *pl
     *error = (struct load_error){.line = request->kernel.line};
     enum status status = load_any(&loader);
     if (status != STATUS_OK && error->text[0] == '\0')
-        return load_fail(&loader, status, &request->kernel, "too much to load: the plan is full");
+        return load_fail(&loader, status, &request->kernel,
+                         "no room for what it is handed at its start");
     return status;
 }

@@ -124,15 +124,19 @@ void *load_make(struct loader *loader, uint64_t size)
     return memset(made, 0, size);
 }
 
+enum status load_add_low(struct loader *loader, const void *made, uint64_t size, uint64_t alignment,
+                         uint64_t *base)
+{
+    enum status status =
+        load_claim_highest(loader, size, alignment, LOW_MEMORY_FIRST, LOAD_LOW_END, base);
+    return status == STATUS_OK ? load_add(loader, *base, made, size) : status;
+}
+
 void *load_make_low(struct loader *loader, uint64_t size, uint64_t alignment, uint64_t *base)
 {
     void *made = load_make(loader, size);
-    if (made == NULL ||
-        load_claim_highest(loader, size, alignment, LOW_MEMORY_FIRST, LOAD_LOW_END, base) !=
-            STATUS_OK ||
-        load_add(loader, *base, made, size) != STATUS_OK)
-        return NULL;
-    return made;
+    bool done = made != NULL && load_add_low(loader, made, size, alignment, base) == STATUS_OK;
+    return done ? made : NULL;
 }
 
 /* ---- Messages, command line, segments ---- */
@@ -150,26 +154,61 @@ enum status load_fail(const struct loader *loader, enum status status, const str
     return status;
 }
 
-enum status load_cmdline(struct loader *loader, uint64_t *base)
+struct load_text load_cmdline(const struct loader *loader)
 {
-    const struct load_request *request = loader->request;
-    uint64_t size = strlen(request->cmdline) + 1;
-    void *text = load_make_low(loader, size, 16, base);
-    if (text == NULL)
-        return load_fail(loader, ERR_NO_SPACE, &request->kernel,
-                         "no room for the command line below 640 KiB");
-    memcpy(text, request->cmdline, size);
+    const char *text = loader->request->cmdline;
+    return (struct load_text){text, strlen(text)};
+}
+
+enum status load_string(struct loader *loader, const char *name, struct load_text text,
+                        uint64_t *base)
+{
+    uint64_t named = name != NULL ? strlen(name) + 1 : 0;
+    char *to =
+        text.size < LOAD_PLAN_SIZE ? load_make_low(loader, named + text.size + 1, 16, base) : NULL;
+    if (to == NULL)
+        return load_fail(loader, ERR_NO_SPACE, &loader->request->kernel,
+                         "no room for the command line, or a module's, below 640 KiB");
+    if (named != 0) {
+        memcpy(to, name, named - 1);
+        to[named - 1] = text.size != 0 ? ' ' : '\0';
+    }
+    if (text.size != 0)
+        memcpy(to + named, text.at, text.size);
     return STATUS_OK;
 }
 
-void load_flat_segments(struct guest_entry *entry, uint32_t code_access, uint16_t code_selector,
-                        uint16_t data_selector)
+/* ---- Modules ---- */
+
+unsigned load_module_count(const struct loader *loader)
 {
-    for (unsigned i = 0; i < SEG_COUNT; i++)
-        entry->segment[i] =
-            (struct segment){0, 0xffffffff, LOAD_ACCESS_DATA | (uint32_t)SEGMENT_DB, data_selector};
-    entry->segment[SEG_CS] = (struct segment){0, 0xffffffff, code_access, code_selector};
-    entry->segment[SEG_LDTR] = (struct segment){0, 0, (uint32_t)SEGMENT_UNUSABLE, 0};
-    /* SDM: Checks on Guest Segment Registers: TR is always usable, a busy TSS. */
-    entry->segment[SEG_TR] = (struct segment){0, 0x67, 0x8b, 0};
+    return loader->request->modules + (loader->request->initrd.at != NULL);
+}
+
+const struct load_file *load_module(const struct loader *loader, unsigned i)
+{
+    const struct load_request *request = loader->request;
+    if (request->initrd.at == NULL)
+        return &request->module[i];
+    return i == 0 ? &request->initrd : &request->module[i - 1];
+}
+
+enum status load_place_module(struct loader *loader, const struct load_file *module, uint64_t after,
+                              uint64_t end, uint64_t *base)
+{
+    const struct load_request *request = loader->request;
+    enum status status =
+        after != 0 ? load_claim_lowest(loader, module->size, PAGE_SIZE, after, end, base)
+                   : load_claim_highest(loader, module->size, PAGE_SIZE, MIB(1), end, base);
+    if (status != STATUS_OK)
+        return load_fail(
+            loader, status, module,
+            "the %s of %llu KiB does not fit beside the kernel into %llu MiB%s: raise `memory`",
+            module == &request->initrd ? "initrd" : "module",
+            (unsigned long long)((module->size + 1023) >> 10),
+            (unsigned long long)((request->map->ram_below_4g +
+                                  (end > LOAD_4G ? request->map->ram_above_4g : 0)) >>
+                                 20),
+            end > LOAD_4G ? "" : " below 4 GiB");
+    return load_add(loader, *base, module->at, module->size);
 }

@@ -13,6 +13,7 @@ struct loader {
     const struct load_request *request;
     struct load_plan *plan;
     struct load_error *error;
+    const uint8_t *rsdp; /* as it will lie in memory */
     /* What of the guest's RAM is taken. */
     struct {
         uint64_t base, size;
@@ -41,16 +42,32 @@ enum status MUST_CHECK load_add_numbers(struct loader *loader, uint64_t at, uint
 /* Zeroed bytes behind the plan, for what is made; NULL: no room. */
 void *load_make(struct loader *loader, uint64_t size);
 
-/* Zeroed bytes that will lie as high as they go below 640 KiB, at a multiple of alignment, and from
- * where on; NULL: no room. */
+/* load_make and load_add_low in one; NULL: no room. */
 void *load_make_low(struct loader *loader, uint64_t size, uint64_t alignment, uint64_t *base);
+
+/* What was made, as high as it goes below 640 KiB. ERR_NO_SPACE. */
+enum status MUST_CHECK load_add_low(struct loader *loader, const void *made, uint64_t size,
+                                    uint64_t alignment, uint64_t *base);
 
 /* Sets the error, whose text begins with the file's name; returns status. */
 enum status load_fail(const struct loader *loader, enum status status, const struct load_file *file,
                       const char *format, ...) PRINTF(4, 5);
 
-/* Puts the command line, with its NUL, into room below 640 KiB. */
-enum status MUST_CHECK load_cmdline(struct loader *loader, uint64_t *base);
+/* Puts text with a NUL behind it as high as it goes below 640 KiB; with a name and a blank before
+ * it, unless name is NULL. */
+enum status MUST_CHECK load_string(struct loader *loader, const char *name, struct load_text text,
+                                   uint64_t *base);
+
+struct load_text load_cmdline(const struct loader *loader);
+
+/* The modules, of which the initrd is the first. */
+unsigned load_module_count(const struct loader *loader);
+const struct load_file *load_module(const struct loader *loader, unsigned i);
+
+/* Places a module in whole pages below end: as low as it goes at or above `after`, or, where that
+ * is 0, as high. */
+enum status MUST_CHECK load_place_module(struct loader *loader, const struct load_file *module,
+                                         uint64_t after, uint64_t end, uint64_t *base);
 
 /* A little-endian number of size bytes (1 to 8). */
 static inline uint64_t load_get(const uint8_t *at, unsigned size)
@@ -64,12 +81,3 @@ static inline void load_put(uint8_t *at, uint64_t value, unsigned size)
 {
     memcpy(at, &value, size);
 }
-
-/* Access rights of a present, accessed segment with a limit in pages, without D/B and L: data that
- * can be written, code that can be read. */
-#define LOAD_ACCESS_DATA (0x93u | (uint32_t)SEGMENT_G)
-#define LOAD_ACCESS_CODE (0x9bu | (uint32_t)SEGMENT_G)
-
-/* Flat segments from these access rights, an empty LDT and a busy TSS, as an entry has them. */
-void load_flat_segments(struct guest_entry *entry, uint32_t code_access, uint16_t code_selector,
-                        uint16_t data_selector);

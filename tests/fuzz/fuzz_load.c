@@ -1,7 +1,9 @@
 /*
- * Any bytes as a kernel. The input is a file as it stands, or (first byte 1 or 2) a list of changes
- * to a bzImage or ELF file that loads, so that the fuzzer gets past the first checks. Whatever it
- * is, only the guest's RAM is written, and an entry that is accepted lies in it.
+ * Any bytes as a kernel of any format. The input is a file as it stands, or (first byte 1 to 4) a
+ * list of changes to a bzImage or an ELF file that loads, with a PVH note or a header of either
+ * Multiboot, so that the fuzzer gets past the first checks. The second byte chooses what the
+ * configuration would say. Whatever it is, only the guest's RAM and its ACPI tables are written, no
+ * piece overlaps another, and an entry that is accepted lies in RAM.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +51,7 @@ static void make_elf(uint8_t *file)
     memcpy(file, "\x7f\x45\x4c\x46\x02\x01", 6);
     put(file, 16, 2, 2);
     put(file, 18, 62, 2);
+    put(file, 24, KERNEL_AT, 8);
     put(file, 32, 64, 8);
     put(file, 54, 56, 2);
     put(file, 56, 3, 2);
@@ -62,11 +65,52 @@ static void make_elf(uint8_t *file)
     put(file, 64 + 112, 4, 4);
     put(file, 64 + 112 + 8, 512, 8);
     put(file, 64 + 112 + 32, 24, 8);
+}
+
+static void make_pvh(uint8_t *file)
+{
+    make_elf(file);
     put(file, 512, 4, 4);
     put(file, 516, 8, 4);
     put(file, 520, 18, 4);
     memcpy(file + 524, "Xen", 4);
     put(file, 528, KERNEL_AT, 8);
+}
+
+static void make_multiboot(uint8_t *file)
+{
+    make_linux(file);
+    put(file, 0x202, 0, 4);
+    put(file, 512, 0x1badb002, 4);
+    put(file, 516, 0x10003, 4);
+    put(file, 520, 0u - (0x1badb002 + 0x10003), 4);
+    put(file, 524, KERNEL_AT + 512, 4);
+    put(file, 528, KERNEL_AT, 4);
+    put(file, 532, KERNEL_AT + 2048, 4);
+    put(file, 536, KERNEL_AT + 8192, 4);
+    put(file, 540, KERNEL_AT, 4);
+}
+
+static void make_multiboot2(uint8_t *file)
+{
+    make_elf(file);
+    put(file, 768, 0xe85250d6, 4);
+    put(file, 776, 80, 4);
+    put(file, 780, 0u - (0xe85250d6 + 80), 4);
+    put(file, 784, 1, 4);
+    put(file, 788, 16, 4);
+    put(file, 792, 4, 4);
+    put(file, 796, 6, 4);
+    put(file, 800, 10, 4);
+    put(file, 804, 24, 4);
+    put(file, 808, KERNEL_AT, 4);
+    put(file, 812, 0xffffffff, 4);
+    put(file, 816, 4096, 4);
+    put(file, 820, 2, 4);
+    put(file, 824, 3, 4);
+    put(file, 828, 12, 4);
+    put(file, 832, KERNEL_AT, 4);
+    put(file, 844, 8, 4);
 }
 
 /* Changes: an offset (2 bytes), how many bytes (1 byte), the bytes. */
@@ -95,50 +139,83 @@ static void require_canaries(void)
 
 static void require_entry(const struct guest_map *map, const struct guest_entry *entry)
 {
-    bool is_long = entry->efer != 0;
-    REQUIRE(guest_map_is_ram(map, entry->rip, 1));
-    REQUIRE((entry->cr0 & CR0_PE) != 0 && entry->rflags == RFLAGS_FIXED);
-    REQUIRE(guest_map_is_ram(map, entry->gpr[is_long ? GPR_RSI : GPR_RBX], is_long ? 4096 : 56));
+    bool is_long = entry->efer != 0, is_protected = (entry->cr0 & CR0_PE) != 0;
+    REQUIRE(guest_map_is_ram(map, entry->segment[SEG_CS].base + entry->rip, 1));
+    REQUIRE(entry->rflags == RFLAGS_FIXED && is_long == ((entry->cr0 & CR0_PG) != 0));
     if (is_long)
         REQUIRE(guest_map_is_ram(map, entry->cr3, 6 * 4096) && entry->cr3 % 4096 == 0);
+    if (entry->gpr[GPR_RBX] != 0)
+        REQUIRE(guest_map_is_ram(map, entry->gpr[GPR_RBX], 32) && entry->gpr[GPR_RBX] >= 4096);
+    if (entry->gpr[GPR_RSI] != 0)
+        REQUIRE(guest_map_is_ram(map, entry->gpr[GPR_RSI], 4096) && entry->gpr[GPR_RSI] >= 4096);
+    REQUIRE(is_protected || entry->idtr.limit == 0x3ff);
     REQUIRE(is_long == ((entry->segment[SEG_CS].access & SEGMENT_L) != 0));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void require_pieces(const struct load_plan *plan)
 {
-    static const uint8_t initrd[3000];
-    struct guest_map map;
+    for (uint32_t i = 0; i < plan->pieces; i++)
+        for (uint32_t j = 0; j < i; j++)
+            REQUIRE(plan->piece[i].at + plan->piece[i].size <= plan->piece[j].at ||
+                    plan->piece[j].at + plan->piece[j].size <= plan->piece[i].at);
+}
+
+/* Loads into a guest whose unusable memory holds canaries. */
+static void load(const struct load_request *request)
+{
     struct guest_mem mem = {0};
     struct load_plan *plan = (struct load_plan *)plan_room;
     struct load_error error;
     memset(low + RESERVED_LOW, CANARY, LOW_END - RESERVED_LOW);
     memset(high, CANARY, RESERVED_HIGH_SIZE);
-    REQUIRE(guest_map_make(&map, MEMORY) == STATUS_OK);
     REQUIRE(guest_mem_add(&mem, GPA(0), sizeof(low), low) == STATUS_OK);
     REQUIRE(guest_mem_add(&mem, GPA(HIGH_BEGIN), sizeof(high), high) == STATUS_OK);
-    bool is_template = size != 0 && (data[0] == 1 || data[0] == 2);
+    enum status status = load_kernel(request, plan, LOAD_PLAN_SIZE, &error);
+    REQUIRE(memchr(error.text, '\0', sizeof(error.text)) != NULL);
+    REQUIRE(status == STATUS_OK || error.text[0] != '\0');
+    if (status != STATUS_OK)
+        return;
+    REQUIRE(load_plan_replay(plan, &mem) == STATUS_OK);
+    require_canaries();
+    require_pieces(plan);
+    require_entry(request->map, &plan->entry);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static void (*const makers[])(uint8_t * file) = {make_linux, make_pvh, make_multiboot,
+                                                     make_multiboot2};
+    static const uint8_t bytes[3000];
+    static const uint8_t bits[] = {0, 16, 32, 64};
+    const struct load_file modules[] = {
+        {.name = "m", .at = bytes, .size = sizeof(bytes), .arguments = {"x y", 3}},
+        {.name = "n", .at = bytes, .size = 1}};
+    struct guest_map map;
+    REQUIRE(guest_map_make(&map, MEMORY) == STATUS_OK);
+    bool is_template = size > 1 && data[0] >= 1 && data[0] <= ARRAY_SIZE(makers);
+    unsigned choice = size > 1 ? data[1] : 0;
     size_t file_size = is_template ? TEMPLATE_SIZE : size;
     uint8_t *file = calloc(1, file_size == 0 ? 1 : file_size);
     if (is_template) {
-        (data[0] == 1 ? make_linux : make_elf)(file);
-        change(file, data + 1, size - 1);
-    } else {
+        makers[data[0] - 1](file);
+        change(file, data + 2, size - 2);
+    } else if (size != 0) {
         memcpy(file, data, size);
     }
     struct load_request request = {
         .map = &map,
         .acpi = {.vcpu_count = 1},
-        .kernel = {"k", file, file_size, 1},
-        .initrd = {"i", size % 2 != 0 ? initrd : NULL, sizeof(initrd), 2},
-        .cmdline = "a b"};
-    enum status status = load_kernel(&request, plan, LOAD_PLAN_SIZE, &error);
-    if (status == STATUS_OK)
-        REQUIRE(load_plan_replay(plan, &mem) == STATUS_OK);
+        .kernel = {.name = "k", .at = file, .size = file_size},
+        .initrd = {.name = "i", .at = size % 2 != 0 ? bytes : NULL, .size = sizeof(bytes)},
+        .module = modules,
+        .modules = is_template && data[0] != 1 ? choice & 1 : 0,
+        .cmdline = "a b",
+        .format = (choice >> 5) % LOAD_FORMATS,
+        .entry = (choice >> 5) <= LOAD_LINUX ? bits[choice >> 1 & 3] : 0,
+        .mode = bits[choice >> 1 & 3],
+        .address = (uint64_t)(choice >> 3 & 3) << 14,
+    };
+    load(&request);
     free(file);
-    REQUIRE(memchr(error.text, '\0', sizeof(error.text)) != NULL);
-    REQUIRE((status == STATUS_OK) == (error.text[0] == '\0'));
-    require_canaries();
-    if (status == STATUS_OK)
-        require_entry(&map, &plan->entry);
     return 0;
 }

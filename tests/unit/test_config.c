@@ -201,7 +201,8 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\nmemory = 1M\nmemory = 1G\n", NULL},
     {"[vm x]\nkernel = k\nkernel = l\n", "c.conf:3: kernel is set a second time in this section\n"},
     {"[vm x]\nkernel = k\ncpus = 2\n",
-     "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, initrd, cmdline, disk, on-reset, "
+     "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, format, entry, load, mode, initrd, "
+     "module, cmdline, disk, on-reset, "
      "on-end, debug-exit, debug-console, shutdown-port, pc-testdev, pvpanic, watchdog, "
      "watchdog-action, pin, hvc\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
@@ -263,6 +264,15 @@ static const struct mistake mistakes[] = {
      "c.conf:4: loglevel = verbose: allowed are error, warn, info, debug\n"},
     {"[vm x]\nkernel = k\n[traprock]\non-idle = sleep\n",
      "c.conf:4: on-idle = sleep: allowed are poweroff, reboot, wait\n"},
+    {"[vm x]\nkernel = k\nformat = exe\n", "c.conf:3: format = exe: allowed are linux, pvh, "
+                                           "multiboot, multiboot2, elf, flat\n"},
+    {"[vm x]\nkernel = k\nentry = 8\n", "c.conf:3: entry = 8: allowed are 16, 32, 64\n"},
+    {"[vm x]\nkernel = k\nformat = flat\nload = 0\n",
+     "c.conf:4: load = 0: allowed is an address from 0x1000 to 4G, for example 1M\n"},
+    {"[vm x]\nkernel = k\nmode = 16\n",
+     "c.conf:3: [vm x]: load and mode say where a flat binary goes; add 'format = flat', or "
+     "remove them\n"},
+    {"[vm x]\nkernel = k\nmodule = ../m x\n", NULL},
     {"[vm x]\nkernel = k\non-end = reset\n",
      "c.conf:3: on-end = reset: allowed are stop, restart\n"},
     {"[vm x]\nkernel = k\non-reset = poweroff\n",
@@ -271,6 +281,32 @@ static const struct mistake mistakes[] = {
                                          "characters, spaces and tabs are allowed\n"},
     {"\xff\xfe[\n", "c.conf:1: the text is in UTF-16; save it as UTF-8\n"},
 };
+
+static void formats_and_modules(void)
+{
+    const char *text = "[vm a]\nkernel = k\nmodule = m1 one  two # no\nformat = multiboot2\n"
+                       "module = \"m 2\"\n[vm b]\nkernel = k\nformat = flat\nload = 0x200000\n"
+                       "mode = 16\nmodule = m1\t\"x # y\" z\n[vm c]\nkernel = k\nentry = 32\n";
+    uint32_t line;
+    CHECK_EQ(parse(text), STATUS_OK);
+    CHECK_EQ(config.vm[0].format, LOAD_MULTIBOOT2);
+    CHECK_EQ(config.vm[1].format, LOAD_FLAT);
+    CHECK_EQ(config.vm[1].load, MIB(2));
+    CHECK_EQ(config.vm[1].mode, 16);
+    CHECK_EQ(config.vm[2].format, LOAD_AUTO);
+    CHECK_EQ(config.vm[2].entry, 32);
+    CHECK_EQ(config.module_count, 3);
+    CHECK_EQ(config.module[1].vm | config.module[0].vm, 0);
+    CHECK_EQ(config.module[2].vm, 1);
+    CHECK_STR(config.module[1].file, "m 2");
+    CHECK_EQ(config.module[1].arguments_size, 0);
+    CHECK_EQ(config.module[0].arguments_size, strlen("one  two"));
+    CHECK(memcmp(text + config.module[0].arguments, "one  two", 8) == 0);
+    CHECK_STR(config_file(&config, 1, &line), "m1");
+    CHECK_EQ(line, 3);
+    CHECK_STR(config_file(&config, 2, &line), "m 2");
+    CHECK(config_file(&config, 3, &line) == NULL);
+}
 
 static void every_mistake_has_its_message(void)
 {
@@ -436,6 +472,7 @@ TEST_MAIN({"QEMU's devices are read", qemu_devices_are_read},
           {"defaults_and_all_other_values", defaults_and_all_other_values},
           {"line_ends_byte_order_mark_and_blanks", line_ends_byte_order_mark_and_blanks},
           {"comments_and_quotes", comments_and_quotes},
+          {"formats_and_modules", formats_and_modules},
           {"every_mistake_has_its_message", every_mistake_has_its_message},
           {"all_mistakes_of_a_file_are_told", all_mistakes_of_a_file_are_told},
           {"nul_bytes_and_long_lines", nul_bytes_and_long_lines}, {"long_names", long_names},

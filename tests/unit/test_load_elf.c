@@ -289,6 +289,7 @@ static void notes_are_walked_with_care(void)
     static const char none[] = "vmlinux: an ELF file without a PVH entry (a note of type 18 by "
                                "Xen); Linux has one when built with CONFIG_PVH=y";
     make_guest(true);
+    request.format = LOAD_PVH;
     put(NOTE_AT + 36, 17, 4);
     fails(ERR_UNSUPPORTED, none);
     put(NOTE_AT + 36, 18, 4);

@@ -38,6 +38,7 @@ static void make_image(void)
     put(0x202, 0x53726448, 4);
     put(0x206, 0x020f, 2);
     put(0x211, 1, 1);
+    put(0x214, 0x100000, 4);
     put(0x22c, 0x7fffffff, 4);
     put(0x230, 0x200000, 4);
     put(0x234, 1, 1);
@@ -216,8 +217,8 @@ static void the_initrd_lies_as_high_as_it_may(void)
     succeeds();
     CHECK_EQ(guest_get(zp + 0x218, 4), MIB(8) - 8192);
     put(0x236, 0x1, 2);
-    fails(ERR_NO_SPACE, "initrd: the initrd of 5 KiB does not fit beside the kernel into 8 MiB: "
-                        "raise `memory`");
+    fails(ERR_NO_SPACE, "initrd: the initrd of 5 KiB does not fit beside the kernel into 8 MiB "
+                        "below 4 GiB: raise `memory`");
 }
 
 static void an_initrd_above_4_gib(void)
@@ -287,15 +288,18 @@ static void the_command_line_has_the_kernels_limit(void)
 static void bad_headers_are_refused(void)
 {
     make_guest(MIB(8));
-    put(0x206, 0x020b, 2);
+    put(0x206, 0x01ff, 2);
     fails(ERR_UNSUPPORTED,
-          "vmlinuz: its Linux boot protocol is 2.11, and 2.12 is needed (Linux 3.8)");
+          "vmlinuz: its Linux boot protocol is 1.255, and 2.00 is needed (Linux 1.3.73)");
     make_image();
     put(0x211, 0, 1);
-    fails(ERR_UNSUPPORTED, "vmlinuz: a zImage; a bzImage is needed");
+    request.entry = 32;
+    fails(ERR_UNSUPPORTED, "vmlinuz: has no 32-bit entry point (its Linux boot protocol is 2.15)");
     make_image();
     put(0x236, 2, 2);
-    fails(ERR_UNSUPPORTED, "vmlinuz: has no 64-bit entry point; a 64-bit Linux kernel is needed");
+    request.entry = 64;
+    fails(ERR_UNSUPPORTED, "vmlinuz: has no 64-bit entry point (its Linux boot protocol is 2.15)");
+    request.entry = 0;
     make_image();
     put(0x230, 3, 4);
     fails(ERR_INVALID, "vmlinuz: malformed: its alignment 0x3 is no power of two");
@@ -306,6 +310,126 @@ static void bad_headers_are_refused(void)
     fails(ERR_INVALID, "vmlinuz: malformed: its header says that there is no kernel behind it");
     put(0x1f4, 0xffffffff, 4);
     fails(ERR_TRUNCATED, "vmlinuz: truncated: 6208 bytes, and its header says 68719478768");
+}
+
+/* By the 32-bit entry where there is no 64-bit one, or where it is asked for. */
+static void the_entry_is_32_bit(void)
+{
+    for (unsigned asked = 0; asked < 2; asked++) {
+        make_guest(MIB(8));
+        request.entry = asked ? 32 : 0;
+        if (!asked)
+            put(0x236, 2, 2);
+        succeeds();
+        CHECK_EQ(entry->rip, MIB(2));
+        CHECK_EQ(entry->cr0, CR0_PE | CR0_ET);
+        CHECK_EQ(entry->cr4 | entry->efer, 0);
+        CHECK_EQ(entry->rflags, 2);
+        CHECK_EQ(entry->segment[SEG_CS].selector, 0x10);
+        CHECK_EQ(entry->segment[SEG_CS].access, 0xc09b);
+        CHECK_EQ(entry->segment[SEG_DS].selector, 0x18);
+        CHECK_EQ(entry->segment[SEG_SS].selector, 0x18);
+        CHECK_EQ(guest_get(entry->gdtr.base + 0x10, 8), 0x00cf9b000000ffffull);
+        CHECK_EQ(guest_get(entry->gdtr.base + 0x18, 8), 0x00cf93000000ffffull);
+        CHECK_EQ(guest_get(entry->gpr[GPR_RSI] + 0x202, 4), 0x53726448);
+        CHECK_EQ(entry->gpr[GPR_RBP] | entry->gpr[GPR_RDI] | entry->gpr[GPR_RBX], 0);
+    }
+    /* A 32-bit kernel cannot reach an initrd above 4 GiB, whatever its flags say. */
+    static uint8_t initrd[5000];
+    request.initrd.at = initrd;
+    request.initrd.size = sizeof(initrd);
+    put(0x22c, MIB(1), 4);
+    fails(ERR_NO_SPACE, "initrd: the initrd of 5 KiB does not fit beside the kernel into 8 MiB "
+                        "below 4 GiB: raise `memory`");
+}
+
+static void check_real_mode(uint64_t base, uint64_t heap_end)
+{
+    CHECK_EQ(entry->segment[SEG_CS].selector, (base >> 4) + 0x20);
+    CHECK_EQ(entry->segment[SEG_CS].base, base + 0x200);
+    CHECK_EQ(entry->segment[SEG_CS].limit, 0xffff);
+    CHECK_EQ(entry->rip, 0);
+    CHECK_EQ(entry->cr0 & (CR0_PE | CR0_PG), 0);
+    CHECK_EQ(entry->rflags, 2);
+    CHECK_EQ(entry->idtr.base, 0);
+    CHECK_EQ(entry->idtr.limit, 0x3ff);
+    for (unsigned i = 0; i < SEG_LDTR; i++)
+        if (i != SEG_CS)
+            CHECK_EQ(entry->segment[i].base, base);
+    CHECK_EQ(entry->gpr[GPR_RSP], heap_end);
+    CHECK_EQ(guest_get(base + 0x202, 4), 0x53726448);
+    CHECK_EQ(guest_get(base + 0x210, 1), 0xff);
+    CHECK_EQ(guest_get(base + heap_end, 8), 0x3d656c6f736e6f63ull); /* "console=" */
+}
+
+static void the_entry_is_16_bit(void)
+{
+    static const uint8_t initrd[5000];
+    make_guest(MIB(8));
+    request.entry = 16;
+    request.initrd.at = initrd;
+    request.initrd.size = sizeof(initrd);
+    image[SETUP_BYTES - 1] = 0x77;
+    succeeds();
+    check_real_mode(0x10000, 0xe000);
+    CHECK_EQ(guest_get(0x10000 + SETUP_BYTES - 1, 1), 0x77);
+    CHECK_EQ(guest_get(0x10211, 1), 0x81);
+    CHECK_EQ(guest_get(0x10224, 2), 0xde00);
+    CHECK_EQ(guest_get(0x10228, 4), 0x1e000);
+    CHECK_EQ(guest_get(0x10214, 4), MIB(2));
+    CHECK_EQ(guest_get(0x10218, 4), MIB(8) - 8192);
+    CHECK_EQ(guest_get(0x1021c, 4), sizeof(initrd));
+    CHECK_EQ(guest_get(MIB(2), 1), 1);
+    CHECK_EQ(image[0x210], 0); /* the file is as it was */
+}
+
+/* Without a 32-bit entry (iPXE), the 16-bit one is what is left; fields that a protocol does not
+ * have yet are not read. */
+static void old_protocols(void)
+{
+    static const struct {
+        unsigned version, loadflags;
+        uint64_t kernel, setup, heap_end;
+    } cases[] = {
+        {0x0207, 1, MIB(1), 0x10000, 0xe000},  {0x0203, 1, MIB(1), 0x10000, 0xe000},
+        {0x0201, 1, MIB(1), 0x90000, 0x9800},  {0x0200, 1, MIB(1), 0x90000, 0x9800},
+        {0x0202, 0, 0x10000, 0x90000, 0x9800},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        make_guest(MIB(8));
+        put(0x206, cases[i].version, 2);
+        put(0x211, cases[i].loadflags, 1);
+        put(0x214, 0, 4);
+        put(0x230, 0, 4);
+        put(0x234, 0, 1);
+        put(0x258, 0x1234567812345678ull, 8);
+        put(0x260, 0xfffffff0, 4);
+        succeeds();
+        check_real_mode(cases[i].setup, cases[i].heap_end);
+        CHECK_EQ(guest_get(cases[i].kernel, 1), 1);
+        CHECK_EQ(guest_get(cases[i].setup + 0x214, 4), 0);
+        bool has_magic = cases[i].version < 0x202;
+        CHECK_EQ(guest_get(cases[i].setup + 0x20, 2), has_magic ? 0xa33f : 0);
+        CHECK_EQ(guest_get(cases[i].setup + 0x22, 2), has_magic ? cases[i].heap_end : 0);
+        CHECK_EQ(guest_get(cases[i].setup + 0x211, 1),
+                 cases[i].loadflags | (cases[i].version > 0x200 ? 0x80 : 0));
+    }
+    /* The size in an old header has 16 bits: what is loaded high goes to the file's end. */
+    make_guest(MIB(8));
+    put(0x206, 0x0203, 2);
+    put(0x1f4, 1, 2);
+    succeeds();
+    CHECK_EQ(guest_get(MIB(1) + SYSTEM_BYTES - 1, 1), image[SETUP_BYTES + SYSTEM_BYTES - 1]);
+}
+
+static void modules_are_not_for_linux(void)
+{
+    struct load_file module = {.name = "m", .at = image, .size = 1, .line = 7};
+    make_guest(MIB(8));
+    request.module = &module;
+    request.modules = 1;
+    fails(ERR_UNSUPPORTED, "m: a Linux kernel takes no modules; name the file as `initrd`");
+    CHECK_EQ(error.line, 7);
 }
 
 /* The file in a heap block of its exact size, for every size. */
@@ -335,14 +459,15 @@ static void what_is_no_kernel_is_named(void)
     fails(ERR_INVALID, "vmlinuz: not a kernel: a cpio archive; is it the initrd?");
     request.kernel.at = (const uint8_t *)"hello, you";
     fails(ERR_INVALID,
-          "vmlinuz: not a kernel: neither a Linux bzImage nor an ELF file with a PVH entry");
+          "vmlinuz: not a kernel: no Linux image, no Multiboot header, no ELF file; for a flat "
+          "binary, add `format = flat`");
     request.kernel.size = 0;
     fails(ERR_INVALID, "vmlinuz: the file is empty");
     request.kernel.at = image;
     request.kernel.size = sizeof(image);
     request.initrd.at = image;
     request.initrd.size = 0;
-    fails(ERR_INVALID, "initrd: the initrd is empty");
+    fails(ERR_INVALID, "initrd: the file is empty");
 }
 
 TEST_MAIN({"the_kernel_lies_where_it_prefers", the_kernel_lies_where_it_prefers},
@@ -354,5 +479,8 @@ TEST_MAIN({"the_kernel_lies_where_it_prefers", the_kernel_lies_where_it_prefers}
           {"relocation_follows_the_header", relocation_follows_the_header},
           {"the_command_line_has_the_kernels_limit", the_command_line_has_the_kernels_limit},
           {"bad_headers_are_refused", bad_headers_are_refused},
+          {"the_entry_is_32_bit", the_entry_is_32_bit},
+          {"the_entry_is_16_bit", the_entry_is_16_bit}, {"old_protocols", old_protocols},
+          {"modules_are_not_for_linux", modules_are_not_for_linux},
           {"every_truncation_is_told", every_truncation_is_told},
           {"what_is_no_kernel_is_named", what_is_no_kernel_is_named})

@@ -1,0 +1,116 @@
+/* How each guest of the configuration is loaded is planned before the first one runs: what cannot
+ * be loaded is told then, and the loaders have nothing to do any more. */
+#include "kernel/core/bits.h"
+#include "kernel/core/log.h"
+#include "kernel/core/mem.h"
+#include "kernel/core/paging.h"
+#include "kernel/monitor.h"
+#include "kernel/vm/load.h"
+
+/* What a guest's request points to. */
+struct planning {
+    struct monitor *monitor;
+    const struct config_vm *vm;
+    struct guest_map map;
+    struct load_file module[CONFIG_MODULES_MAX];
+    struct load_request request;
+};
+
+static const char *config_name(const struct planning *planning)
+{
+    return planning->monitor->machine->boot.file[0].name;
+}
+
+static enum status find(const struct planning *planning, const char *name, uint32_t line,
+                        struct load_file *to)
+{
+    const struct boot_file *file = guest_file(planning->monitor, name);
+    if (file == NULL) {
+        log_error("%s: %s was not loaded", planning->vm->name, name);
+        return ERR_NOT_FOUND;
+    }
+    *to = (struct load_file){
+        .name = name, .at = phys_to_virt(HPA(file->base)), .size = file->size, .line = line};
+    return STATUS_OK;
+}
+
+static enum status find_modules(struct planning *planning)
+{
+    struct machine *machine = planning->monitor->machine;
+    const struct config *config = machine->config;
+    const char *text = phys_to_virt(HPA(machine->boot.file[0].base));
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; status == STATUS_OK && i < config->module_count; i++) {
+        const struct config_module *module = &config->module[i];
+        struct load_file *file = &planning->module[planning->request.modules];
+        if (&config->vm[module->vm] != planning->vm)
+            continue;
+        status = find(planning, module->file, module->line, file);
+        file->arguments = (struct load_text){text + module->arguments, module->arguments_size};
+        planning->request.modules++;
+    }
+    return status;
+}
+
+static enum status find_files(struct planning *planning)
+{
+    const struct config_vm *vm = planning->vm;
+    struct load_request *request = &planning->request;
+    *request = (struct load_request){
+        .map = &planning->map,
+        .acpi = {.vcpu_count = 1, .has_pvpanic = vm->has_pvpanic},
+        .module = planning->module,
+        .cmdline = vm->cmdline,
+        .format = vm->format,
+        .entry = vm->entry,
+        .mode = vm->mode,
+        .address = vm->load,
+    };
+    enum status status = find(planning, vm->kernel, vm->kernel_line, &request->kernel);
+    if (status == STATUS_OK && vm->initrd[0] != '\0')
+        status = find(planning, vm->initrd, vm->initrd_line, &request->initrd);
+    return status == STATUS_OK ? find_modules(planning) : status;
+}
+
+/* Makes the plan in its room; returns how many bytes of it are to be kept. */
+static uint64_t make(struct planning *planning, struct load_plan *plan)
+{
+    struct load_error error;
+    if (guest_map_make(&planning->map, planning->vm->memory) != STATUS_OK ||
+        find_files(planning) != STATUS_OK)
+        return 0;
+    enum status status = load_kernel(&planning->request, plan, LOAD_PLAN_SIZE, &error);
+    if (error.text[0] != '\0')
+        log_write(status == STATUS_OK ? LOG_WARN : LOG_ERROR, "%s:%u: %s: %s",
+                  config_name(planning), error.line, planning->vm->name, error.text);
+    return status == STATUS_OK ? align_up(plan->used, PAGE_SIZE) : 0;
+}
+
+static const struct load_plan *plan_one(struct planning *planning)
+{
+    struct pages *pages = &planning->monitor->machine->pages;
+    hpa_t frame;
+    if (pages_alloc(pages, LOAD_PLAN_SIZE / PAGE_SIZE, PAGE_SIZE, PAGE_VM, PAGE_OWNER_MONITOR,
+                    &frame) != STATUS_OK) {
+        log_error("%s: no memory to plan its load in", planning->vm->name);
+        return NULL;
+    }
+    struct load_plan *plan = phys_to_virt(frame);
+    uint64_t kept = make(planning, plan);
+    enum status status = STATUS_OK;
+    if (kept != LOAD_PLAN_SIZE)
+        status = pages_free(pages, HPA(frame.v + kept), (LOAD_PLAN_SIZE - kept) / PAGE_SIZE);
+    ASSERT(status == STATUS_OK);
+    return kept != 0 ? plan : NULL;
+}
+
+void monitor_plan_guests(struct monitor *monitor)
+{
+    static struct planning planning;
+    const struct config *config = monitor->machine->config;
+    for (uint32_t i = 0; i < config->vm_count; i++) {
+        planning.monitor = monitor;
+        planning.vm = &config->vm[i];
+        monitor->plan[i] = plan_one(&planning);
+    }
+}
