@@ -492,6 +492,7 @@ void board_continue(void *context)
     struct board *board = context;
     uart_sink_ready(&board->com1);
     feed_uart(board);
+    fw_cfg_continue(&board->qemu.fw_cfg);
     if (board->has_rng)
         virtio_pci_continue(&board->rng.pci);
     if (board->has_console)

@@ -116,6 +116,11 @@ static enum status init_watchdog(struct board *board, const struct board_config 
                                     : STATUS_OK;
 }
 
+static enum status init_fw_cfg(struct board *board, const struct board_config *config)
+{
+    return config->vm->has_fw_cfg ? fw_cfg_attach(&board->qemu.fw_cfg, &board->vm->bus) : STATUS_OK;
+}
+
 static const struct {
     const char *what;
     enum status (*init)(struct board *board, const struct board_config *config);
@@ -126,6 +131,7 @@ static const struct {
     {"pc-testdev (are its ports another device's?)", init_testdev},
     {"pvpanic", init_pvpanic},
     {"watchdog", init_watchdog},
+    {"fw-cfg (are its ports another device's?)", init_fw_cfg},
 };
 
 enum status board_qemu_init(struct board *board, const struct board_config *config,
@@ -148,4 +154,5 @@ void board_qemu_reset(struct board_qemu *qemu)
         pc_testdev_reset(&qemu->testdev);
     if (qemu->config->has_watchdog)
         ib700_reset(&qemu->watchdog);
+    fw_cfg_reset(&qemu->fw_cfg);
 }

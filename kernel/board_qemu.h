@@ -6,6 +6,7 @@
 
 #include "drivers/model/debug_console.h"
 #include "drivers/model/debug_exit.h"
+#include "drivers/model/fw_cfg.h"
 #include "drivers/model/ib700.h"
 #include "drivers/model/pc_testdev.h"
 #include "drivers/model/pvpanic.h"
@@ -22,6 +23,7 @@ struct board_qemu {
     struct pc_testdev testdev;
     struct pvpanic pvpanic;
     struct ib700 watchdog;
+    struct fw_cfg fw_cfg; /* filled before board_qemu_init */
 };
 
 /* Builds those devices of *board that its configuration names, when interrupt controllers and

@@ -195,6 +195,8 @@ static unsigned count_users(const struct config *config, const char *file)
         users += strcmp(vm->initrd, file) == 0;
         for (uint32_t disk = 0; disk < vm->disk_count; disk++)
             users += strcmp(vm->disk[disk].file, file) == 0;
+        for (uint32_t item = 0; item < vm->fw_file_count; item++)
+            users += strcmp(vm->fw_file[item].file, file) == 0;
     }
     for (uint32_t i = 0; i < config->module_count; i++)
         users += strcmp(config->module[i].file, file) == 0;
@@ -329,6 +331,8 @@ static enum status init_board(struct guest *guest)
         status = init_hvc_lines(guest, &config);
     if (status == STATUS_OK)
         status = init_testdev(guest, &config.testdev_memory);
+    if (status == STATUS_OK)
+        status = guest_fill_fw_cfg(guest, lasting_owner(guest));
     const char *what = "terminal";
     if (status == STATUS_OK)
         status = mux_add(&monitor->mux, &guest->terminal, guest->vm.name, board_terminal_ready,

@@ -40,6 +40,12 @@ struct guest {
     uint64_t loading;        /* TSC counts that its memory took to clear and load the last time */
 };
 
+/* What the guest's ACPI tables say of its machine. */
+struct acpi_facts guest_acpi_facts(const struct config_vm *config);
+
+/* Fills the guest's firmware configuration device, if it has one, in pages of owner's. */
+enum status MUST_CHECK guest_fill_fw_cfg(struct guest *guest, uint16_t owner);
+
 /* What must not change from the moment that guests run. */
 enum integrity_part {
     INTEGRITY_IMAGE,       /* text and constants */

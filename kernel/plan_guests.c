@@ -58,7 +58,7 @@ static enum status find_files(struct planning *planning)
     struct load_request *request = &planning->request;
     *request = (struct load_request){
         .map = &planning->map,
-        .acpi = {.vcpu_count = 1, .has_pvpanic = vm->has_pvpanic},
+        .acpi = guest_acpi_facts(vm),
         .module = planning->module,
         .cmdline = vm->cmdline,
         .format = vm->format,

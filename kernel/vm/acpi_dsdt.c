@@ -163,6 +163,9 @@ static const struct board_device keyboard = {
 
 static const struct board_device pvpanic = {"PEVT", "QEMU0001", {{PLATFORM_PORT_PVPANIC, 1}}, -1};
 
+static const struct board_device fw_cfg = {
+    "FWCF", "QEMU0002", {{PLATFORM_PORT_FW_CFG, PLATFORM_PORT_FW_CFG_SIZE}}, -1};
+
 static void write_board_device(struct aml *aml, const struct board_device *what)
 {
     size_t device = aml_device(aml, what->name);
@@ -226,5 +229,7 @@ void acpi_dsdt_write(struct aml *aml, const struct acpi_facts *facts)
         write_board_device(aml, &keyboard);
     if (facts->has_pvpanic)
         write_board_device(aml, &pvpanic);
+    if (facts->has_fw_cfg)
+        write_board_device(aml, &fw_cfg);
     aml_close(aml, scope);
 }

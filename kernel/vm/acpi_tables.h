@@ -13,6 +13,7 @@ struct acpi_facts {
     uint32_t vcpu_count; /* vCPU i has APIC ID i; 1 to ACPI_VCPUS_MAX */
     bool has_keyboard;   /* an 8042 with a keyboard answers */
     bool has_pvpanic;
+    bool has_fw_cfg;
 };
 
 #define ACPI_VCPUS_MAX 512

@@ -40,6 +40,8 @@
  * | debug-exit | an I/O port                             | none     |
  * | debug-console, shutdown-port | an I/O port           | none     |
  * | pc-testdev, pvpanic | yes, no                        | no       |
+ * | fw-cfg     | yes, no                                | no       |
+ * | fw-cfg-file | NAME FILE; up to 4 times               | none     |
  * | watchdog   | ib700, no                               | no       |
  * | watchdog-action | reset, stop, nmi, none             | reset    |
  * | pin        | the number of a processor               | any      |
@@ -60,7 +62,9 @@
 #define CONFIG_VMS_MAX 128
 #define CONFIG_DISKS_MAX 8
 #define CONFIG_HVCS_MAX 8
-#define CONFIG_MODULES_MAX 64   /* of all VMs */
+#define CONFIG_MODULES_MAX 64 /* of all VMs */
+#define CONFIG_FW_FILES_MAX 4
+#define CONFIG_FW_NAME_MAX 56   /* with the NUL */
 #define CONFIG_NAME_MAX 32      /* of a VM, with the NUL, as the next two */
 #define CONFIG_PATH_MAX 128     /* of a file */
 #define CONFIG_CMDLINE_MAX 4096 /* kernels have a lower limit of their own */
@@ -87,6 +91,12 @@ struct config_disk {
     char file[CONFIG_PATH_MAX];
     uint32_t line;
     bool read_only; /* else the guest may write, and what it wrote is discarded at power-off */
+};
+
+struct config_fw_file {
+    char name[CONFIG_FW_NAME_MAX];
+    char file[CONFIG_PATH_MAX];
+    uint32_t line;
 };
 
 struct config_hvc {
@@ -127,6 +137,9 @@ struct config_vm {
     uint16_t shutdown_port;
     bool has_pc_testdev;
     bool has_pvpanic;
+    bool has_fw_cfg;
+    uint32_t fw_file_count;
+    struct config_fw_file fw_file[CONFIG_FW_FILES_MAX];
     bool has_watchdog; /* QEMU's ib700 */
     enum config_watchdog_action watchdog_action;
     uint32_t pin; /* processor, or CONFIG_PIN_ANY */

@@ -72,8 +72,10 @@ static void check_vms(const struct config_parser *parser)
     }
 }
 
-/* A slot is a place for a file's name: SLOTS for each VM, then one for each module. */
-#define SLOTS (2 + CONFIG_DISKS_MAX)
+/* A slot is a place for a file's name: SLOTS for each VM (kernel, initrd, disks, files of fw-cfg),
+ * then one for each module. */
+#define SLOT_FW (2 + CONFIG_DISKS_MAX)
+#define SLOTS (SLOT_FW + CONFIG_FW_FILES_MAX)
 
 static unsigned slot_count(const struct config *config)
 {
@@ -93,6 +95,8 @@ static uint32_t slot_line(const struct config *config, unsigned slot)
     if (module_slot(config, slot) != NULL)
         return module_slot(config, slot)->line;
     const struct config_vm *vm = &config->vm[slot / SLOTS];
+    if (i >= SLOT_FW)
+        return vm->fw_file[i - SLOT_FW].line;
     return i == 0 ? vm->kernel_line : i == 1 ? vm->initrd_line : vm->disk[i - 2].line;
 }
 
@@ -102,7 +106,10 @@ static const char *file_slot(const struct config *config, unsigned slot)
     if (module_slot(config, slot) != NULL)
         return module_slot(config, slot)->file;
     const struct config_vm *vm = &config->vm[slot / SLOTS];
-    const char *name = i == 0 ? vm->kernel : i == 1 ? vm->initrd : vm->disk[i - 2].file;
+    const char *name = i == 0         ? vm->kernel
+                       : i == 1       ? vm->initrd
+                       : i >= SLOT_FW ? vm->fw_file[i - SLOT_FW].file
+                                      : vm->disk[i - 2].file;
     return name[0] != '\0' ? name : NULL;
 }
 

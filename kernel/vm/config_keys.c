@@ -261,6 +261,34 @@ static void parse_pvpanic(struct config_parser *parser)
     parse_switch(parser, &parser->vm->has_pvpanic);
 }
 
+static void parse_fw_cfg(struct config_parser *parser)
+{
+    parse_switch(parser, &parser->vm->has_fw_cfg);
+}
+
+/* NAME FILE, which makes the device. */
+static void parse_fw_cfg_file(struct config_parser *parser)
+{
+    struct config_vm *vm = parser->vm;
+    struct config_slice name = parser->value, path;
+    if (vm->fw_file_count == CONFIG_FW_FILES_MAX) {
+        config_report_value(parser, "a VM may have 4 files of fw-cfg");
+        return;
+    }
+    if (!config_slice_split(&name, ' ', &path) || path.length == 0 ||
+        name.length >= CONFIG_FW_NAME_MAX) {
+        config_report_value(parser,
+                            "allowed is NAME FILE, for example opt/org.example/key key.txt; "
+                            "a name has up to 55 characters");
+        return;
+    }
+    struct config_fw_file *file = &vm->fw_file[vm->fw_file_count++];
+    file->line = parser->line;
+    memcpy(file->name, name.at, name.length);
+    parse_path(parser, path, file->file);
+    vm->has_fw_cfg = true;
+}
+
 static void parse_watchdog(struct config_parser *parser)
 {
     static const char *const words[] = {"no", "ib700", NULL};
@@ -338,6 +366,8 @@ static const struct key vm_keys[] = {
     {"shutdown-port", false, parse_shutdown_port},
     {"pc-testdev", false, parse_pc_testdev},
     {"pvpanic", false, parse_pvpanic},
+    {"fw-cfg", false, parse_fw_cfg},
+    {"fw-cfg-file", true, parse_fw_cfg_file},
     {"watchdog", false, parse_watchdog},
     {"watchdog-action", false, parse_watchdog_action},
     {"pin", false, parse_pin},

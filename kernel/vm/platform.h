@@ -73,6 +73,8 @@
 #define PLATFORM_PORT_COM1 0x3f8
 #define PLATFORM_PORT_UART_SIZE 8
 #define PLATFORM_PORT_PVPANIC 0x505
+#define PLATFORM_PORT_FW_CFG 0x510
+#define PLATFORM_PORT_FW_CFG_SIZE 12
 #define PLATFORM_PORT_PCI_ADDRESS 0xcf8
 #define PLATFORM_PORT_PCI_DATA 0xcfc
 /* Inside PLATFORM_PORT_PCI_ADDRESS's four bytes: that register answers only to doubleword accesses,

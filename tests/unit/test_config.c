@@ -51,6 +51,18 @@ static void qemu_devices_are_read(void)
     CHECK_EQ(vm->shutdown_port, 0x8900);
     CHECK(vm->has_pc_testdev && vm->has_pvpanic && vm->has_watchdog);
     CHECK_EQ(vm->watchdog_action, CONFIG_WATCHDOG_NMI);
+    CHECK_EQ(parse("[vm a]\nkernel = k\nfw-cfg-file = opt/a b\nfw-cfg-file = opt/c \"d e\"\n"
+                   "[vm b]\nkernel = b\nfw-cfg = yes\n"),
+             STATUS_OK);
+    CHECK(vm->has_fw_cfg && config.vm[1].has_fw_cfg);
+    CHECK_EQ(vm->fw_file_count, 2);
+    CHECK_STR(vm->fw_file[0].name, "opt/a");
+    CHECK_STR(vm->fw_file[1].name, "opt/c");
+    uint32_t line;
+    CHECK_STR(config_file(&config, 1, &line), "b");
+    CHECK_EQ(line, 3);
+    CHECK_STR(config_file(&config, 2, &line), "d e");
+    CHECK(config_file(&config, 3, &line) == NULL);
     CHECK_EQ(parse("[vm a]\nkernel = k\npvpanic = no\nwatchdog = no\n"), STATUS_OK);
     CHECK(!vm->has_pvpanic && !vm->has_watchdog);
 }
@@ -63,6 +75,11 @@ static void qemu_devices_have_messages(void)
         {"shutdown-port = yes", "an I/O port from 1 to 0xffff, for example 0x8900"},
         {"pc-testdev = 1", "allowed are yes, no"},
         {"pvpanic = on", "allowed are yes, no"},
+        {"fw-cfg = 0", "allowed are yes, no"},
+        {"fw-cfg-file = opt/a", "allowed is NAME FILE"},
+        {"fw-cfg-file = opt/a ../b", "'.' and '..' are not allowed"},
+        {"fw-cfg-file = opt/org.example/a-name-that-is-longer-than-fifty-five-characters b",
+         "a name has up to 55 characters"},
         {"watchdog = yes", "allowed are ib700, no"},
         {"watchdog-action = pause", "allowed are reset, stop, nmi, none"},
     };
@@ -203,8 +220,8 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\ncpus = 2\n",
      "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, format, entry, load, mode, initrd, "
      "module, cmdline, disk, on-reset, "
-     "on-end, debug-exit, debug-console, shutdown-port, pc-testdev, pvpanic, watchdog, "
-     "watchdog-action, pin, hvc\n"},
+     "on-end, debug-exit, debug-console, shutdown-port, pc-testdev, pvpanic, fw-cfg, "
+     "fw-cfg-file, watchdog, watchdog-action, pin, hvc\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
      "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, run, "
      "terminal\n"},

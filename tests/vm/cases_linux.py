@@ -22,7 +22,7 @@ FAST = QUIET + " cryptomgr.notests"
 LOUD = "console=ttyS0 cryptomgr.notests"
 
 
-def initramfs(run, script=None, files=()):
+def initramfs(run, script=None, files=(), modules=()):
     """The initramfs of the default guest, with /test.sh if a script is named, and files of the
     case's folder by their names."""
     if script is None:
@@ -35,6 +35,8 @@ def initramfs(run, script=None, files=()):
                "--add", f"report.sh={folder}/report.sh"]
     for file in files:
         command += ["--add", f"{file}={run.path(file)}"]
+    for module in modules:
+        command += ["--module", module]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise CaseFailed("guest_files.py: " + made.stderr.strip())
@@ -42,7 +44,7 @@ def initramfs(run, script=None, files=()):
 
 
 def linux(run, name="linux", kernel="vmlinuz", script=None, cmdline=FAST, disk=None, files=(),
-          **keys):
+          modules=(), **keys):
     """A [vm] section for Linux; kernel is vmlinuz or vmlinux. vmlinuz is the default, since the
     firmware takes longer to read vmlinux than the kernel to unpack itself; the disk is a small one
     for the same reason."""
@@ -51,7 +53,7 @@ def linux(run, name="linux", kernel="vmlinuz", script=None, cmdline=FAST, disk=N
         disk = name + ".bin"
         run.write(disk, os.urandom(2 << 20))
     keys.setdefault("memory", "192M")
-    return vm(name, kernel=kernel, initrd=initramfs(run, script, files), cmdline=cmdline,
+    return vm(name, kernel=kernel, initrd=initramfs(run, script, files, modules), cmdline=cmdline,
               disk=disk + ",discard", **keys)
 
 

@@ -1,7 +1,9 @@
 """QEMU's and Bochs's small devices."""
 
+import os
 import re
 
+from cases_linux import linux
 from harness import Case, outcome, vm
 
 ALL_DEVICES = {"debug_exit": "0xf4", "debug_console": "0xe9", "pc_testdev": "yes", "pvpanic": "yes"}
@@ -50,7 +52,23 @@ def watchdog_resets(run):
     run.check("watchdog/resets", outcome(machine.log, "ends") == ("killed", 0))
 
 
+def linux_devices(run):
+    """Debian's drivers find what ACPI names: fw_cfg's files as they were given, and pvpanic, by which
+    the kernel's panic becomes the guest's result."""
+    run.write("key", "the key")
+    run.write("blob", os.urandom(300000))
+    files = ["opt/org.example/key key", "opt/org.example/blob blob"]
+    conf = linux(run, script="qemu_devices.sh", files=("blob",), modules=("qemu_fw_cfg", "pvpanic_mmio"),
+                 fw_cfg_file=files, pvpanic="yes")
+    status, text = run.run_to_end(conf, memory=768)
+    run.report_guest(text, "linux")
+    ended = outcome(text, "linux")
+    run.check("linux-qemu-devices/panic", ended == ("panic", 0) and status == 1,
+              f"{ended}, exit status {status}")
+
+
 CASES = [
+    Case("linux-qemu-devices", linux_devices, seconds=60, limit=300),
     Case("guest-qemu-devices", devices, seconds=15),
     Case("guest-ends", ends, seconds=25),
     Case("guest-watchdog-resets", watchdog_resets, seconds=20),

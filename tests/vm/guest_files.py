@@ -273,7 +273,7 @@ def added(text):
         return path.strip("/"), file.read(), mode
 
 
-def initramfs_make(modules_directory, additions=()):
+def initramfs_make(modules_directory, additions=(), more_modules=()):
     """The archive's bytes. additions: [(path, bytes, mode)], which end up over what is there."""
     if not os.path.exists(BUSYBOX):
         raise GuestError(f"{BUSYBOX} is missing; install busybox-static")
@@ -288,7 +288,7 @@ def initramfs_make(modules_directory, additions=()):
     archive.file("bin/busybox", busybox, 0o755)
     archive.symlink("bin/sh", "busybox")
     archive.file("init", INIT.encode(), 0o755)
-    modules = modules_load(modules_directory, MODULES)
+    modules = modules_load(modules_directory, [*MODULES, *more_modules])
     for name, data in modules:
         archive.file("lib/modules/" + name, data)
     archive.file("lib/modules/order", "".join(name + "\n" for name, _ in modules).encode())
@@ -299,7 +299,8 @@ def initramfs_make(modules_directory, additions=()):
 
 def initramfs(arguments):
     write_file(arguments.out, initramfs_make(os.path.realpath(arguments.modules),
-                                             [added(text) for text in arguments.add]))
+                                             [added(text) for text in arguments.add],
+                                             arguments.module))
 
 
 # ---- The disk ------------------------------------------------------------------------------------
@@ -352,6 +353,8 @@ def main():
     command.add_argument("--out", required=True)
     command.add_argument("--add", action="append", default=[], metavar="PATH=FILE",
                          help="one more file; /test.sh is run instead of a shell")
+    command.add_argument("--module", action="append", default=[], metavar="NAME",
+                         help="one more module to load")
     command.set_defaults(call=initramfs)
     command = commands.add_parser("disk", help="make an ext4 disk")
     command.add_argument("--out", required=True)
