@@ -4,17 +4,14 @@ import os
 import re
 
 import cases_exits
+import differences
 from harness import Case, CaseFailed, outcome, vm
 
 ESCAPE = b"\x01"
 DISK_SIZE = 1 << 20
 
-# What a guest may leave out here, with the reason.
-EXPECTED_SKIPS = {
-    # The default BAR registers need not be a pair.
-    "mmio/pop-64-mov-store-64",
-    "msr/mtrr",
-}
+# What a guest may leave out here, with the reason in docs/differences.md.
+EXPECTED_SKIPS = {f"{guest}/{case}" for guest, case, _ in differences.rows("Traprock")}
 # On models that lack the feature.
 NO_X2APIC = {"msr/x2apic"}
 
@@ -192,7 +189,7 @@ MODELS = {
     "haswell": ("corei7_haswell_4770", ()),
 }
 
-CASES = [reporting(name) for name in ("hello", "ports", "mmio", "cpuid", "msr", "crs", "modes",
+CASES = [reporting(name) for name in ("hello", "architecture", "ports", "mmio", "cpuid", "msr", "crs", "modes",
                                       "interrupts", "stepping", "timers", "reset")]
 CASES += [reporting(name, model=model, variant=f"{name}-{short}", skips=skips)
           for short, (model, skips) in MODELS.items() for name in ("interrupts", "msr")]

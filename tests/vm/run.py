@@ -17,6 +17,7 @@ import threading
 import time
 
 import cases_bad_input
+import cases_architecture
 import cases_boot
 import cases_ci
 import cases_devices
@@ -35,6 +36,7 @@ from harness import Files, Run
 MODULES = (
     cases_linux,
     cases_bad_input,
+    cases_architecture,
     cases_boot,
     cases_ci,
     cases_guests,

@@ -1,0 +1,64 @@
+"""The architecture suite without a monitor: the guests that say what a processor does, on bare Bochs
+and under QEMU. Under Traprock they are the cases `guest-NAME`. docs/differences.md has what differs."""
+
+import os
+import re
+import subprocess
+import sys
+
+from differences import ROOT, compare, listed, outcomes
+from harness import Case
+
+sys.path.insert(0, os.path.join(ROOT, "tests", "guests", "bare"))
+
+import bare  # noqa: E402
+
+SUITE = ("architecture", "cpuid", "crs", "emulator", "events_code", "events_debug",
+         "events_delivery", "events_delivery32", "events_nmi", "events_shadow", "events_task_gate",
+         "exits", "interrupts", "mmio", "modes", "msr", "ports", "registers",
+         "stepping", "sweeps", "timers")
+# Those at which TCG hangs or crashes; the page says why.
+NOT_ON_QEMU = ("events_code", "events_delivery", "events_delivery32", "exits", "registers")
+
+
+def on_qemu(elf, folder, seconds):
+    serial = os.path.join(folder, "qemu-serial.txt")
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-icount", "shift=2,sleep=off", "-cpu", "max", "-m", "64", "-display", "none",
+               "-nodefaults", "-no-reboot", "-kernel", elf, "-serial", "file:" + serial,
+               "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        pass  # killed; what is missing shows
+    with open(serial, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
+
+def check(run, machine, guest, found):
+    new, gone = compare(machine, guest, found)
+    held = list(found.values()).count("ok")
+    run.check(f"architecture/{guest}-{machine}", not new and not gone and set(found) != {"end"},
+              f"{held} cases held; not in docs/differences.md: {', '.join(new) or 'none'}; "
+              f"there, but without a difference: {', '.join(gone) or 'none'}")
+
+
+def native(guest):
+    def function(run):
+        elf = run.files.guest(guest)
+        seconds = 60 * run.scale
+        machines = {"Bochs": outcomes(bare.run(elf, "corei7_skylake_x", seconds))}
+        if guest not in NOT_ON_QEMU:
+            machines["QEMU"] = outcomes(on_qemu(elf, run.directory, seconds))
+        for machine, found in machines.items():
+            check(run, machine, guest, found)
+        cases = {case for found in machines.values() for case in found} - {"end"}
+        unknown = [case for case in sorted(cases) if not listed("Traprock alone", guest, case) and
+                   not any(found.get(case) == "ok" for found in machines.values())]
+        run.check(f"architecture/{guest}-known", not unknown,
+                  f"hold on no machine without Traprock: {', '.join(unknown)}")
+
+    return Case("architecture-" + guest, function, seconds=8)
+
+
+CASES = [native(guest) for guest in SUITE]
