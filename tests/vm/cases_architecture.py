@@ -23,7 +23,8 @@ NOT_ON_QEMU = ("events_code", "events_delivery", "events_delivery32", "exits", "
 
 def on_qemu(elf, folder, seconds):
     serial = os.path.join(folder, "qemu-serial.txt")
-    command = ["qemu-system-x86_64", "-accel", "tcg", "-icount", "shift=2,sleep=off", "-cpu", "max", "-m", "64", "-display", "none",
+    command = ["qemu-system-x86_64", "-accel", "tcg", "-icount", "shift=2,sleep=off", "-cpu", "max",
+               "-m", "64", "-display", "none",
                "-nodefaults", "-no-reboot", "-kernel", elf, "-serial", "file:" + serial,
                "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
     try:
