@@ -77,7 +77,7 @@ PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/c
 	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
 	boot/elf_image.c boot/memory_map.c
 HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c))
-UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
+UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
 include tests/vm/guests.mk
 include tests/vm/planted.mk
@@ -102,9 +102,18 @@ $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.o $(BUILD)/host/tests/check.o $(BUIL
 
 .PHONY: unit units unit-%
 units: $(addprefix $(BUILD)/unit/,$(UNIT)) $(BUILD)/native/emulator
-unit: $(addprefix unit-,$(UNIT)) native
+unit: $(addprefix unit-,$(UNIT)) unit-regex-python native
 unit-%: $(BUILD)/unit/%
 	@$<
+
+# Against Python's re, which calls it as a library.
+.PHONY: unit-regex-python
+unit-regex-python: $(BUILD)/regex.so
+	@python3 tests/unit/regex.py $<
+
+$(BUILD)/regex.so: tests/unit/regex_library.c kernel/vm/regex.c kernel/vm/regex_parse.c kernel/vm/regex.h
+	@mkdir -p $(@D)
+	@$(HOST_CC) -std=gnu11 -I. -O1 -g $(WARNINGS) -shared -fPIC -o $@ $(filter %.c,$^)
 
 include tests/native/build.mk
 include tests/msan/build.mk

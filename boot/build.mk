@@ -1,7 +1,7 @@
 # The UEFI program, from boot/ and the monitor's $(BUILD)/traprock.elf. Needs BUILD and WARNINGS.
 
 # What the boot program shares with the monitor, compiled a second time, position-independent.
-BOOT_SHARED := kernel/core/fmt.c kernel/core/hw_x86.c kernel/core/mem.c $(wildcard kernel/vm/config*.c)
+BOOT_SHARED := kernel/core/fmt.c kernel/core/hw_x86.c kernel/core/mem.c $(wildcard kernel/vm/config*.c) kernel/vm/regex_parse.c kernel/vm/watch_compile.c
 BOOT_OBJECTS := $(patsubst %.c,$(BUILD)/efi/%.o,$(wildcard boot/*.c) $(BOOT_SHARED)) \
 	$(BUILD)/efi/kernel/core/mem_block.o $(BUILD)/efi/boot/monitor.o
 

@@ -286,7 +286,7 @@ static enum status init_serial(struct board *board)
     struct vm *vm = board->vm;
     struct uart_config uart = {
         .irq = irq_router_line(&board->router, PLATFORM_IRQ_COM1),
-        .sink = {mux_put, board->terminal},
+        .sink = board->said,
         .rx_room = feed_uart,
         .rx_context = board,
         .clock = &vm->clock,
@@ -454,6 +454,7 @@ enum status board_init(struct board *board, struct vm *vm, struct mux_guest *ter
 {
     board->vm = vm;
     board->terminal = terminal;
+    board->said = config->said;
     *what = "interrupt controllers";
     enum status status = init_interrupts(board, config);
     if (status != STATUS_OK)

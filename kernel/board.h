@@ -58,6 +58,7 @@ struct board_loop {
 struct board {
     struct vm *vm;
     struct mux_guest *terminal;
+    struct byte_sink said; /* what the guest says, on its way to the terminal */
     struct apic_fabric fabric;
     struct board_cpu cpu[VM_VCPUS_MAX];
     struct ioapic ioapic;
@@ -82,6 +83,7 @@ struct board {
 /* What the composition gives a board. */
 struct board_config {
     const struct config_vm *vm;
+    struct byte_sink said;   /* where what it says goes: to the terminal, sooner or later */
     const char *config_name; /* the configuration's file, for messages */
     uint64_t wall_seconds;   /* Unix time, 0: unknown */
     uint64_t timer_hz;       /* of the local APIC's timer, as CPUID.15H says */

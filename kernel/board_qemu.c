@@ -23,7 +23,7 @@ static bool put_and_wait(void *context, uint8_t byte)
 {
     struct board *board = context;
     struct vm *vm = board->vm;
-    while (!mux_put(board->terminal, byte)) {
+    while (!byte_sink_put(&board->said, byte)) {
         if (__atomic_load_n(&vm->vcpu[0]->requests, __ATOMIC_RELAXED) & VCPU_REQUEST_STOP)
             return false;
         spinlock_release(&vm->lock);

@@ -337,6 +337,7 @@ static enum status init_board(struct guest *guest)
     if (status == STATUS_OK)
         status = mux_add(&monitor->mux, &guest->terminal, guest->vm.name, board_terminal_ready,
                          &guest->board);
+    config.said = guest->verdict.said;
     if (status == STATUS_OK)
         status = board_init(&guest->board, &guest->vm, &guest->terminal, &config, &what);
     if (status != STATUS_OK)
@@ -396,6 +397,8 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
     init_msrs(guest);
     enum status status = add_memory(guest);
     if (status == STATUS_OK)
+        status = verdict_init(guest, lasting_owner(guest));
+    if (status == STATUS_OK)
         status = init_board(guest);
     if (status == STATUS_OK)
         status = init_vmx(guest);
@@ -445,6 +448,7 @@ static void report_result(struct guest *guest)
         .time = guest->started != 0 ? guest->ended - guest->started : 0,
         .exits = vcpu_exits(&guest->vcpu[0]),
         .resets = guest->resets,
+        .verdict = &guest->verdict,
     };
     log_guest_end(&vm->log);
     vmx_log_counts(&guest->vcpu[0]);
@@ -527,7 +531,9 @@ static void run_once(struct guest *guest)
         return;
     }
     if (guest->started == 0) {
-        guest->started = hw_rdtsc();
+        spinlock_acquire(&vm->lock);
+        verdict_start(guest);
+        spinlock_release(&vm->lock);
         log_start(guest);
     }
     while (vm->outcome == VM_RUNNING && !vm->reset_pending)
@@ -559,8 +565,10 @@ static void release(struct guest *guest)
 static bool may_restart(const struct guest *guest)
 {
     const struct vm *vm = &guest->vm;
-    return guest->config->on_end == CONFIG_END_RESTART && vm->outcome != VM_DEBUG_EXIT &&
-           vm->outcome != VM_KILLED && !guest->is_lost;
+    const uint32_t for_good = 1u << VM_DEBUG_EXIT | 1u << VM_KILLED | 1u << VM_TIMEOUT |
+                              1u << VM_EXPECTED | 1u << VM_REJECTED;
+    return guest->config->on_end == CONFIG_END_RESTART && (for_good >> vm->outcome & 1) == 0 &&
+           !guest->is_lost;
 }
 
 /* The key that ends everything may come at any moment: it sets powers_off, then ends each VM, so
@@ -608,7 +616,7 @@ static void live(struct guest *guest)
         if (guest->vm.outcome == VM_RUNNING)
             reset_guest(guest);
     }
-    guest->ended = hw_rdtsc();
+    verdict_judge(guest);
     release(guest);
 }
 

@@ -11,11 +11,26 @@
 #include "kernel/machine.h"
 #include "kernel/vm/guest_map.h"
 #include "kernel/vm/load_plan.h"
+#include "kernel/vm/watch.h"
 #include "vmx/vmx.h"
 
 struct monitor;
 
 #define MONITOR_POLLED_MAX 8
+
+#define VERDICT_TEXT_MAX WATCH_RECENT
+
+/* What decides how a guest ends, other than itself. */
+struct verdict {
+    struct timer timer;
+    uint64_t deadline;     /* TSC; TIMER_NEVER: it has no timeout */
+    struct watch *watch;   /* NULL: nobody minds what it says */
+    struct byte_sink said; /* where what it says goes */
+    /* Of its end: what the watch knew. */
+    uint32_t missing, line;
+    unsigned length;
+    char text[VERDICT_TEXT_MAX];
+};
 
 /* A guest with everything that it is made of; its pages belong to the VM's owner number. */
 struct guest {
@@ -30,6 +45,7 @@ struct guest {
     struct vmx_vcpu vmx_vcpu[1];
     struct hvc_line hvc_line[CONFIG_HVCS_MAX]; /* unused where the port is a loop */
     struct mux_guest terminal;
+    struct verdict verdict;
     uint32_t processor;
     uint64_t resets;         /* and restarts */
     uint64_t pages;          /* that the VM owns while it runs */
@@ -121,7 +137,18 @@ struct result {
     uint64_t time; /* TSC counts from its start to its end; 0: it did not start */
     uint64_t exits;
     uint64_t resets;
+    const struct verdict *verdict; /* NULL: it did not start */
 };
+
+/* verdict.c: what a guest's configuration says about its time and its console. owner is that of the
+ * pages for it. ERR_NO_MEMORY, logged. */
+enum status MUST_CHECK verdict_init(struct guest *guest, uint16_t owner);
+
+/* The guest's time begins. With the VM's device lock. */
+void verdict_start(struct guest *guest);
+
+/* The guest has ended: its outcome becomes what it is after all. */
+void verdict_judge(struct guest *guest);
 
 /* result.c: tells the result and, when it was the last one, ends the monitor's run. */
 void monitor_report(struct monitor *monitor, const struct result *result);

@@ -3,21 +3,57 @@
 #include "kernel/core/time.h"
 #include "kernel/monitor.h"
 
-#define LINE_MAX 512
+/* Each byte of the matched text may become six. */
+#define JSON_MAX (512 + 6 * VERDICT_TEXT_MAX)
 
-/* For the reader at the other end: one line of JSON, in ASCII. */
-static void say_json(struct monitor *monitor, const struct result *result)
+/* JSON: Strings, in ASCII; a byte that is not stands for the character of its number. */
+static size_t append_string(char *to, size_t room, const char *text, size_t length)
 {
-    char line[LINE_MAX];
+    size_t used = (size_t)fmt_format(to, room, "\"");
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool is_plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+        used += (size_t)fmt_format(to + used, room - used, is_plain ? "%c" : "\\u%04x", c);
+    }
+    return used + (size_t)fmt_format(to + used, room - used, "\"");
+}
+
+static int exit_code(const struct result *result)
+{
+    int code = vm_exit_code(result->outcome, result->code);
+    bool is_silent = result->verdict != NULL && result->verdict->missing != 0;
+    return code == 0 && is_silent ? 1 : code;
+}
+
+/* What it said that counts, and what it did not say. */
+static size_t append_verdict(char *to, size_t room, const struct verdict *verdict)
+{
+    size_t used = 0;
+    if (verdict->line != 0) {
+        used += (size_t)fmt_format(to, room, ",\"line\":%u,\"matched\":", verdict->line);
+        used += append_string(to + used, room - used, verdict->text, verdict->length);
+    }
+    if (verdict->missing != 0)
+        used += (size_t)fmt_format(to + used, room - used, ",\"missing\":%u", verdict->missing);
+    return used;
+}
+
+/* For the reader at the other end: one line of JSON. */
+static COLD void say_json(struct monitor *monitor, const struct result *result)
+{
+    char line[JSON_MAX];
     uint64_t us = time_to_ns(result->time) / 1000;
-    int length =
-        fmt_format(line, sizeof(line),
-                   "traprock-result {\"name\":\"%s\",\"outcome\":\"%s\",\"code\":%u,\"passed\":%s,"
-                   "\"seconds\":%lu.%06lu,\"exits\":%lu,\"resets\":%lu}\r\n",
-                   result->name, vm_outcome_text(result->outcome), result->code,
-                   vm_exit_code(result->outcome, result->code) == 0 ? "true" : "false",
-                   us / 1000000, us % 1000000, result->exits, result->resets);
-    monitor_say(monitor, line, (size_t)length);
+    size_t used = (size_t)fmt_format(
+        line, sizeof(line),
+        "traprock-result {\"name\":\"%s\",\"outcome\":\"%s\",\"code\":%u,\"passed\":%s,"
+        "\"seconds\":%lu.%06lu,\"exits\":%lu,\"resets\":%lu",
+        result->name, vm_outcome_text(result->outcome), result->code,
+        exit_code(result) == 0 ? "true" : "false", us / 1000000, us % 1000000, result->exits,
+        result->resets);
+    if (result->verdict != NULL)
+        used += append_verdict(line + used, sizeof(line) - used, result->verdict);
+    used += (size_t)fmt_format(line + used, sizeof(line) - used, "}\r\n");
+    monitor_say(monitor, line, used);
 }
 
 void monitor_report(struct monitor *monitor, const struct result *result)
@@ -27,7 +63,7 @@ void monitor_report(struct monitor *monitor, const struct result *result)
                             vm_outcome_text(result->outcome), result->code);
     monitor_say(monitor, line, (size_t)length);
     say_json(monitor, result);
-    int code = vm_exit_code(result->outcome, result->code), none = 0;
+    int code = exit_code(result), none = 0;
     if (code != 0)
         __atomic_compare_exchange_n(&monitor->exit_code, &none, code, false, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST);

@@ -147,6 +147,7 @@ static const char *line_fault(struct config_slice line)
 static void parse_line(struct config_parser *parser, struct config_slice line)
 {
     const char *fault = line_fault(line);
+    parser->line_at = line.at;
     if (fault == NULL && config_slice_uncomment(&line) != STATUS_OK)
         fault = "a quotation mark is not closed";
     if (fault != NULL) {

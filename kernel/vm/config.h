@@ -46,6 +46,10 @@
  * | watchdog-action | reset, stop, nmi, none             | reset    |
  * | pin        | the number of a processor               | any      |
  * | hvc        | com1, com2, an I/O port, or loop; up to 8 times | none |
+ * | timeout    | a number with ms, s, m or h             | none     |
+ * | expect     | a regular expression (regex.h); several times | none |
+ * | reject     | the same                                | none     |
+ * | on-panic   | stop, reset, ignore                     | stop, without a look at the console |
  *
  * There is no persistent storage behind a disk, so a plain `disk = FILE` means FILE,discard: the
  * guest may write, and what it wrote lives until power-off. Each `hvc` is the next port of the VM's
@@ -69,9 +73,12 @@
 #define CONFIG_PATH_MAX 128     /* of a file */
 #define CONFIG_CMDLINE_MAX 4096 /* kernels have a lower limit of their own */
 #define CONFIG_FILES_MAX 255    /* distinct files; the configuration is one more */
-#define CONFIG_LINE_MAX 8192    /* bytes in a line, without its end */
-#define CONFIG_SIZE_MAX MIB(1)  /* bytes in a configuration */
-#define CONFIG_ERRORS_MAX 20    /* messages that are written; more are only counted */
+#define CONFIG_PATTERNS_MAX 8
+#define CONFIG_PATTERN_TEXT_MAX 1024     /* bytes in all patterns of a VM */
+#define CONFIG_TIMEOUT_MAX 3600000000ull /* ms: a thousand hours */
+#define CONFIG_LINE_MAX 8192             /* bytes in a line, without its end */
+#define CONFIG_SIZE_MAX MIB(1)           /* bytes in a configuration */
+#define CONFIG_ERRORS_MAX 20             /* messages that are written; more are only counted */
 #define CONFIG_MEMORY_DEFAULT MIB(256)
 #define CONFIG_PIN_ANY UINT32_MAX
 
@@ -79,6 +86,7 @@ enum config_on_idle { CONFIG_IDLE_POWEROFF, CONFIG_IDLE_REBOOT, CONFIG_IDLE_WAIT
 enum config_run { CONFIG_RUN_PARALLEL, CONFIG_RUN_SEQUENCE };
 enum config_terminal { CONFIG_TERMINAL_DEFAULT, CONFIG_TERMINAL_FOCUS, CONFIG_TERMINAL_LINES };
 enum config_on_reset { CONFIG_RESET_RESTART, CONFIG_RESET_STOP };
+enum config_on_panic { CONFIG_PANIC_STOP, CONFIG_PANIC_RESET, CONFIG_PANIC_IGNORE };
 enum config_on_end { CONFIG_END_STOP, CONFIG_END_RESTART };
 enum config_watchdog_action {
     CONFIG_WATCHDOG_RESET,
@@ -112,6 +120,14 @@ struct config_module {
     uint32_t arguments, arguments_size; /* where they stand in the configuration's text */
 };
 
+struct config_pattern {
+    uint32_t line;
+    uint16_t column; /* of its first character, from 1 */
+    uint16_t at;     /* in pattern_text */
+    uint16_t length;
+    bool rejects; /* else it is expected */
+};
+
 struct config_vm {
     char name[CONFIG_NAME_MAX];
     /* Lines, for messages: of the section's header, and of keys; of the header without the key. */
@@ -142,7 +158,13 @@ struct config_vm {
     struct config_fw_file fw_file[CONFIG_FW_FILES_MAX];
     bool has_watchdog; /* QEMU's ib700 */
     enum config_watchdog_action watchdog_action;
-    uint32_t pin; /* processor, or CONFIG_PIN_ANY */
+    uint64_t timeout; /* ms; 0: none */
+    struct config_pattern pattern[CONFIG_PATTERNS_MAX];
+    uint32_t pattern_count, pattern_used; /* patterns, and bytes of pattern_text */
+    char pattern_text[CONFIG_PATTERN_TEXT_MAX];
+    enum config_on_panic on_panic;
+    uint32_t on_panic_line; /* 0: the key is not there */
+    uint32_t pin;           /* processor, or CONFIG_PIN_ANY */
 };
 
 /* Most of a MiB: keep it off stacks. */
@@ -160,6 +182,12 @@ struct config {
     uint32_t vm_count;
     struct config_vm vm[CONFIG_VMS_MAX]; /* those behind the last are not set */
 };
+
+/* Whether on-panic is there, which makes it look at the console too, and does something. */
+static inline bool config_looks_for_panic(const struct config_vm *vm)
+{
+    return vm->on_panic_line != 0 && vm->on_panic != CONFIG_PANIC_IGNORE;
+}
 
 /* How much of the structure is set, in bytes. */
 static inline uint64_t config_size_used(const struct config *config)

@@ -2,6 +2,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/vm/config_parser.h"
 #include "kernel/vm/platform.h"
+#include "kernel/vm/watch.h"
 
 static bool uarts_overlap(uint16_t a, uint16_t b)
 {
@@ -47,6 +48,34 @@ static void check_sequence(const struct config_parser *parser, const struct conf
                       vm->name);
 }
 
+static void report_pattern(const struct config_parser *parser, const struct config_vm *vm,
+                           const struct config_pattern *pattern, const struct regex_error *error)
+{
+    bool cut = pattern->length > CONFIG_ECHO_MAX;
+    config_report(parser, pattern->line, "%s = %.*s%s: column %u: %s",
+                  pattern->rejects ? "reject" : "expect",
+                  (int)(cut ? CONFIG_ECHO_MAX : pattern->length), vm->pattern_text + pattern->at,
+                  cut ? "..." : "", pattern->column + (unsigned)error->at, error->what);
+}
+
+/* Each for itself, then whether there is room for all. */
+static void check_patterns(const struct config_parser *parser, const struct config_vm *vm)
+{
+    struct regex_program program;
+    struct regex_error error;
+    unsigned before = parser->errors->count, which;
+    for (which = 0; which < vm->pattern_count; which++) {
+        const struct config_pattern *pattern = &vm->pattern[which];
+        memset(&program, 0, sizeof(program));
+        if (regex_add(&program, vm->pattern_text + pattern->at, pattern->length, &error) !=
+            STATUS_OK)
+            report_pattern(parser, vm, pattern, &error);
+    }
+    if (vm->pattern_count != 0 && parser->errors->count == before &&
+        watch_compile(&program, vm, &which, &error) != STATUS_OK)
+        report_pattern(parser, vm, &vm->pattern[which], &error);
+}
+
 static void check_vms(const struct config_parser *parser)
 {
     const struct config *config = parser->config;
@@ -63,6 +92,7 @@ static void check_vms(const struct config_parser *parser)
                           "[vm %s]: load and mode say where a flat binary goes; add 'format = "
                           "flat', or remove them",
                           vm->name);
+        check_patterns(parser, vm);
         for (uint32_t j = 0; j < i; j++)
             if (vm->pin != CONFIG_PIN_ANY && config->vm[j].pin == vm->pin)
                 config_report(parser, vm->pin_line,

@@ -315,6 +315,51 @@ static void parse_pin(struct config_parser *parser)
         parser->vm->pin = (uint32_t)processor;
 }
 
+static void parse_timeout(struct config_parser *parser)
+{
+    uint64_t ms = 0;
+    enum status status = config_duration(parser->value, &ms);
+    if (status == ERR_INVALID)
+        config_report_value(parser, "not a time; write for example 60s (ms, s, m or h)");
+    else if (status != STATUS_OK || ms == 0 || ms > CONFIG_TIMEOUT_MAX)
+        config_report_value(parser, "allowed are 1ms to 1000h");
+    else
+        parser->vm->timeout = ms;
+}
+
+/* Whether it is right is seen when all of the VM's are there. */
+static void parse_pattern(struct config_parser *parser)
+{
+    struct config_vm *vm = parser->vm;
+    struct config_slice text = config_slice_unquote(parser->value);
+    if (vm->pattern_count == CONFIG_PATTERNS_MAX) {
+        config_report_value(parser, "a VM may have 8 of expect and reject together");
+        return;
+    }
+    if (text.length > CONFIG_PATTERN_TEXT_MAX - vm->pattern_used) {
+        config_report_value(parser, "the VM's patterns have more than 1024 bytes together");
+        return;
+    }
+    vm->pattern[vm->pattern_count++] = (struct config_pattern){
+        .line = parser->line,
+        .column = (uint16_t)(text.at - parser->line_at + 1),
+        .at = (uint16_t)vm->pattern_used,
+        .length = (uint16_t)text.length,
+        .rejects = config_slice_is(parser->key, "reject"),
+    };
+    memcpy(vm->pattern_text + vm->pattern_used, text.at, text.length);
+    vm->pattern_used += (uint32_t)text.length;
+}
+
+static void parse_on_panic(struct config_parser *parser)
+{
+    static const char *const words[] = {"stop", "reset", "ignore", NULL};
+    int index = (int)parser->vm->on_panic;
+    parse_word(parser, words, "allowed are stop, reset, ignore", &index);
+    parser->vm->on_panic = (enum config_on_panic)index;
+    parser->vm->on_panic_line = parser->line;
+}
+
 static void parse_hvc(struct config_parser *parser)
 {
     struct config_vm *vm = parser->vm;
@@ -372,6 +417,10 @@ static const struct key vm_keys[] = {
     {"watchdog-action", false, parse_watchdog_action},
     {"pin", false, parse_pin},
     {"hvc", true, parse_hvc},
+    {"timeout", false, parse_timeout},
+    {"expect", true, parse_pattern},
+    {"reject", true, parse_pattern},
+    {"on-panic", false, parse_on_panic},
     {NULL, false, NULL},
 };
 

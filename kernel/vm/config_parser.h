@@ -14,6 +14,7 @@ struct config_parser {
     const char *text;
     struct config_errors *errors;
     uint32_t line;
+    const char *line_at; /* where it begins in the text */
     enum config_section section;
     struct config_vm *vm;           /* of SECTION_VM */
     uint64_t seen;                  /* keys of this section, a bit each */

@@ -110,6 +110,27 @@ enum status config_size(struct config_slice slice, uint64_t *bytes)
     return *bytes >> shift == number ? STATUS_OK : ERR_RANGE;
 }
 
+enum status config_duration(struct config_slice slice, uint64_t *ms)
+{
+    static const struct {
+        const char *suffix;
+        uint64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"", 1000}};
+
+    unsigned i = 0;
+    while (slice.length < strlen(units[i].suffix) ||
+           memcmp(slice.at + slice.length - strlen(units[i].suffix), units[i].suffix,
+                  strlen(units[i].suffix)) != 0)
+        i++;
+    slice.length -= strlen(units[i].suffix);
+    uint64_t number;
+    enum status status = config_number(slice, &number);
+    if (status != STATUS_OK)
+        return status;
+    *ms = number * units[i].ms;
+    return *ms / units[i].ms == number ? STATUS_OK : ERR_RANGE;
+}
+
 enum status config_uart(struct config_slice slice, uint16_t *port)
 {
     static const char *const names[] = {"com1", "com2", NULL};
@@ -172,7 +193,7 @@ static const char *component_fault(const char *component, size_t length)
     return NULL;
 }
 
-static struct config_slice unquote(struct config_slice slice)
+struct config_slice config_slice_unquote(struct config_slice slice)
 {
     if (slice.length < 2 || slice.at[0] != '"' || slice.at[slice.length - 1] != '"')
         return slice;
@@ -181,7 +202,7 @@ static struct config_slice unquote(struct config_slice slice)
 
 const char *config_path(struct config_slice slice, char *to, size_t size)
 {
-    slice = unquote(slice);
+    slice = config_slice_unquote(slice);
     if (slice.length >= size)
         return "the file name is too long; 127 characters are allowed";
     size_t start = 0;

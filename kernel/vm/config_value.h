@@ -27,11 +27,17 @@ enum status MUST_CHECK config_number(struct config_slice slice, uint64_t *number
 /* A number, with K, M or G (powers of 1024) behind it or not. Errors as above. */
 enum status MUST_CHECK config_size(struct config_slice slice, uint64_t *bytes);
 
+/* A number, with ms, s, m or h behind it; without one of them s. Errors as above. */
+enum status MUST_CHECK config_duration(struct config_slice slice, uint64_t *ms);
+
 /* com1, com2, or the number of an I/O port that leaves room for a UART's 8 registers. */
 enum status MUST_CHECK config_uart(struct config_slice slice, uint16_t *port);
 
 /* ctrl-X as the control character that the key sends. */
 enum status MUST_CHECK config_control_key(struct config_slice slice, uint8_t *character);
+
+/* Without quotation marks around the whole of it. */
+struct config_slice config_slice_unquote(struct config_slice slice);
 
 /* Copies a file name of at most size - 1 bytes, without quotation marks around it; NULL, or what is
  * wrong with it. */

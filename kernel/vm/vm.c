@@ -45,8 +45,10 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause)
 void vm_panicked(struct vm *vm, bool is_over)
 {
     log_guest(&vm->log, "reports a panic of its kernel%s", is_over ? "" : ", and goes on");
-    if (is_over)
+    if (is_over && vm->on_panic == VM_PANIC_STOP)
         vm_stop(vm, VM_PANIC, 0);
+    else if (is_over && vm->on_panic == VM_PANIC_RESET)
+        vm_reset(vm);
 }
 
 const char *vm_outcome_text(enum vm_outcome outcome)
@@ -61,13 +63,16 @@ const char *vm_outcome_text(enum vm_outcome outcome)
         [VM_KILLED] = "killed",
         [VM_PANIC] = "panic",
         [VM_WATCHDOG] = "watchdog",
+        [VM_TIMEOUT] = "timeout",
+        [VM_EXPECTED] = "expected",
+        [VM_REJECTED] = "rejected",
     };
     return outcome < ARRAY_SIZE(text) ? text[outcome] : "?";
 }
 
 int vm_exit_code(enum vm_outcome outcome, uint32_t code)
 {
-    if (outcome == VM_POWEROFF || (outcome == VM_DEBUG_EXIT && code == 0))
+    if (outcome == VM_POWEROFF || outcome == VM_EXPECTED || (outcome == VM_DEBUG_EXIT && code == 0))
         return 0;
     return outcome == VM_DEBUG_EXIT ? (int)((code << 1 | 1) & 0xff) : 1;
 }

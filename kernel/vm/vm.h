@@ -26,9 +26,15 @@ enum vm_outcome {
     VM_TRIPLE_FAULT, /* with on-reset = stop */
     VM_STOPPED,      /* by the monitor: it did something that Traprock refuses */
     VM_KILLED,       /* by the user at the monitor's console */
-    VM_PANIC,        /* its kernel said so, by pvpanic */
+    VM_PANIC,        /* its kernel said so, by pvpanic or, with on-panic, on its console */
     VM_WATCHDOG,     /* its watchdog expired, with watchdog-action = stop */
+    VM_TIMEOUT,      /* its time was up */
+    VM_EXPECTED,     /* it said all that it had to say */
+    VM_REJECTED,     /* it said what it must not say */
 };
+
+/* What a panic of its kernel does to the VM. */
+enum vm_on_panic { VM_PANIC_STOP, VM_PANIC_RESET, VM_PANIC_IGNORE };
 
 struct vm {
     const char *name;
@@ -45,6 +51,7 @@ struct vm {
     bool is_ending;      /* outcome and code are somebody's to write; atomic */
     bool reset_pending;  /* set by vm_request_reset, served by the VM's runner */
     bool stops_at_reset; /* on-reset = stop */
+    enum vm_on_panic on_panic;
     /* Makes a vCPU that is in the guest on another processor leave it. Any context. */
     void (*kick)(struct vcpu *vcpu);
     void (*work)(void *board); /* continues what device models left over; vm->lock held */
@@ -63,12 +70,13 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause);
 /* A reset that the user asks for, whatever on-reset says. */
 void vm_reset(struct vm *vm);
 
-/* The guest's kernel reports a panic; unless is_over, it goes on for its crash kernel. */
+/* The guest's kernel reports a panic: if it is over, what on-panic says is done, else it goes on
+ * for its crash kernel. */
 void vm_panicked(struct vm *vm, bool is_over);
 
 /* The word of an outcome on the result line: "poweroff", "debug-exit", ... */
 const char *vm_outcome_text(enum vm_outcome outcome);
 
 /* The exit code that the outcome means for `make run`: 0 for a power-off and a debug-exit of 0,
- * (value << 1) | 1 for another debug-exit, else 1. */
+ * (value << 1) | 1 for another debug-exit, else 1; 0 also where it said what it had to. */
 int vm_exit_code(enum vm_outcome outcome, uint32_t code);

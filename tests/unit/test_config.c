@@ -168,6 +168,33 @@ static void defaults_and_all_other_values(void)
     CHECK_EQ(config.vm[1].pin, 0);
 }
 
+static void what_decides_a_guests_end(void)
+{
+    static const struct {
+        const char *value;
+        uint64_t ms;
+    } times[] = {{"250ms", 250}, {"3s", 3000}, {"2m", 120000}, {"1h", 3600000}, {"7", 7000}};
+    char text[128];
+    for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+        snprintf(text, sizeof(text), "[vm x]\nkernel = k\ntimeout = %s\n", times[i].value);
+        CHECK_EQ(parse(text), STATUS_OK);
+        CHECK_EQ(config.vm[0].timeout, times[i].ms);
+    }
+    CHECK_EQ(parse("[traprock]\nrun = sequence\n[vm x]\nkernel = k\nexpect = \"a # b\"\n"
+                   "reject = c=d\non-panic = reset\n"),
+             STATUS_OK);
+    const struct config_vm *vm = &config.vm[0];
+    CHECK_EQ(config.run, CONFIG_RUN_SEQUENCE);
+    CHECK_EQ(config.terminal, CONFIG_TERMINAL_LINES);
+    CHECK_EQ(vm->pattern_count, 2);
+    CHECK(!vm->pattern[0].rejects && vm->pattern[1].rejects);
+    CHECK_EQ(vm->pattern[0].line, 5);
+    CHECK_EQ(vm->pattern[0].column, 11);
+    CHECK(memcmp(vm->pattern_text, "a # bc=d", 8) == 0 && vm->pattern_used == 8);
+    CHECK_EQ(vm->on_panic, CONFIG_PANIC_RESET);
+    CHECK_EQ(vm->on_panic_line, 7);
+}
+
 static void line_ends_byte_order_mark_and_blanks(void)
 {
     CHECK_EQ(parse("\xef\xbb\xbf[vm\tx]\r\n\r\n  kernel\t=\tk  \r\n # comment\r\n"), STATUS_OK);
@@ -221,7 +248,8 @@ static const struct mistake mistakes[] = {
      "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, format, entry, load, mode, initrd, "
      "module, cmdline, disk, on-reset, "
      "on-end, debug-exit, debug-console, shutdown-port, pc-testdev, pvpanic, fw-cfg, "
-     "fw-cfg-file, watchdog, watchdog-action, pin, hvc\n"},
+     "fw-cfg-file, watchdog, watchdog-action, pin, hvc, timeout, "
+     "expect, reject, on-panic\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
      "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, run, "
      "terminal\n"},
@@ -296,6 +324,36 @@ static const struct mistake mistakes[] = {
      "c.conf:3: on-reset = poweroff: allowed are reset, stop\n"},
     {"[vm x]\nkernel = k\nx\x01y = 1\n", "c.conf:3: a control character; only printable "
                                          "characters, spaces and tabs are allowed\n"},
+    {"[vm x]\nkernel = k\n[vm traprock]\nkernel = k\n",
+     "c.conf:3: the name traprock is the monitor's own\n"},
+    {"[vm x]\nkernel = k\n[traprock]\nrun = twice\n",
+     "c.conf:4: run = twice: allowed are parallel, sequence\n"},
+    {"[vm x]\nkernel = k\npin = 0\n[traprock]\nrun = sequence\n",
+     "c.conf:3: [vm x] is pinned, and with run = sequence all guests run on processor 0; remove "
+     "`pin`\n"},
+    {"[traprock]\nrun = sequence\n[vm x]\nkernel = k\non-end = restart\n",
+     "c.conf:3: [vm x] has on-end = restart, so that with run = sequence the next guest's turn "
+     "would never come; remove one of both\n"},
+    {"[vm x]\nkernel = k\ntimeout = 5x\n",
+     "c.conf:3: timeout = 5x: not a time; write for example 60s (ms, s, m or h)\n"},
+    {"[vm x]\nkernel = k\ntimeout = s\n",
+     "c.conf:3: timeout = s: not a time; write for example 60s (ms, s, m or h)\n"},
+    {"[vm x]\nkernel = k\ntimeout = 0\n", "c.conf:3: timeout = 0: allowed are 1ms to 1000h\n"},
+    {"[vm x]\nkernel = k\ntimeout = 1001h\n",
+     "c.conf:3: timeout = 1001h: allowed are 1ms to 1000h\n"},
+    {"[vm x]\nkernel = k\ntimeout = 18446744073709551615h\n",
+     "c.conf:3: timeout = 18446744073709551615h: allowed are 1ms to 1000h\n"},
+    {"[vm x]\nkernel = k\n  expect =  \"a (b\"\n",
+     "c.conf:3: expect = a (b: column 16: the group is not closed; add ), or write \\( for the "
+     "character\n"},
+    {"[vm x]\nkernel = k\nreject = a{2\n",
+     "c.conf:3: reject = a{2: column 11: allowed are {n}, {n,} and {n,m} with numbers up to 255; "
+     "write \\{ for the character\n"},
+    {"[vm x]\nkernel = k\nreject = (abc){99}\nexpect = (abc){99}\n",
+     "c.conf:4: expect = (abc){99}: column 19: the VM's patterns are too large together; shorten "
+     "them or their repetitions\n"},
+    {"[vm x]\nkernel = k\non-panic = explode\n",
+     "c.conf:3: on-panic = explode: allowed are stop, reset, ignore\n"},
     {"\xff\xfe[\n", "c.conf:1: the text is in UTF-16; save it as UTF-8\n"},
 };
 
@@ -487,6 +545,7 @@ TEST_MAIN({"QEMU's devices are read", qemu_devices_are_read},
           {"QEMU's devices have messages", qemu_devices_have_messages},
           {"the_example_is_read", the_example_is_read},
           {"defaults_and_all_other_values", defaults_and_all_other_values},
+          {"what_decides_a_guests_end", what_decides_a_guests_end},
           {"line_ends_byte_order_mark_and_blanks", line_ends_byte_order_mark_and_blanks},
           {"comments_and_quotes", comments_and_quotes},
           {"formats_and_modules", formats_and_modules},

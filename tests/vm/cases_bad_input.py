@@ -49,6 +49,9 @@ CONFIGURATIONS = [
     ("open-section", "[vm a\nkernel = good.elf\n", r"FILE:1: .*\]"),
     ("nul-byte", "[vm a]\nkernel = good.elf\0\n", r"FILE:2: .*NUL"),
     ("utf-16", "[vm a]\nkernel = good.elf\n".encode("utf-16"), r"FILE:1: .*UTF-16"),
+    ("bad-expect", "[vm a]\nkernel = good.elf\nexpect = a(b\n", r"FILE:3: expect = a\(b: column 11: .*not closed"),
+    ("bad-timeout", "[vm a]\nkernel = good.elf\ntimeout = 5 weeks\n", r"FILE:3: timeout = 5 weeks: not a time"),
+    ("bad-run", "[traprock]\nrun = twice\n[vm a]\nkernel = good.elf\n", r"FILE:2: run = twice.*sequence"),
     ("several-errors", "[vm a]\nkernel = good.elf\npin = x\nmemory = y\n", r"(?s)FILE:3: .*FILE:4: "),
 ]
 

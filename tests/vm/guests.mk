@@ -23,6 +23,7 @@ $(GUEST)/root.ext4: tests/vm/guest_files.py
 	@mkdir -p $(@D)
 	@$(GUEST_FILES) disk --out $@
 
-$(BUILD)/config_files: tests/vm/config_files.c $(wildcard kernel/vm/config*.[ch]) kernel/core/fmt.c
+$(BUILD)/config_files: tests/vm/config_files.c $(wildcard kernel/vm/config*.[ch]) kernel/core/fmt.c \
+		kernel/vm/regex.h kernel/vm/regex_parse.c kernel/vm/watch.h kernel/vm/watch_compile.c
 	@mkdir -p $(@D)
 	@$(HOST_CC) -std=gnu11 -I. -O1 -g $(WARNINGS) -o $@ $(filter %.c,$^)
