@@ -296,7 +296,7 @@ static enum status init_serial(struct board *board)
     return uart_attach(&board->com1, &vm->bus, PLATFORM_PORT_COM1);
 }
 
-static enum status init_pci(struct board *board)
+static enum status init_pci(struct board *board, const struct board_config *config)
 {
     struct pci_bus_config pci = {
         .bus = &board->vm->bus,
@@ -310,7 +310,13 @@ static enum status init_pci(struct board *board)
     };
     for (unsigned i = 0; i < PLATFORM_PCI_GSI_COUNT; i++)
         pci.intx[i] = irq_router_line(&board->router, PLATFORM_PCI_GSI_FIRST + i);
-    return pci_bus_init(&board->pci, &pci);
+    bool is_pc = config->vm->firmware[0] != '\0';
+    if (is_pc) {
+        pci.decode_base = PLATFORM_PCI_LOW;
+        pci.decode_size = BIT(config->physical_bits) - PLATFORM_PCI_LOW;
+    }
+    enum status status = pci_bus_init(&board->pci, &pci);
+    return status == STATUS_OK && is_pc ? pc_chipset_init(&board->chipset, &board->pci) : status;
 }
 
 static struct virtio_pci_config slot_config(struct board *board, unsigned slot)
@@ -328,7 +334,8 @@ static struct virtio_pci_config slot_config(struct board *board, unsigned slot)
 
 static enum status init_rng(struct board *board, const struct board_config *config)
 {
-    struct virtio_pci_config pci = slot_config(board, BOARD_SLOT_RNG);
+    struct virtio_pci_config pci =
+        slot_config(board, config->vm->firmware[0] != '\0' ? BOARD_SLOT_RNG_PC : BOARD_SLOT_RNG);
     if (config->entropy.fill == NULL)
         return STATUS_OK;
     board->has_rng = true;
@@ -434,7 +441,7 @@ static enum status init_pci_devices(struct board *board, const struct board_conf
                                     const char **what)
 {
     *what = "PCI host bridge";
-    enum status status = init_pci(board);
+    enum status status = init_pci(board, config);
     if (status != STATUS_OK)
         return status;
     *what = "virtio entropy device";

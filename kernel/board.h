@@ -12,6 +12,7 @@
 #include "drivers/model/irq_router.h"
 #include "drivers/model/lapic.h"
 #include "drivers/model/loopback.h"
+#include "drivers/model/pc_chipset.h"
 #include "drivers/model/pci_bus.h"
 #include "drivers/model/pic.h"
 #include "drivers/model/pit.h"
@@ -27,6 +28,7 @@
 
 /* PCI slots: where the DSDT's routing table and a user's lspci find them. */
 #define BOARD_SLOT_RNG 1
+#define BOARD_SLOT_RNG_PC 15 /* where device 1 is a PC's chipset */
 #define BOARD_SLOT_CONSOLE 2
 #define BOARD_SLOT_DISKS 3
 
@@ -71,6 +73,7 @@ struct board {
     struct uart com1;
     struct board_qemu qemu;
     struct pci_bus pci;
+    struct pc_chipset chipset; /* only with firmware */
     struct virtio_rng rng;
     struct virtio_console console;
     struct board_disk disk[CONFIG_DISKS_MAX];

@@ -8,6 +8,7 @@
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
 #include "kernel/monitor.h"
+#include "kernel/vm/load_firmware.h"
 
 #define GUEST_LOG_LINES 100
 
@@ -79,7 +80,10 @@ static enum status add_range(struct guest *guest, uint64_t gpa, uint64_t left)
 static enum status add_memory(struct guest *guest)
 {
     const struct guest_map *map = &guest->map;
+    const struct boot_file *firmware = guest_file(guest->monitor, guest->config->firmware);
     enum status status = guest_map_make(&guest->map, guest->config->memory);
+    if (firmware != NULL && firmware->size <= LOAD_FIRMWARE_MAX)
+        guest_map_add_firmware(&guest->map, align_up(firmware->size, PAGE_SIZE));
     for (unsigned i = 0; status == STATUS_OK && i < map->backed_count; i++)
         status = add_range(guest, map->backed[i].base, map->backed[i].size);
     if (status != STATUS_OK) {
@@ -193,6 +197,7 @@ static unsigned count_users(const struct config *config, const char *file)
         const struct config_vm *vm = &config->vm[i];
         users += strcmp(vm->kernel, file) == 0;
         users += strcmp(vm->initrd, file) == 0;
+        users += strcmp(vm->firmware, file) == 0;
         for (uint32_t disk = 0; disk < vm->disk_count; disk++)
             users += strcmp(vm->disk[disk].file, file) == 0;
         for (uint32_t item = 0; item < vm->fw_file_count; item++)

@@ -77,8 +77,11 @@ static void add_file(struct filling *filling, const char *name, const void *at, 
 
 struct acpi_facts guest_acpi_facts(const struct config_vm *config)
 {
-    return (struct acpi_facts){
-        .vcpu_count = 1, .has_pvpanic = config->has_pvpanic, .has_fw_cfg = config->has_fw_cfg};
+    return (struct acpi_facts){.vcpu_count = 1,
+                               .has_pvpanic = config->has_pvpanic,
+                               .has_fw_cfg = config->has_fw_cfg,
+                               .is_pc = config->firmware[0] != '\0',
+                               .memory = config->memory};
 }
 
 /* ---- The machine --------------------------------------------------------------------------- */
@@ -187,6 +190,16 @@ static void add_files(struct filling *filling)
     }
 }
 
+/* The console of a machine without a screen, as QEMU's -nographic says; no memory above 4 GiB for
+ * BARs, since the DSDT has no
+ * window there. */
+static void add_for_firmware(struct filling *filling)
+{
+    static const uint64_t serial_port = PLATFORM_PORT_COM1;
+    add_file(filling, "etc/sercon-port", &serial_port, sizeof(serial_port));
+    add_file(filling, "opt/ovmf/X-PciMmio64Mb", "0", 1);
+}
+
 /* By Open Firmware's names, one a line: option ROMs that load something, then the disks. */
 static void add_boot_order(struct filling *filling)
 {
@@ -232,6 +245,8 @@ enum status guest_fill_fw_cfg(struct guest *guest, uint16_t owner)
     add_tables(&filling);
     add_files(&filling);
     add_boot_order(&filling);
+    if (guest->config->firmware[0] != '\0')
+        add_for_firmware(&filling);
     if (filling.status != STATUS_OK)
         log_error("%s: fw-cfg: %s: %s", guest->vm.name, filling.what, status_text(filling.status));
     return filling.status;

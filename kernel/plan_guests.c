@@ -5,7 +5,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
 #include "kernel/monitor.h"
-#include "kernel/vm/load.h"
+#include "kernel/vm/load_firmware.h"
 
 /* What a guest's request points to. */
 struct planning {
@@ -14,6 +14,7 @@ struct planning {
     struct guest_map map;
     struct load_file module[CONFIG_MODULES_MAX];
     struct load_request request;
+    struct load_file firmware;
 };
 
 static const char *config_name(const struct planning *planning)
@@ -66,6 +67,8 @@ static enum status find_files(struct planning *planning)
         .mode = vm->mode,
         .address = vm->load,
     };
+    if (vm->firmware[0] != '\0')
+        return find(planning, vm->firmware, vm->firmware_line, &planning->firmware);
     enum status status = find(planning, vm->kernel, vm->kernel_line, &request->kernel);
     if (status == STATUS_OK && vm->initrd[0] != '\0')
         status = find(planning, vm->initrd, vm->initrd_line, &request->initrd);
@@ -79,7 +82,9 @@ static uint64_t make(struct planning *planning, struct load_plan *plan)
     if (guest_map_make(&planning->map, planning->vm->memory) != STATUS_OK ||
         find_files(planning) != STATUS_OK)
         return 0;
-    enum status status = load_kernel(&planning->request, plan, LOAD_PLAN_SIZE, &error);
+    enum status status = planning->vm->firmware[0] != '\0'
+                             ? load_firmware(&planning->firmware, plan, &error)
+                             : load_kernel(&planning->request, plan, LOAD_PLAN_SIZE, &error);
     if (error.text[0] != '\0')
         log_write(status == STATUS_OK ? LOG_WARN : LOG_ERROR, "%s:%u: %s: %s",
                   config_name(planning), error.line, planning->vm->name, error.text);

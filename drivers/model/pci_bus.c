@@ -13,8 +13,10 @@
 
 static struct pci_function *find(const struct pci_bus *pci, unsigned bdf)
 {
-    bool is_bus_0 = bdf >> 8 == 0, is_function_0 = (bdf & 7) == 0;
-    return is_bus_0 && is_function_0 ? pci->function[bdf >> 3 & (PCI_SLOTS - 1)] : NULL;
+    struct pci_function *function = pci->function[bdf >> 3 & (PCI_SLOTS - 1)];
+    while (function != NULL && function->number != (bdf & 7))
+        function = function->next;
+    return bdf >> 8 == 0 ? function : NULL;
 }
 
 uint32_t pci_bus_config_read(struct pci_bus *pci, unsigned bdf, unsigned offset, unsigned size)
@@ -130,9 +132,9 @@ static bool overlaps_ram(const struct guest_mem *mem, uint64_t base, uint64_t la
  * the window wraps. */
 static bool is_allowed(const struct pci_bus *pci, uint64_t address, uint64_t size)
 {
-    uint64_t offset = address - pci->config.window_base;
-    return address >= pci->config.window_base && size <= pci->config.window_size &&
-           offset <= pci->config.window_size - size &&
+    uint64_t offset = address - pci->config.decode_base;
+    return address >= pci->config.decode_base && size <= pci->config.decode_size &&
+           offset <= pci->config.decode_size - size &&
            !overlaps_ram(pci->config.mem, address, address + size - 1);
 }
 
@@ -217,6 +219,10 @@ enum status pci_bus_init(struct pci_bus *pci, const struct pci_bus_config *confi
     if (config->window_size == 0 ||
         config->window_base + config->window_size - 1 < config->window_base)
         return ERR_INVALID;
+    if (config->decode_size == 0) {
+        pci->config.decode_base = config->window_base;
+        pci->config.decode_size = config->window_size;
+    }
     init_bridge(pci);
     enum status status =
         bus_add(config->bus, BUS_PORT, PLATFORM_PORT_PCI_ADDRESS, 4, &address_ops, pci);
@@ -274,11 +280,25 @@ enum status pci_bus_add(struct pci_bus *pci, unsigned slot, struct pci_function 
     return STATUS_OK;
 }
 
+void pci_bus_add_function(struct pci_bus *pci, struct pci_function *first, unsigned number,
+                          struct pci_function *function)
+{
+    first->config[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;
+    first->initial[PCI_HEADER_TYPE] |= PCI_HEADER_MULTI_FUNCTION;
+    function->bus = pci;
+    function->slot = first->slot;
+    function->number = number;
+    memcpy(function->initial, function->config, sizeof(function->initial));
+    while (first->next != NULL)
+        first = first->next;
+    first->next = function;
+}
+
 void pci_bus_reset(struct pci_bus *pci)
 {
     pci->address = 0;
     for (unsigned slot = 0; slot < PCI_SLOTS; slot++)
-        if (pci->function[slot] != NULL)
-            pci_function_reset(pci->function[slot]);
+        for (struct pci_function *each = pci->function[slot]; each != NULL; each = each->next)
+            pci_function_reset(each);
     pci_bus_update_decoding(pci);
 }

@@ -22,6 +22,9 @@ struct pci_bus_config {
     const struct guest_mem *mem; /* RAM, which wins over every BAR; read at each BAR change */
     uint64_t window_base;        /* memory addresses for BARs */
     uint64_t window_size;
+    /* Where BARs may be moved: decode_size 0 stands for the window. */
+    uint64_t decode_base;
+    uint64_t decode_size;
     uint64_t ecam_base; /* of bus 0, 1 MiB aligned */
     uint64_t ecam_size; /* bytes, 1 MiB for each bus number; numbers above 0 have no devices */
     /* The wires of INTx, all level-triggered, true while asserted: see pci_bus_intx_wire. */
@@ -35,7 +38,7 @@ struct pci_bus_config {
 struct pci_bus {
     struct pci_bus_config config;
     struct pci_function bridge;
-    struct pci_function *function[PCI_SLOTS];  /* by device number; function number 0 only */
+    struct pci_function *function[PCI_SLOTS];  /* by device number: function 0 */
     uint32_t address;                          /* the register at 0xCF8 */
     uint64_t next_address;                     /* first unassigned address of the window */
     uint32_t asserted[PLATFORM_PCI_GSI_COUNT]; /* by wire: the slots that pull it */
@@ -50,6 +53,11 @@ enum status MUST_CHECK pci_bus_init(struct pci_bus *pci, const struct pci_bus_co
  * taken; ERR_NO_SPACE: the window or the bus's table of ranges is full. */
 enum status MUST_CHECK pci_bus_add(struct pci_bus *pci, unsigned slot,
                                    struct pci_function *function);
+
+/* Makes function one more of the device whose function 0 is on the bus: number is 1 to 7, in the
+ * order of calls. Neither has BARs. */
+void pci_bus_add_function(struct pci_bus *pci, struct pci_function *first, unsigned number,
+                          struct pci_function *function);
 
 /* The machine's reset: every function as pci_bus_add left it. */
 void pci_bus_reset(struct pci_bus *pci);

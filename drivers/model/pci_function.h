@@ -49,9 +49,11 @@ struct pci_function {
     const struct pci_function_ops *ops;
     struct pci_bus *bus;
     unsigned slot;
-    unsigned capability_end;  /* first free byte of the capability area */
-    unsigned capability_link; /* the byte that will point to the next capability */
-    bool intx;                /* what the device asks of its pin */
+    unsigned number;           /* of the function in its device */
+    struct pci_function *next; /* of the same device; NULL: the last */
+    unsigned capability_end;   /* first free byte of the capability area */
+    unsigned capability_link;  /* the byte that will point to the next capability */
+    bool intx;                 /* what the device asks of its pin */
 };
 
 struct pci_identity {

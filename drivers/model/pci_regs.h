@@ -11,6 +11,7 @@
 #define PCI_REVISION_ID 0x08
 #define PCI_CLASS_CODE 0x09 /* three bytes: interface, sub-class, base class */
 #define PCI_HEADER_TYPE 0x0e
+#define PCI_HEADER_MULTI_FUNCTION BIT(7)
 #define PCI_BAR(n) (0x10u + 4u * (n))
 #define PCI_SUBSYSTEM_VENDOR_ID 0x2c
 #define PCI_SUBSYSTEM_ID 0x2e
@@ -19,6 +20,7 @@
 #define PCI_INTERRUPT_PIN 0x3d
 #define PCI_FIRST_CAPABILITY 0x40
 
+#define PCI_COMMAND_IO BIT(0)
 #define PCI_COMMAND_MEMORY BIT(1)
 #define PCI_COMMAND_MASTER BIT(2)
 #define PCI_COMMAND_PARITY BIT(6)

@@ -31,7 +31,21 @@ static void write_s5(struct aml *aml)
 
 /* ---- The PCI host bridge ---- */
 
-static void write_pci_resources(struct aml *aml)
+/* Firmware's choice, on a machine of its own, is wherever a PC has no RAM. */
+static void write_pci_memory(struct aml *aml, const struct acpi_facts *facts)
+{
+    uint64_t low = facts->memory < PLATFORM_LOW_RAM_END ? facts->memory : PLATFORM_LOW_RAM_END;
+    uint64_t first = !facts->is_pc            ? PLATFORM_PCI_MMIO
+                     : low > PLATFORM_PCI_LOW ? low
+                                              : PLATFORM_PCI_LOW;
+    aml_memory_window(aml, (uint32_t)first,
+                      (uint32_t)(PLATFORM_PCI_MMIO + PLATFORM_PCI_MMIO_SIZE - 1));
+    if (facts->is_pc)
+        aml_memory_window(aml, (uint32_t)(PLATFORM_ECAM + PLATFORM_ECAM_SIZE),
+                          (uint32_t)(PLATFORM_IOAPIC - 1));
+}
+
+static void write_pci_resources(struct aml *aml, const struct acpi_facts *facts)
 {
     aml_name(aml, "_CRS");
     struct aml_template template = aml_template_open(aml);
@@ -39,8 +53,7 @@ static void write_pci_resources(struct aml *aml)
     aml_io(aml, PLATFORM_PORT_PCI_ADDRESS, 8);
     aml_io_window(aml, 0, PLATFORM_PORT_PCI_ADDRESS - 1);
     aml_io_window(aml, PLATFORM_PORT_PCI_ADDRESS + 8, 0xffff);
-    aml_memory_window(aml, (uint32_t)PLATFORM_PCI_MMIO,
-                      (uint32_t)(PLATFORM_PCI_MMIO + PLATFORM_PCI_MMIO_SIZE - 1));
+    write_pci_memory(aml, facts);
     aml_template_close(aml, template);
 }
 
@@ -122,7 +135,7 @@ static void write_osc(struct aml *aml)
     aml_close(aml, method);
 }
 
-static void write_pci(struct aml *aml)
+static void write_pci(struct aml *aml, const struct acpi_facts *facts)
 {
     size_t device = aml_device(aml, "PCI0");
     aml_name(aml, "_HID");
@@ -132,7 +145,7 @@ static void write_pci(struct aml *aml)
     aml_name_integer(aml, "_UID", 0);
     aml_name_integer(aml, "_SEG", 0);
     aml_name_integer(aml, "_BBN", PLATFORM_ECAM_FIRST_BUS);
-    write_pci_resources(aml);
+    write_pci_resources(aml, facts);
     write_pci_routing(aml);
     write_osc(aml);
     aml_close(aml, device);
@@ -222,7 +235,7 @@ void acpi_dsdt_write(struct aml *aml, const struct acpi_facts *facts)
     size_t scope = aml_scope(aml, "\\_SB");
     write_processors(aml, facts->vcpu_count);
     write_motherboard(aml);
-    write_pci(aml);
+    write_pci(aml, facts);
     write_board_device(aml, &rtc);
     write_board_device(aml, &uart);
     if (facts->has_keyboard)

@@ -14,6 +14,8 @@ struct acpi_facts {
     bool has_keyboard;   /* an 8042 with a keyboard answers */
     bool has_pvpanic;
     bool has_fw_cfg;
+    bool is_pc; /* firmware has placed BARs, and memory is its RAM in bytes */
+    uint64_t memory;
 };
 
 #define ACPI_VCPUS_MAX 512

@@ -26,7 +26,8 @@
  * | [vm NAME]  | value                                   | default  |
  * |------------|-----------------------------------------|----------|
  * | memory     | bytes, or with K, M, G; whole pages     | 256M     |
- * | kernel     | FILE                                    | required |
+ * | kernel     | FILE                                    | required without firmware |
+ * | firmware   | FILE: a PC's, up to 8 MiB               | none     |
  * | format     | linux, pvh, multiboot, multiboot2, elf, flat | by content |
  * | entry      | 16, 32, 64: a Linux kernel's entry      | the widest |
  * | load       | where a flat binary goes                | 1M; with mode = 16: 0x7c00 |
@@ -135,6 +136,8 @@ struct config_vm {
     uint64_t memory;
     bool has_kernel; /* the key stands there */
     char kernel[CONFIG_PATH_MAX];
+    char firmware[CONFIG_PATH_MAX]; /* empty: none; there need be no kernel then */
+    uint32_t firmware_line;
     char initrd[CONFIG_PATH_MAX]; /* empty: none */
     char cmdline[CONFIG_CMDLINE_MAX];
     enum load_format format;

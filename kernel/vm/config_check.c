@@ -83,7 +83,7 @@ static void check_vms(const struct config_parser *parser)
         config_report(parser, 0, "there is no guest; add a section [vm NAME] with 'kernel = FILE'");
     for (uint32_t i = 0; i < config->vm_count; i++) {
         const struct config_vm *vm = &config->vm[i];
-        if (!vm->has_kernel)
+        if (!vm->has_kernel && vm->firmware[0] == '\0')
             config_report(parser, vm->line, "[vm %s] has no kernel; add 'kernel = FILE'", vm->name);
         if (config->run == CONFIG_RUN_SEQUENCE)
             check_sequence(parser, vm);
@@ -102,10 +102,12 @@ static void check_vms(const struct config_parser *parser)
     }
 }
 
-/* A slot is a place for a file's name: SLOTS for each VM (kernel, initrd, disks, files of fw-cfg),
+/* A slot is a place for a file's name: SLOTS for each VM (kernel, initrd, disks, files of
+ * fw-cfg, firmware),
  * then one for each module. */
 #define SLOT_FW (2 + CONFIG_DISKS_MAX)
-#define SLOTS (SLOT_FW + CONFIG_FW_FILES_MAX)
+#define SLOT_FIRMWARE (SLOT_FW + CONFIG_FW_FILES_MAX)
+#define SLOTS (SLOT_FIRMWARE + 1)
 
 static unsigned slot_count(const struct config *config)
 {
@@ -125,6 +127,8 @@ static uint32_t slot_line(const struct config *config, unsigned slot)
     if (module_slot(config, slot) != NULL)
         return module_slot(config, slot)->line;
     const struct config_vm *vm = &config->vm[slot / SLOTS];
+    if (i == SLOT_FIRMWARE)
+        return vm->firmware_line;
     if (i >= SLOT_FW)
         return vm->fw_file[i - SLOT_FW].line;
     return i == 0 ? vm->kernel_line : i == 1 ? vm->initrd_line : vm->disk[i - 2].line;
@@ -136,10 +140,11 @@ static const char *file_slot(const struct config *config, unsigned slot)
     if (module_slot(config, slot) != NULL)
         return module_slot(config, slot)->file;
     const struct config_vm *vm = &config->vm[slot / SLOTS];
-    const char *name = i == 0         ? vm->kernel
-                       : i == 1       ? vm->initrd
-                       : i >= SLOT_FW ? vm->fw_file[i - SLOT_FW].file
-                                      : vm->disk[i - 2].file;
+    const char *name = i == 0               ? vm->kernel
+                       : i == 1             ? vm->initrd
+                       : i == SLOT_FIRMWARE ? vm->firmware
+                       : i >= SLOT_FW       ? vm->fw_file[i - SLOT_FW].file
+                                            : vm->disk[i - 2].file;
     return name[0] != '\0' ? name : NULL;
 }
 

@@ -90,6 +90,13 @@ static void parse_kernel(struct config_parser *parser)
     parse_path(parser, parser->value, parser->vm->kernel);
 }
 
+static void parse_firmware(struct config_parser *parser)
+{
+    parser->vm->firmware_line = parser->line;
+    parser->vm->has_fw_cfg = true;
+    parse_path(parser, parser->value, parser->vm->firmware);
+}
+
 static void parse_initrd(struct config_parser *parser)
 {
     parser->vm->initrd_line = parser->line;
@@ -396,6 +403,7 @@ static const struct key traprock_keys[] = {
 static const struct key vm_keys[] = {
     {"memory", false, parse_memory},
     {"kernel", false, parse_kernel},
+    {"firmware", false, parse_firmware},
     {"format", false, parse_format},
     {"entry", false, parse_entry},
     {"load", false, parse_load},

@@ -45,6 +45,11 @@ enum status guest_map_make(struct guest_map *map, uint64_t memory)
     return STATUS_OK;
 }
 
+void guest_map_add_firmware(struct guest_map *map, uint64_t size)
+{
+    back(map, PLATFORM_HIGH_RAM - size, PLATFORM_HIGH_RAM);
+}
+
 bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size)
 {
     for (unsigned i = 0; i < map->count; i++) {

@@ -40,7 +40,7 @@ enum guest_map_type {
 #define GUEST_MAP_BIOS 0xf0000ull
 
 #define GUEST_MAP_ENTRIES_MAX 12
-#define GUEST_MAP_BACKED_MAX 3
+#define GUEST_MAP_BACKED_MAX 4
 
 struct guest_map_entry {
     uint64_t base;
@@ -57,7 +57,7 @@ struct guest_map {
     /* What a guest is told; sorted by base, without overlap, neighbours differ in type. */
     struct guest_map_entry entry[GUEST_MAP_ENTRIES_MAX];
     unsigned count;
-    /* Where memory must be: covers every entry but the ECAM; sorted, without overlap. */
+    /* Where memory must be: covers every entry but the ECAM, and firmware; without overlap. */
     struct guest_map_range backed[GUEST_MAP_BACKED_MAX];
     unsigned backed_count;
     uint64_t ram_below_4g; /* end of the RAM that begins at 0 */
@@ -67,6 +67,9 @@ struct guest_map {
 /* memory is in bytes and counts the legacy hole, as a PC does. ERR_INVALID: not in whole pages;
  * ERR_RANGE: outside GUEST_MEMORY_MIN and GUEST_MEMORY_MAX. */
 enum status MUST_CHECK guest_map_make(struct guest_map *map, uint64_t memory);
+
+/* Puts memory for firmware of size bytes, whole pages and less than 1 GiB, below 4 GiB. */
+void guest_map_add_firmware(struct guest_map *map, uint64_t size);
 
 /* Whether [base, base + size) is all usable RAM of the map; false when size is 0 or wraps. */
 bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size);

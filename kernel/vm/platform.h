@@ -22,6 +22,9 @@
 #define PLATFORM_PCI_MMIO 0xc0000000ull
 #define PLATFORM_PCI_MMIO_SIZE 0x20000000ull
 
+/* Firmware puts BARs where it likes: from here on, wherever there is neither RAM nor a device. */
+#define PLATFORM_PCI_LOW 0x80000000ull
+
 /* PCI Express Enhanced Configuration Access Mechanism, segment 0, buses 0 to 255. */
 #define PLATFORM_ECAM 0xe0000000ull
 #define PLATFORM_ECAM_SIZE 0x10000000ull

@@ -41,6 +41,12 @@ $(C_GUESTS:%=$(BUILD)/guests/%.elf): $(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.
 	@ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ $(filter %.o,$^)
 
+# What firmware starts: a disk's first sectors.
+$(BUILD)/guests/%.bin: tests/guests/firmware/%.asm
+	@mkdir -p $(@D)
+	@nasm -f bin -Werror -I./ -o $@ $<
+GUESTS += $(BUILD)/guests/boot_sector.bin
+
 .PRECIOUS: $(BUILD)/guests/%.o
 .PHONY: guests
 guests: $(GUESTS) $(BUILD)/guests/entry_check.elf $(BUILD)/guests/entry_check_planted.elf

@@ -67,6 +67,18 @@ static void qemu_devices_are_read(void)
     CHECK(!vm->has_pvpanic && !vm->has_watchdog);
 }
 
+static void firmware_stands_for_a_kernel(void)
+{
+    uint32_t line;
+    CHECK_EQ(parse("[vm a]\nfirmware = bios.bin\n"), STATUS_OK);
+    CHECK_STR(config.vm[0].firmware, "bios.bin");
+    CHECK(config.vm[0].has_fw_cfg);
+    CHECK_STR(config_file(&config, 0, &line), "bios.bin");
+    CHECK_EQ(line, 2);
+    CHECK(config_file(&config, 1, &line) == NULL);
+    CHECK_EQ(parse("[vm a]\nfirmware = /bios.bin\n"), ERR_INVALID);
+}
+
 static void qemu_devices_have_messages(void)
 {
     static const char *const bad[][2] = {
@@ -245,7 +257,8 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\nmemory = 1M\nmemory = 1G\n", NULL},
     {"[vm x]\nkernel = k\nkernel = l\n", "c.conf:3: kernel is set a second time in this section\n"},
     {"[vm x]\nkernel = k\ncpus = 2\n",
-     "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, format, entry, load, mode, initrd, "
+     "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, firmware, format, entry, load, "
+     "mode, initrd, "
      "module, cmdline, disk, on-reset, "
      "on-end, debug-exit, debug-console, shutdown-port, pc-testdev, pvpanic, fw-cfg, "
      "fw-cfg-file, watchdog, watchdog-action, pin, hvc, timeout, "
@@ -541,7 +554,8 @@ static void a_configuration_of_megabytes_is_none(void)
     CHECK(strstr(messages, "c.conf:1: the line is longer") != NULL);
 }
 
-TEST_MAIN({"QEMU's devices are read", qemu_devices_are_read},
+TEST_MAIN({"firmware stands for a kernel", firmware_stands_for_a_kernel},
+          {"QEMU's devices are read", qemu_devices_are_read},
           {"QEMU's devices have messages", qemu_devices_have_messages},
           {"the_example_is_read", the_example_is_read},
           {"defaults_and_all_other_values", defaults_and_all_other_values},

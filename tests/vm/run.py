@@ -25,6 +25,7 @@ import cases_emulator
 import cases_entry_check
 import cases_events
 import cases_exits
+import cases_firmware
 import cases_fuzz
 import cases_guests
 import cases_harden
@@ -44,6 +45,7 @@ MODULES = (
     cases_emulator,
     cases_events,
     cases_exits,
+    cases_firmware,
     cases_fuzz,
     cases_qemu_devices,
     cases_registers,

@@ -1,0 +1,175 @@
+/* What firmware for a PC finds: the host bridge, device 1, BARs where it puts them, its entry. */
+#include "drivers/model/pc_chipset.h"
+#include "kernel/vm/load_firmware.h"
+#include "tests/check.h"
+
+#define BDF(device, function) ((device) << 3 | (function))
+
+static struct bus bus;
+static struct guest_mem mem;
+static struct pci_bus pci;
+static struct pc_chipset chipset;
+static uint8_t ram[2 * 4096] ALIGNED(4096);
+
+static void build(void)
+{
+    struct pci_bus_config config = {.bus = &bus,
+                                    .mem = &mem,
+                                    .window_base = PLATFORM_PCI_MMIO,
+                                    .window_size = PLATFORM_PCI_MMIO_SIZE,
+                                    .decode_base = PLATFORM_PCI_LOW,
+                                    .decode_size = BIT(40) - PLATFORM_PCI_LOW,
+                                    .ecam_base = PLATFORM_ECAM,
+                                    .ecam_size = PLATFORM_ECAM_SIZE};
+    memset(&bus, 0, sizeof(bus));
+    memset(&mem, 0, sizeof(mem));
+    CHECK_EQ(guest_mem_add(&mem, GPA(PLATFORM_HIGH_RAM - sizeof(ram)), sizeof(ram), ram),
+             STATUS_OK);
+    CHECK_EQ(pci_bus_init(&pci, &config), STATUS_OK);
+    CHECK_EQ(pc_chipset_init(&chipset, &pci), STATUS_OK);
+}
+
+static uint32_t get(unsigned bdf, unsigned offset, unsigned size)
+{
+    return pci_bus_config_read(&pci, bdf, offset, size);
+}
+
+static void set(unsigned bdf, unsigned offset, unsigned size, uint32_t value)
+{
+    pci_bus_config_write(&pci, bdf, offset, size, value);
+}
+
+static void functions_are_where_firmware_looks(void)
+{
+    build();
+    CHECK_EQ(get(BDF(0, 0), 0, 4), 0x12378086);
+    CHECK_EQ(get(BDF(1, 0), 0, 4), 0x70008086);
+    CHECK_EQ(get(BDF(1, 0), PCI_HEADER_TYPE, 1), 0x80);
+    CHECK_EQ(get(BDF(1, 3), 0, 4), 0x71138086);
+    set(BDF(1, 0), PCI_COMMAND, 2, 0);
+    CHECK_EQ(get(BDF(1, 0), PCI_COMMAND, 2), 0);
+    set(BDF(1, 0), PCI_COMMAND, 2, 7); /* OVMF wants to see that I/O is switched on */
+    CHECK_EQ(get(BDF(1, 0), PCI_COMMAND, 2), 7);
+    for (unsigned function = 1; function < 8; function++)
+        if (function != 3)
+            CHECK_EQ(get(BDF(1, function), 0, 4), 0xffffffff);
+    CHECK_EQ(get(BDF(0, 3), 0, 4), 0xffffffff);
+    CHECK_EQ(get(1 << 8 | BDF(1, 3), 0, 4), 0xffffffff);
+}
+
+static void acpi_block_stays_where_it_is(void)
+{
+    build();
+    CHECK_EQ(get(BDF(1, 3), 0x40, 4), PLATFORM_PM_BASE | 1);
+    set(BDF(1, 3), 0x40, 4, 0xb001);
+    CHECK_EQ(get(BDF(1, 3), 0x40, 4), PLATFORM_PM_BASE | 1);
+    CHECK_EQ(get(BDF(1, 3), 0x80, 1) & 1, 1);       /* enabled */
+    CHECK_EQ(get(BDF(1, 3), 0x58, 4) >> 25 & 1, 1); /* SMM is set up already */
+    CHECK_EQ(get(BDF(1, 3), PCI_INTERRUPT_LINE, 1), PLATFORM_IRQ_SCI);
+}
+
+static void attributes_are_stored_until_a_reset(void)
+{
+    build();
+    for (unsigned offset = 0x59; offset <= 0x5f; offset++) {
+        set(BDF(0, 0), offset, 1, 0x33);
+        CHECK_EQ(get(BDF(0, 0), offset, 1), 0x33);
+    }
+    set(BDF(0, 0), 0x72, 1, 0x4a);
+    set(BDF(0, 0), 0x60, 1, 0xff); /* no such register */
+    CHECK_EQ(get(BDF(0, 0), 0x60, 1), 0);
+    set(BDF(1, 0), 0x60, 1, 11);
+    CHECK_EQ(get(BDF(1, 0), 0x60, 1), 11);
+    set(BDF(1, 3), PCI_INTERRUPT_LINE, 1, 5);
+    pci_bus_reset(&pci);
+    CHECK_EQ(get(BDF(0, 0), 0x59, 1), 0);
+    CHECK_EQ(get(BDF(0, 0), 0x72, 1), 0);
+    CHECK_EQ(get(BDF(1, 0), 0x60, 1), 0x80);
+    CHECK_EQ(get(BDF(1, 3), PCI_INTERRUPT_LINE, 1), PLATFORM_IRQ_SCI);
+}
+
+static uint64_t read_bar(void *device, uint64_t offset, unsigned size)
+{
+    (void)device;
+    (void)size;
+    return 0x40 + offset;
+}
+
+static const struct bus_ops bar_ops = {read_bar, NULL};
+
+static void bars_go_where_firmware_puts_them(void)
+{
+    static const struct {
+        uint64_t address;
+        bool decoded;
+    } places[] = {
+        {0x80000000, true},        {0xfebf0000, true},
+        {0x7fff0000, false},       {PLATFORM_ECAM, false},
+        {PLATFORM_HIGH_RAM, true}, {PLATFORM_HIGH_RAM - sizeof(ram), false},
+        {BIT(40) - 0x1000, true},  {BIT(40), false},
+        {PLATFORM_PCI_MMIO, true},
+    };
+    static const struct pci_identity identity = {.vendor = 0x1234, .device = 1};
+    static const struct pci_function_ops ops = {0};
+    struct pci_function function;
+    build();
+    pci_function_init(&function, &identity, &ops);
+    pci_function_set_bar(&function, 0, 0x1000, true, &bar_ops, NULL);
+    CHECK_EQ(pci_bus_add(&pci, 2, &function), STATUS_OK);
+    CHECK_EQ(pci_function_bar_address(&function, 0), PLATFORM_PCI_MMIO);
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        set(BDF(2, 0), PCI_BAR(0), 4, (uint32_t)places[i].address);
+        set(BDF(2, 0), PCI_BAR(1), 4, (uint32_t)(places[i].address >> 32));
+        CHECK_EQ(function.bar[0].is_decoded, places[i].decoded);
+        if (places[i].decoded)
+            CHECK_EQ(bus_read(&bus, BUS_MMIO, places[i].address + 8, 1), 0x48);
+    }
+}
+
+/* ---- The image ---- */
+
+static struct load_plan plan;
+static struct load_error error;
+static uint8_t image[LOAD_FIRMWARE_MAX + LOAD_FIRMWARE_UNIT];
+
+static void firmware_starts_at_the_reset_vector(void)
+{
+    struct load_file file = {.name = "f", .at = image, .size = KIB(256), .line = 7};
+    CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
+    CHECK_EQ(plan.pieces, 2);
+    CHECK_EQ(plan.piece[0].at, 0xfffc0000);
+    CHECK_EQ(plan.piece[0].size, KIB(256));
+    CHECK(plan.piece[0].from == image);
+    CHECK_EQ(plan.piece[1].at, 0xe0000);
+    CHECK_EQ(plan.piece[1].size, KIB(128));
+    CHECK(plan.piece[1].from == image + KIB(128));
+    const struct segment *cs = &plan.entry.segment[SEG_CS];
+    CHECK_EQ(cs->base + plan.entry.rip, 0xfffffff0);
+    CHECK_EQ(cs->selector, 0xf000);
+    CHECK_EQ(plan.entry.rflags, 2);
+    CHECK_EQ(plan.entry.cr0, 0x60000010);
+    file.size = KIB(64);
+    CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
+    CHECK_EQ(plan.piece[1].at, 0xf0000);
+    CHECK(plan.piece[1].from == image);
+    file.size = LOAD_FIRMWARE_MAX;
+    CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
+}
+
+static void what_is_no_firmware_is_refused(void)
+{
+    static const uint64_t sizes[] = {0, 1, KIB(64) - 1, KIB(96), LOAD_FIRMWARE_MAX + KIB(64)};
+    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+        struct load_file file = {.name = "vmlinuz", .at = image, .size = sizes[i], .line = 7};
+        CHECK_EQ(load_firmware(&file, &plan, &error), ERR_INVALID);
+        CHECK_EQ(error.line, 7);
+        CHECK(strncmp(error.text, "vmlinuz: no firmware of a PC", 28) == 0);
+    }
+}
+
+TEST_MAIN({"functions are where firmware looks", functions_are_where_firmware_looks},
+          {"ACPI block stays where it is", acpi_block_stays_where_it_is},
+          {"attributes are stored until a reset", attributes_are_stored_until_a_reset},
+          {"BARs go where firmware puts them", bars_go_where_firmware_puts_them},
+          {"firmware starts at the reset vector", firmware_starts_at_the_reset_vector},
+          {"what is no firmware is refused", what_is_no_firmware_is_refused}, )
