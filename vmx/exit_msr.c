@@ -73,9 +73,7 @@ static bool read_elsewhere(struct vcpu *vcpu, enum msr_verdict verdict, uint32_t
 
 static COLD void show_misc_enable(struct vcpu *vcpu)
 {
-    uint64_t value = 0;
-    (void)msr_read(&vcpu->msrs, MSR_IA32_MISC_ENABLE, &value);
-    cpuid_set_misc_enable(&vcpu->cpuid, value);
+    cpuid_set_misc_enable(&vcpu->cpuid, msr_misc_enable(&vcpu->msrs));
 }
 
 static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)

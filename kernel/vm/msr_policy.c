@@ -245,6 +245,11 @@ enum msr_verdict msr_write(struct msr_state *state, uint32_t msr, uint64_t value
     return MSR_FAULT;
 }
 
+uint64_t msr_misc_enable(const struct msr_state *state)
+{
+    return state->value[ROW_MISC_ENABLE];
+}
+
 uint64_t msr_write_time(struct msr_state *state, uint32_t msr, uint64_t value, uint64_t machine_tsc,
                         uint64_t offset)
 {

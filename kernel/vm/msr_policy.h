@@ -107,6 +107,9 @@ enum msr_verdict msr_read(const struct msr_state *state, uint32_t msr, uint64_t 
 /* WRMSR. With any verdict but MSR_DONE nothing was changed. */
 enum msr_verdict msr_write(struct msr_state *state, uint32_t msr, uint64_t value);
 
+/* What IA32_MISC_ENABLE holds. */
+uint64_t msr_misc_enable(const struct msr_state *state);
+
 /*
  * A write of IA32_TIME_STAMP_COUNTER or IA32_TSC_ADJUST, for MSR_TO_TIME: returns the new offset
  * (guest TSC - machine's TSC), given the present one and the machine's TSC. Either write moves the
