@@ -47,6 +47,12 @@ static enum status refuse(struct loader *loader)
 
 static size_t used_bytes(const uint8_t *at, size_t size)
 {
+    uint64_t word = 0;
+    for (; size >= sizeof(word); size -= sizeof(word)) {
+        __builtin_memcpy(&word, at + size - sizeof(word), sizeof(word));
+        if (word != 0)
+            break;
+    }
     while (size > 0 && at[size - 1] == 0)
         size--;
     return size;

@@ -77,6 +77,14 @@ static inline uint64_t load_get(const uint8_t *at, unsigned size)
     return value;
 }
 
+/* Whether these four bytes are there: without a call, for the search through a file. */
+static inline bool load_has_magic(const uint8_t *at, uint32_t magic)
+{
+    uint32_t value;
+    __builtin_memcpy(&value, at, sizeof(value));
+    return value == magic;
+}
+
 static inline void load_put(uint8_t *at, uint64_t value, unsigned size)
 {
     memcpy(at, &value, size);

@@ -75,9 +75,10 @@ static bool find_header(struct loader *loader, struct multiboot2 *mb)
     for (uint64_t at = 0; limit >= HEADER_SIZE && at <= limit - HEADER_SIZE;
          at += HEADER_ALIGNMENT) {
         const uint8_t *header = kernel->at + at;
+        if (!load_has_magic(header, HEADER_MAGIC))
+            continue;
         uint64_t architecture = load_get(header + 4, 4), size = load_get(header + 8, 4);
-        if (load_get(header, 4) == HEADER_MAGIC &&
-            (uint32_t)(HEADER_MAGIC + architecture + size + load_get(header + 12, 4)) == 0) {
+        if ((uint32_t)(HEADER_MAGIC + architecture + size + load_get(header + 12, 4)) == 0) {
             mb->header = header;
             mb->offset = at;
             mb->size = size;
