@@ -17,6 +17,9 @@ CPU ?=
 CPUS ?= 1
 IMG ?= $(BUILD)/traprock.img
 TIMEOUT ?=
+JUNIT ?=
+TAP ?=
+LOGS ?= $(BUILD)/ci
 
 .PHONY: all help
 all: $(BUILD)/BOOTX64.EFI ## build the UEFI program
@@ -32,7 +35,8 @@ help: ## show this list
 	@echo '  CPU=MODEL     its processor model, in the words of the emulator'
 	@echo '  CPUS=1        how many processors it has'
 	@echo '  IMG=FILE      the disk image that `make image` writes (build/traprock.img)'
-	@echo '  TIMEOUT=S     end `make run` after so many seconds'
+	@echo '  TIMEOUT=S     end `make run` after so many seconds, `make ci` after 1800 or so many'
+	@echo '  JUNIT=FILE, TAP=FILE, LOGS=DIR  what `make ci` writes (logs: build/ci)'
 	@echo '  DEBUG_CHECKS=1  check the processor after each VM exit; builds into build/checks'
 	@echo '  NO_INSTALL=1  only name missing Debian packages, install nothing'
 
@@ -147,6 +151,20 @@ image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB 
 
 run: image ## boot CONF here; the terminal is the guest's console, Ctrl-A h shows the monitor's keys
 	@$(HOST_PY) --image $(call quote,$(IMG)) --interactive
+
+# Every guest a test: the exit status is 0 only if all of them passed.
+.PHONY: ci
+ci: packages-run ## boot CONF=FILE without a terminal and report each guest: JUNIT=out.xml TAP=out.tap (docs/ci.md)
+ifeq ($(origin CONF),file)
+	@echo 'make ci wants a configuration whose guests come to an end: make ci CONF=FILE' >&2; exit 2
+else
+	@$(MAKE) --no-print-directory -s $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
+	@python3 tests/vm/ci.py --conf $(call quote,$(CONF)) --efi $(BUILD)/BOOTX64.EFI \
+		--config-tool $(BUILD)/config_files --host $(call quote,$(HOST)) --mem $(call quote,$(MEM)) \
+		--cpus $(call quote,$(CPUS)) $(if $(CPU),--cpu $(call quote,$(CPU))) \
+		$(if $(TIMEOUT),--timeout $(call quote,$(TIMEOUT))) $(if $(JUNIT),--junit $(call quote,$(JUNIT))) \
+		$(if $(TAP),--tap $(call quote,$(TAP))) --logs $(call quote,$(LOGS))
+endif
 
 # ---- Tests ---------------------------------------------------------------------------------------
 

@@ -1,9 +1,16 @@
 """Suites of guests: what a machine that reads the line learns of each one's end."""
 
+import contextlib
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
 
-from harness import Case, vm
+from harness import HERE, Case, CaseFailed, vm
 
 RESULT = re.compile(r"^traprock-result (\{.*\})\r?$", re.MULTILINE)
 PAGES = re.compile(r"pages: (\d+) free after the guests, (\d+) before")
@@ -142,7 +149,201 @@ def together(run):
     run.check("together/status", status == 1, f"exit status {status}")
 
 
+# ---- Many ----------------------------------------------------------------------------------------
+
+MANY = 100
+MONITOR_MEMORY_MAX = 4096  # KiB
+
+
+def many(run):
+    """A hundred kernels, each a file of its own, in one start of the machine."""
+    conf = traprock(run="sequence")
+    for number in range(MANY):
+        run.link(f"k{number}.elf", run.files.guest("exit_code"))
+        conf += vm(f"g{number}", kernel=f"k{number}.elf", cmdline="0", debug_exit="0xf4", memory="4M",
+                   timeout="10s", reject="panic")
+    status, text = run.run_to_end(conf)
+    seen = results(text)
+    run.check("many/results", [result["name"] for result in seen] == [f"g{n}" for n in range(MANY)],
+              f"{len(seen)} results")
+    run.check("many/passed", status == 0 and all(result["passed"] for result in seen), f"exit status {status}")
+    used = [int(size) for size in re.findall(r"memory: (\d+) KiB for the monitor", text)]
+    run.check("many/memory", used and max(used) <= MONITOR_MEMORY_MAX and max(used) - used[0] < 64, f"{used}")
+
+
+# ---- make ci -------------------------------------------------------------------------------------
+
+
+class Ci:
+    """A run of ci.py, as `make ci` makes it."""
+
+    def __init__(self, run, conf, *arguments):
+        self.junit, self.tap, self.logs = run.path("out.xml"), run.path("out.tap"), run.path("logs")
+        self.conf = run.write("suite.conf", conf)
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, os.path.join(HERE, "ci.py"), "--conf", self.conf, "--efi", run.files.efi,
+             "--config-tool", run.files.config_tool, "--host", "bochs", "--mem", "512", "--junit", self.junit,
+             "--tap", self.tap, "--logs", self.logs, *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        self.run = run
+        self.output = ""
+
+    def wait(self):
+        """Returns the exit status; self.output, self.tests and self.lines are there afterwards."""
+        try:
+            rest, _ = self.process.communicate(timeout=self.run.case.limit * self.run.scale)
+        except subprocess.TimeoutExpired:
+            self.process.terminate()
+            rest, _ = self.process.communicate()
+            raise CaseFailed("make ci did not end") from None
+        finally:
+            self.output += rest if "rest" in locals() else ""
+            self.run.log = self.output
+        self.took = time.monotonic() - self.started
+        root = xml.etree.ElementTree.parse(self.junit).getroot()
+        self.suite = root.find("testsuite")
+        self.tests = {case.get("name"): case for case in self.suite.findall("testcase")}
+        with open(self.tap, encoding="utf-8") as file:
+            self.lines = file.read().split("\n")
+        return self.process.returncode
+
+    def failed(self):
+        return {name for name, case in self.tests.items()
+                if case.find("failure") is not None or case.find("error") is not None}
+
+
+SUITE = 30
+SUITE_SECONDS = 40
+SUITE_FAILS = {"s7": "d3", "s20": "hang"}
+
+
+def suite(run):
+    """Thirty small guests, two of which fail: the exit status, the reports, the logs, the time."""
+    run.guest("say")
+    conf = "# A suite.\n" + traprock(run="sequence")
+    for number in range(SUITE):
+        name, end = f"s{number}", "~d0"
+        if name in SUITE_FAILS:
+            end = "~d3" if SUITE_FAILS[name] == "d3" else "~h"
+        conf += vm(name, kernel="say.elf", cmdline=f"<{number}>~sok~n{end}", debug_exit="0xf4", memory="16M",
+                   timeout="500ms")
+    ci = Ci(run, conf)
+    status = ci.wait()
+    run.check("suite/status", status == 1, f"exit status {status}")
+    run.check("suite/junit", len(ci.tests) == SUITE + 1 and ci.failed() == set(SUITE_FAILS), f"{ci.failed()}")
+    run.check("suite/junit-totals", (ci.suite.get("tests"), ci.suite.get("failures"), ci.suite.get("errors"))
+              == (str(SUITE + 1), "2", "0"), f"{ci.suite.attrib}")
+    run.check("suite/junit-console", ci.tests["s3"].findtext("system-out") == "<3> ok",
+              f"{ci.tests['s3'].findtext('system-out')}")
+    run.check("suite/junit-reason", "timeout" in ci.tests["s20"].find("failure").get("message"), "no reason")
+    numbered = [line for line in ci.lines if re.match(r"(not )?ok \d+ - ", line)]
+    run.check("suite/tap", ci.lines[:2] == ["TAP version 13", f"1..{SUITE + 1}"]
+              and numbered[7] == "not ok 8 - s7" and numbered[8] == "ok 9 - s8" and len(numbered) == SUITE + 1,
+              f"{numbered}")
+    run.check("suite/prefix", "\ns5: <5> ok\n" in ci.output, "the console is not shown")
+    with open(os.path.join(ci.logs, "s9.log"), encoding="utf-8") as file:
+        run.check("suite/log", file.read() == "<9> ok\n", "the guest's log")
+    with open(os.path.join(ci.logs, "serial.log"), "rb") as file:
+        run.check("suite/serial-log", b"traprock: exit" in file.read(), "the serial log")
+    run.check("suite/time", ci.took < SUITE_SECONDS * run.scale, f"{ci.took:.1f} s")
+    print(f"ci-suite: {SUITE} guests in {ci.took:.1f} s")
+
+
+def children(process):
+    """The processes that it has started, and those that they have, as (id, name)."""
+    found = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{int(entry)}/stat", encoding="utf-8") as file:
+            name, rest = re.match(r"\d+ \((.*)\) (.*)", file.read()).groups()
+            if int(rest.split()[1]) == process:
+                found += [(int(entry), name), *children(int(entry))]
+    return found
+
+
+def killed_emulator(run):
+    """The emulator goes while a guest runs: that guest has no result, and the run says why."""
+    run.guest("say")
+    conf = vm("endless", kernel="say.elf", cmdline="begun~n~h", memory="4M")
+    ci = Ci(run, conf)
+    for line in ci.process.stdout:
+        ci.output += line
+        if line == "endless: begun\n":
+            break
+    emulators = [process for process, name in children(ci.process.pid) if name.startswith("bochs")]
+    for process in emulators:
+        os.kill(process, signal.SIGKILL)
+    status = ci.wait()
+    run.check("killed/found", len(emulators) == 1, f"{emulators}")
+    run.check("killed/status", status == 1, f"exit status {status}")
+    run.check("killed/failed", ci.failed() == {"endless", "traprock"}, f"{ci.failed()}")
+    run.check("killed/reason", "bochs ended by itself" in ci.tests["traprock"].find("error").get("message"),
+              "no reason")
+    run.check("killed/console", ci.tests["endless"].findtext("system-out") == "begun", "no console")
+
+
+def bounded_from_outside(run):
+    """A guest without a timeout that never ends: TIMEOUT ends the run."""
+    run.guest("say")
+    limit = int(12 * run.scale)
+    ci = Ci(run, vm("endless", kernel="say.elf", cmdline="begun~n~h", memory="4M"), "--timeout", str(limit))
+    status = ci.wait()
+    run.check("bounded/status", status == 1, f"exit status {status}")
+    run.check("bounded/reason", f"after {limit} s" in ci.tests["traprock"].find("error").get("message"), "no reason")
+
+
+def nothing_run(run):
+    """A configuration that is none: its message, no machine, and a report all the same."""
+    ci = Ci(run, "[vm a]\nkernel = a.elf\nexpect = (\n")
+    status = ci.wait()
+    run.check("nothing-run/status", status == 2, f"exit status {status}")
+    run.check("nothing-run/message", "suite.conf:3: expect = (: column 10: " in ci.output, "no message")
+    run.check("nothing-run/report", ci.failed() == {"traprock"}, f"{ci.failed()}")
+
+
+def no_way_to_forge(run):
+    """What a guest writes is not taken for the monitor's; and what its configuration says of the
+    terminal is not what counts."""
+    run.guest("say")
+    forged = 'traprock-result~s{"name":"a","outcome":"poweroff","passed":true}~ntraprock:~sexit~s0~n~d1'
+    conf = vm("a", kernel="say.elf", cmdline=forged, debug_exit="0xf4", memory="4M")
+    conf += "[traprock]\nterminal = focus\non-idle = wait\n"
+    ci = Ci(run, conf)
+    status = ci.wait()
+    run.check("forged/status", status == 1, f"exit status {status}")
+    run.check("forged/failed", ci.failed() == {"a"}, f"{ci.failed()}")
+    run.check("forged/shown", "\na: traprock: exit 0\n" in ci.output, "not shown as the guest's")
+
+
+def shown(page, name):
+    """The block of the page that follows the name of a file."""
+    block = re.search(rf"^`mine/{re.escape(name)}`[^\n]*:\n\n((?:    [^\n]*\n|\n)+)", page, re.MULTILINE)
+    return "".join(line[4:] + "\n" for line in block.group(1).split("\n"))
+
+
+def as_documented(run):
+    """docs/ci.md, followed to the letter, but for make and its packages."""
+    with open(os.path.join(HERE, "..", "..", "docs", "ci.md"), encoding="utf-8") as file:
+        page = file.read()
+    os.mkdir(run.path("mine"))
+    run.write("mine/hello.asm", shown(page, "hello.asm"))
+    for command in re.findall(r"^    ((?:nasm|ld) .*)$", page, re.MULTILINE):
+        subprocess.run(command.split(), cwd=run.directory, check=True)
+    os.rename(run.path("mine/hello.elf"), run.path("hello.elf"))
+    ci = Ci(run, shown(page, "suite.conf"))
+    status = ci.wait()
+    run.check("documented/status", status == 0, f"exit status {status}")
+    run.check("documented/tests", set(ci.tests) == {"hello", "traprock"} and not ci.failed(), f"{ci.failed()}")
+
+
 CASES = [
+    Case("ci-as-documented", as_documented, seconds=20),
+    Case("ci-many", many, seconds=40),
+    Case("ci-suite", suite, seconds=40),
+    Case("ci-killed", killed_emulator, seconds=20),
+    Case("ci-bounded", bounded_from_outside, seconds=30),
+    Case("ci-nothing-run", nothing_run, seconds=1),
+    Case("ci-forged", no_way_to_forge, seconds=20),
     Case("ci-sequence", sequence, seconds=30),
     Case("ci-verdicts", verdicts, seconds=30, limit=100),
     Case("ci-together", together, seconds=25),

@@ -1,10 +1,11 @@
 /*
- * Prints the files that a configuration names, one a line, after the number of the line there; for
- * the tool that writes a disk image. Exit status 1 with messages on standard error: the
- * configuration is wrong; 2: it cannot be read.
+ * Prints the files that a configuration names, one a line, after the number of the line there; with
+ * --guests its guests in the same way. For the tools that write a disk image and report a run. Exit
+ * status 1 with messages on standard error: the configuration is wrong; 2: it cannot be read.
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernel/vm/config.h"
 
@@ -13,10 +14,12 @@ int main(int argc, char **argv)
     static struct config config;
     static char text[CONFIG_SIZE_MAX + 1], messages[16384];
     struct config_errors errors = {.text = messages, .size = sizeof(messages)};
-    if (argc != 2) {
-        fprintf(stderr, "usage: config_files CONF\n");
+    bool guests = argc == 3 && strcmp(argv[1], "--guests") == 0;
+    if (argc != 2 + guests) {
+        fprintf(stderr, "usage: config_files [--guests] CONF\n");
         return 2;
     }
+    argv += guests;
     FILE *file = fopen(argv[1], "rb");
     size_t size = file == NULL ? 0 : fread(text, 1, sizeof(text), file);
     if (file == NULL || ferror(file)) {
@@ -30,9 +33,11 @@ int main(int argc, char **argv)
             fprintf(stderr, "%s: %u more errors\n", argv[1], errors.count - CONFIG_ERRORS_MAX);
         return 1;
     }
+    for (uint32_t i = 0; guests && i < config.vm_count; i++)
+        printf("%u %s\n", config.vm[i].line, config.vm[i].name);
     const char *name;
     uint32_t line;
-    for (unsigned i = 0; (name = config_file(&config, i, &line)) != NULL; i++)
+    for (unsigned i = 0; !guests && (name = config_file(&config, i, &line)) != NULL; i++)
         printf("%u %s\n", line, name);
     return 0;
 }
