@@ -38,8 +38,10 @@ EFI_SECTIONS := -j .text -j .sdata -j .data -j .dynamic -j .dynsym -j .rel -j .r
 $(BUILD)/efi/traprock.so: $(BOOT_OBJECTS) boot/build.mk
 	@$(EFI_LD) -o $@ $(filter %.o,$^) -L /usr/lib -lgnuefi
 
-# objcopy drops what is not named here, silently: the file must still hold the monitor.
+# objcopy drops what is not named here, silently: the file must still hold the monitor, and no code may
+# lie elsewhere.
 $(BUILD)/BOOTX64.EFI: $(BUILD)/efi/traprock.so
+	@! objdump -h $< | grep '\.init'
 	@objcopy --target=efi-app-x86_64 --subsystem=10 $(EFI_SECTIONS) $< $@
 	@test $$(stat -c %s $@) -gt $$(stat -c %s $(BUILD)/efi/traprock.elf)
 

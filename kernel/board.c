@@ -149,7 +149,8 @@ const struct interrupt_controller_ops board_interrupt_controller = {
     .tsc_offset_changed = controller_tsc_offset_changed,
 };
 
-static enum status init_cpu(struct board *board, uint32_t index, const struct board_config *config)
+static INIT enum status init_cpu(struct board *board, uint32_t index,
+                                 const struct board_config *config)
 {
     struct board_cpu *cpu = &board->cpu[index];
     struct vcpu *vcpu = board->vm->vcpu[index];
@@ -197,12 +198,6 @@ static void ignore_a20(void *context, bool enabled)
     (void)enabled;
 }
 
-static void ask_for_more_work(void *context)
-{
-    struct vm *vm = context;
-    vcpu_request(vm->vcpu[0], VCPU_REQUEST_WORK);
-}
-
 /* ---- The serial port ---------------------------------------------------------------------- */
 
 /* With the device lock: moves what was typed into the UART. */
@@ -223,7 +218,7 @@ void board_terminal_ready(void *context)
 
 /* ---- Construction ------------------------------------------------------------------------- */
 
-static enum status init_interrupts(struct board *board, const struct board_config *config)
+static INIT enum status init_interrupts(struct board *board, const struct board_config *config)
 {
     struct bus *bus = &board->vm->bus;
     irq_router_init(&board->router, &board->fabric, &board->pic, &board->ioapic);
@@ -238,7 +233,7 @@ static enum status init_interrupts(struct board *board, const struct board_confi
     return status;
 }
 
-static enum status init_time(struct board *board, const struct board_config *config)
+static INIT enum status init_time(struct board *board, const struct board_config *config)
 {
     struct vm *vm = board->vm;
     struct timer_queue *timers = &vm->vcpu[0]->timers;
@@ -256,7 +251,7 @@ static enum status init_time(struct board *board, const struct board_config *con
     return status == STATUS_OK ? rtc_attach(&board->rtc, &vm->bus) : status;
 }
 
-static enum status init_power(struct board *board)
+static INIT enum status init_power(struct board *board)
 {
     struct vm *vm = board->vm;
     struct acpi_pm_config pm = {
@@ -281,7 +276,7 @@ static enum status init_power(struct board *board)
     return status == STATUS_OK ? i8042_attach(&board->i8042, &vm->bus) : status;
 }
 
-static enum status init_serial(struct board *board)
+static INIT enum status init_serial(struct board *board)
 {
     struct vm *vm = board->vm;
     struct uart_config uart = {
@@ -296,7 +291,7 @@ static enum status init_serial(struct board *board)
     return uart_attach(&board->com1, &vm->bus, PLATFORM_PORT_COM1);
 }
 
-static enum status init_pci(struct board *board, const struct board_config *config)
+static INIT enum status init_pci(struct board *board, const struct board_config *config)
 {
     struct pci_bus_config pci = {
         .bus = &board->vm->bus,
@@ -319,7 +314,7 @@ static enum status init_pci(struct board *board, const struct board_config *conf
     return status == STATUS_OK && is_pc ? pc_chipset_init(&board->chipset, &board->pci) : status;
 }
 
-static struct virtio_pci_config slot_config(struct board *board, unsigned slot)
+static INIT struct virtio_pci_config slot_config(struct board *board, unsigned slot)
 {
     return (struct virtio_pci_config){
         .bus = &board->pci,
@@ -327,12 +322,12 @@ static struct virtio_pci_config slot_config(struct board *board, unsigned slot)
         .mem = &board->vm->mem,
         .msi = {apic_fabric_send_msi, &board->fabric},
         .log = &board->vm->log,
-        .more_work = ask_for_more_work,
+        .more_work = vm_ask_for_work,
         .context = board->vm,
     };
 }
 
-static enum status init_rng(struct board *board, const struct board_config *config)
+static INIT enum status init_rng(struct board *board, const struct board_config *config)
 {
     struct virtio_pci_config pci =
         slot_config(board, config->vm->firmware[0] != '\0' ? BOARD_SLOT_RNG_PC : BOARD_SLOT_RNG);
@@ -369,7 +364,7 @@ void board_connect_loop(struct board *board, unsigned port, uint8_t *ring)
                            (struct byte_stream){write_loop, loop_writable, loop});
 }
 
-static enum status init_console(struct board *board, const struct board_config *config)
+static INIT enum status init_console(struct board *board, const struct board_config *config)
 {
     const struct config_vm *vm = config->vm;
     struct virtio_console_port_config port[CONFIG_HVCS_MAX] = {0};
@@ -389,7 +384,8 @@ static enum status init_console(struct board *board, const struct board_config *
     return status;
 }
 
-static enum status init_disk(struct board *board, unsigned index, const struct board_config *config)
+static INIT enum status init_disk(struct board *board, unsigned index,
+                                  const struct board_config *config)
 {
     struct board_disk *disk = &board->disk[index];
     const struct config_disk *file = &config->vm->disk[index];
@@ -413,7 +409,7 @@ static enum status init_disk(struct board *board, unsigned index, const struct b
     return virtio_blk_init(&disk->blk, &blk);
 }
 
-static enum status init_disks(struct board *board, const struct board_config *config)
+static INIT enum status init_disks(struct board *board, const struct board_config *config)
 {
     enum status status = STATUS_OK;
     for (unsigned i = 0; status == STATUS_OK && i < config->vm->disk_count; i++) {
@@ -423,8 +419,8 @@ static enum status init_disks(struct board *board, const struct board_config *co
     return status;
 }
 
-static enum status init_serial_and_power(struct board *board, const struct board_config *config,
-                                         const char **what)
+static INIT enum status init_serial_and_power(struct board *board,
+                                              const struct board_config *config, const char **what)
 {
     *what = "power management and keyboard controller";
     enum status status = init_power(board);
@@ -437,8 +433,8 @@ static enum status init_serial_and_power(struct board *board, const struct board
     return board_qemu_init(board, config, what);
 }
 
-static enum status init_pci_devices(struct board *board, const struct board_config *config,
-                                    const char **what)
+static INIT enum status init_pci_devices(struct board *board, const struct board_config *config,
+                                         const char **what)
 {
     *what = "PCI host bridge";
     enum status status = init_pci(board, config);
@@ -456,8 +452,8 @@ static enum status init_pci_devices(struct board *board, const struct board_conf
     return init_disks(board, config);
 }
 
-enum status board_init(struct board *board, struct vm *vm, struct mux_guest *terminal,
-                       const struct board_config *config, const char **what)
+INIT enum status board_init(struct board *board, struct vm *vm, struct mux_guest *terminal,
+                            const struct board_config *config, const char **what)
 {
     board->vm = vm;
     board->terminal = terminal;

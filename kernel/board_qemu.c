@@ -61,7 +61,7 @@ static void watchdog_expired(void *context)
 
 /* ---- Construction -------------------------------------------------------------------------- */
 
-static enum status init_debug_exit(struct board *board, const struct board_config *config)
+static INIT enum status init_debug_exit(struct board *board, const struct board_config *config)
 {
     struct debug_exit *device = &board->qemu.debug_exit;
     if (!config->vm->has_debug_exit)
@@ -72,7 +72,7 @@ static enum status init_debug_exit(struct board *board, const struct board_confi
                                : status;
 }
 
-static enum status init_debug_console(struct board *board, const struct board_config *config)
+static INIT enum status init_debug_console(struct board *board, const struct board_config *config)
 {
     struct byte_sink sink = {put_and_wait, board};
     uint16_t port = config->vm->debug_console;
@@ -81,7 +81,7 @@ static enum status init_debug_console(struct board *board, const struct board_co
                : STATUS_OK;
 }
 
-static enum status init_shutdown_port(struct board *board, const struct board_config *config)
+static INIT enum status init_shutdown_port(struct board *board, const struct board_config *config)
 {
     uint16_t port = config->vm->shutdown_port;
     return port != 0 ? shutdown_port_attach(&board->qemu.shutdown_port, &board->vm->bus, port,
@@ -89,7 +89,7 @@ static enum status init_shutdown_port(struct board *board, const struct board_co
                      : STATUS_OK;
 }
 
-static enum status init_testdev(struct board *board, const struct board_config *config)
+static INIT enum status init_testdev(struct board *board, const struct board_config *config)
 {
     struct pc_testdev *testdev = &board->qemu.testdev;
     if (!config->vm->has_pc_testdev)
@@ -101,14 +101,14 @@ static enum status init_testdev(struct board *board, const struct board_config *
     return pc_testdev_attach(testdev, &board->vm->bus);
 }
 
-static enum status init_pvpanic(struct board *board, const struct board_config *config)
+static INIT enum status init_pvpanic(struct board *board, const struct board_config *config)
 {
     return config->vm->has_pvpanic ? pvpanic_attach(&board->qemu.pvpanic, &board->vm->bus,
                                                     PLATFORM_PORT_PVPANIC, report_panic, board->vm)
                                    : STATUS_OK;
 }
 
-static enum status init_watchdog(struct board *board, const struct board_config *config)
+static INIT enum status init_watchdog(struct board *board, const struct board_config *config)
 {
     struct vm *vm = board->vm;
     return config->vm->has_watchdog ? ib700_attach(&board->qemu.watchdog, &vm->bus, &vm->clock,
@@ -124,7 +124,7 @@ static enum status init_fw_cfg(struct board *board, const struct board_config *c
 static const struct {
     const char *what;
     enum status (*init)(struct board *board, const struct board_config *config);
-} devices[] = {
+} devices[] INIT_CONST = {
     {"debug-exit port (is it another device's?)", init_debug_exit},
     {"debug-console port (is it another device's?)", init_debug_console},
     {"shutdown-port (is it another device's?)", init_shutdown_port},
@@ -134,8 +134,8 @@ static const struct {
     {"fw-cfg (are its ports another device's?)", init_fw_cfg},
 };
 
-enum status board_qemu_init(struct board *board, const struct board_config *config,
-                            const char **what)
+INIT enum status board_qemu_init(struct board *board, const struct board_config *config,
+                                 const char **what)
 {
     board->qemu.config = config->vm;
     for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {

@@ -18,6 +18,14 @@ FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ep
 	$(addprefix kernel/vm/,events.c guest_access.c timers.c cpuid_policy.c msr_policy.c) \
 	$(addprefix drivers/model/,lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c pit.c uart.c) \
 	$(addprefix kernel/,core/hw_x86.c core/page_table.c core/paging.c core/paging_rules.c core/pages.c board.c console/mux.c)
+
+# What only the start needs: its code and constants are given back before guests run. Linked by
+# themselves first, so that the linker sees them as one object, which nothing else may refer to.
+INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c) \
+	$(addprefix kernel/,main.c machine.c sequence.c plan_guests.c guest_fw_cfg.c core/time_calibrate.c core/xsave_check.c vm/cpuid_build.c) \
+	$(wildcard kernel/vm/acpi_*.c) $(filter-out kernel/vm/load_plan.c,$(wildcard kernel/vm/load*.c)) \
+	$(addprefix vmx/,controls.c vmx_cpu.c)
+INIT_ASM := kernel/core/entry.asm
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 
@@ -60,6 +68,12 @@ $(BUILD)/monitor/sources: FORCE
 .PHONY: FORCE
 FORCE:
 
-$(BUILD)/traprock.elf: $(MONITOR_OBJECTS) linker.ld $(BUILD)/monitor/sources
-	@$(MONITOR_CC) $(filter-out -MMD -MP,$(MONITOR_FLAGS)) -flto-partition=one $(MONITOR_LDFLAGS) \
-		-T linker.ld -o $@ $(MONITOR_OBJECTS)
+INIT_OBJECTS := $(INIT_SOURCES:%.c=$(BUILD)/monitor/%.o) $(INIT_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
+LINK := $(MONITOR_CC) $(filter-out -MMD -MP,$(MONITOR_FLAGS)) -flto-partition=one
+
+$(BUILD)/monitor/init.o: $(INIT_OBJECTS) $(BUILD)/monitor/sources
+	@$(LINK) -nostdlib -r -flinker-output=nolto-rel -o $@ $(INIT_OBJECTS)
+
+$(BUILD)/traprock.elf: $(MONITOR_OBJECTS) $(BUILD)/monitor/init.o linker.ld
+	@$(LINK) $(MONITOR_LDFLAGS) -T linker.ld -o $@ $(BUILD)/monitor/init.o \
+		$(filter-out $(INIT_OBJECTS),$(MONITOR_OBJECTS))

@@ -20,7 +20,8 @@ static uint64_t read_tsc(void *context)
     return hw_rdtsc();
 }
 
-static void raw_cpuid(void *context, uint32_t leaf, uint32_t subleaf, struct cpuid_result *result)
+static INIT void raw_cpuid(void *context, uint32_t leaf, uint32_t subleaf,
+                           struct cpuid_result *result)
 {
     struct cpuid_regs regs;
     (void)context;
@@ -109,7 +110,7 @@ static void continue_guest(void *board)
             hvc_line_continue(&guest->hvc_line[i]);
 }
 
-static void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
+static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
 {
     struct vm *vm = &guest->vm;
     struct vcpu *vcpu = &guest->vcpu[0];
@@ -130,7 +131,7 @@ static void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     timer_queue_init(&vcpu->timers);
 }
 
-static void init_cpuid(struct guest *guest)
+static INIT void init_cpuid(struct guest *guest)
 {
     const struct vmx_cpu *cpu = &guest->monitor->vmx_cpu[guest->processor];
     uint32_t secondary = cpu->controls.word[CONTROL_SECONDARY];
@@ -181,7 +182,7 @@ static size_t fill_entropy(void *context, void *buffer, size_t n)
 }
 
 /* A guest gets an entropy device only where there is real entropy. SDM: CPUID.01H:ECX.RDRAND. */
-static struct entropy_source find_entropy(struct guest *guest)
+static INIT struct entropy_source find_entropy(struct guest *guest)
 {
     struct cpuid_result basic;
     raw_cpuid(NULL, 1, 0, &basic);
@@ -190,7 +191,7 @@ static struct entropy_source find_entropy(struct guest *guest)
 }
 
 /* Kernels and initrds are read again at each reset of their guest. */
-static unsigned count_users(const struct config *config, const char *file)
+static INIT unsigned count_users(const struct config *config, const char *file)
 {
     unsigned users = 0;
     for (uint32_t i = 0; i < config->vm_count; i++) {
@@ -210,7 +211,7 @@ static unsigned count_users(const struct config *config, const char *file)
 
 /* Who owns what outlives the memory that the guest runs in: the monitor, since the guest may start
  * anew; but a guest that others follow gives all of it back. */
-static uint16_t lasting_owner(const struct guest *guest)
+static INIT uint16_t lasting_owner(const struct guest *guest)
 {
     bool is_followed = guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE;
     return is_followed ? (uint16_t)guest->vm.id : PAGE_OWNER_MONITOR;
@@ -218,8 +219,8 @@ static uint16_t lasting_owner(const struct guest *guest)
 
 /* What one guest writes to a disk is its own, although the image may have other uses; and stays
  * there until power-off, as with a file that has no other use. */
-static enum status give_disk(struct guest *guest, const struct config_disk *disk,
-                             const struct boot_file *file, uint8_t **image)
+static INIT enum status give_disk(struct guest *guest, const struct config_disk *disk,
+                                  const struct boot_file *file, uint8_t **image)
 {
     const struct config *config = guest->monitor->machine->config;
     hpa_t copy;
@@ -240,7 +241,7 @@ static enum status give_disk(struct guest *guest, const struct config_disk *disk
     return STATUS_OK;
 }
 
-static enum status collect_disks(struct guest *guest, struct board_config *board)
+static INIT enum status collect_disks(struct guest *guest, struct board_config *board)
 {
     enum status status = STATUS_OK;
     for (uint32_t i = 0; status == STATUS_OK && i < guest->config->disk_count; i++) {
@@ -270,7 +271,7 @@ static enum status init_hvc_loop(struct guest *guest, uint8_t **ring)
 
 /* What is behind the guest's hvc consoles: loops, and serial ports, whose interrupts begin once the
  * console is there. */
-static enum status init_hvc_lines(struct guest *guest, struct board_config *board)
+static INIT enum status init_hvc_lines(struct guest *guest, struct board_config *board)
 {
     for (uint32_t i = 0; i < guest->config->hvc_count; i++) {
         const struct config_hvc *hvc = &guest->config->hvc[i];
@@ -292,7 +293,7 @@ static enum status init_hvc_lines(struct guest *guest, struct board_config *boar
     return STATUS_OK;
 }
 
-static void start_hvc_lines(struct guest *guest)
+static INIT void start_hvc_lines(struct guest *guest)
 {
     for (uint32_t i = 0; i < guest->config->hvc_count; i++) {
         struct hvc_line *line = &guest->hvc_line[i];
@@ -317,7 +318,7 @@ static enum status init_testdev(struct guest *guest, uint8_t **memory)
     return status;
 }
 
-static enum status init_board(struct guest *guest)
+static INIT enum status init_board(struct guest *guest)
 {
     struct monitor *monitor = guest->monitor;
     struct cpuid_result basic;
@@ -374,8 +375,8 @@ static void seal(struct guest *guest)
     integrity_seal_guest(guest);
 }
 
-enum status guest_allocate(struct monitor *monitor, const struct config_vm *config,
-                           struct guest **guest)
+INIT enum status guest_allocate(struct monitor *monitor, const struct config_vm *config,
+                                struct guest **guest)
 {
     hpa_t frame;
     uint64_t count = align_up(sizeof(struct guest), PAGE_SIZE) / PAGE_SIZE;
@@ -389,8 +390,8 @@ enum status guest_allocate(struct monitor *monitor, const struct config_vm *conf
     return STATUS_OK;
 }
 
-enum status guest_build(struct monitor *monitor, const struct config_vm *config, uint32_t processor,
-                        struct guest *guest)
+INIT enum status guest_build(struct monitor *monitor, const struct config_vm *config,
+                             uint32_t processor, struct guest *guest)
 {
     uint16_t id = (uint16_t)(monitor->guests + 1);
     memset(guest, 0, sizeof(*guest));
@@ -418,7 +419,7 @@ enum status guest_build(struct monitor *monitor, const struct config_vm *config,
     return status;
 }
 
-void guest_discard(struct monitor *monitor)
+INIT void guest_discard(struct monitor *monitor)
 {
     monitor->guests--;
     mux_remove_last(&monitor->mux);

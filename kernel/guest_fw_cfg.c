@@ -219,12 +219,6 @@ static void add_boot_order(struct filling *filling)
     add_file(filling, "bootorder", text, used);
 }
 
-static void ask_for_work(void *context)
-{
-    struct vm *vm = context;
-    vcpu_request(vm->vcpu[0], VCPU_REQUEST_WORK);
-}
-
 enum status guest_fill_fw_cfg(struct guest *guest, uint16_t owner)
 {
     struct filling filling = {.guest = guest, .fw_cfg = &guest->board.qemu.fw_cfg};
@@ -239,7 +233,7 @@ enum status guest_fill_fw_cfg(struct guest *guest, uint16_t owner)
         return status;
     }
     filling.room = phys_to_virt(frame);
-    fw_cfg_init(filling.fw_cfg, &guest->vm.mem, ask_for_work, &guest->vm);
+    fw_cfg_init(filling.fw_cfg, &guest->vm.mem, vm_ask_for_work, &guest->vm);
     add_machine(&filling);
     add_kernel(&filling);
     add_tables(&filling);

@@ -42,7 +42,7 @@ void hvc_line_continue(struct hvc_line *hvc)
     virtio_console_drain(hvc->console, hvc->port);
 }
 
-enum status hvc_line_init(struct hvc_line *hvc, uint16_t io_port, struct vm *vm)
+INIT enum status hvc_line_init(struct hvc_line *hvc, uint16_t io_port, struct vm *vm)
 {
     enum status status = host_uart_init(&hvc->uart, io_port);
     serial_line_init(&hvc->line, &hvc->uart);
@@ -53,8 +53,8 @@ enum status hvc_line_init(struct hvc_line *hvc, uint16_t io_port, struct vm *vm)
     return status;
 }
 
-struct byte_stream hvc_line_stream(struct hvc_line *hvc, struct virtio_console *console,
-                                   unsigned port)
+INIT struct byte_stream hvc_line_stream(struct hvc_line *hvc, struct virtio_console *console,
+                                        unsigned port)
 {
     hvc->console = console;
     hvc->port = port;

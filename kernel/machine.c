@@ -89,12 +89,6 @@ static const char *copy_boot_info(struct machine *machine, hpa_t address)
     return NULL;
 }
 
-static void stop_others(void *context)
-{
-    (void)context;
-    smp_kick_others();
-}
-
 static const void *map_acpi(void *context, hpa_t address, uint64_t size)
 {
     (void)context;
@@ -143,12 +137,14 @@ static void start_devices(struct machine *machine)
 
 static void go_on(void *argument)
 {
-    const struct start *start = argument;
+    struct start *start = argument;
     struct machine *machine = start->machine;
     void (*run)(struct machine *) = start->run;
+    start->run = NULL; /* it goes away in the end */
     cpu_enter(cpu_by_index(0));
     keep_symbols(machine);
-    machine->panic = (struct panic_ports){.symbols = &machine->symbols, .stop_others = stop_others};
+    machine->panic =
+        (struct panic_ports){.symbols = &machine->symbols, .stop_others = smp_stop_others};
     panic_set_ports(&machine->panic);
     start_devices(machine);
     run(machine);
@@ -195,7 +191,15 @@ static void free_boot_program(struct machine *machine)
         freed += extent.pages;
         i = 0; /* neighbours may have merged */
     }
-    log_debug("the boot program's %lu KiB are free", freed * PAGE_SIZE / 1024);
+    log_debug("%lu KiB of the boot program or the start are free", freed * PAGE_SIZE / 1024);
+}
+
+void machine_free_start(struct machine *machine)
+{
+    hpa_t base;
+    uint64_t size = paging_prepare_release(&base);
+    keep(machine, base.v, size, PAGE_LOADER);
+    free_boot_program(machine);
 }
 
 void machine_start_processors(struct machine *machine)

@@ -44,6 +44,10 @@ NORETURN void machine_start(struct machine *machine, hpa_t boot_info,
 /* Starts the other processors; afterwards what the boot program used is given back as free. */
 void machine_start_processors(struct machine *machine);
 
+/* What only the start needs goes to the free pages; it can still be used until
+ * paging_release_start. */
+void machine_free_start(struct machine *machine);
+
 /* Routes an ISA interrupt of the machine to handler(argument) on this processor. ERR_NOT_FOUND: irq
  * is 0, unknown; else what irq_allocate or the I/O APIC report. */
 enum status MUST_CHECK machine_route_isa(struct machine *machine, uint8_t irq, irq_handler *handler,

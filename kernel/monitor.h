@@ -126,7 +126,7 @@ void guest_discard(struct monitor *monitor);
 void guest_run(void *guest);
 
 /* sequence.c: builds and runs all guests of the configuration on this processor, one after the
- * other, and reports each. Returns where on-idle = wait. */
+ * other, and reports each. Of the start, which stays as long. Returns where on-idle = wait. */
 void sequence_run(struct monitor *monitor);
 
 /* How a guest ended. */
@@ -160,6 +160,16 @@ void monitor_start_line(struct monitor *monitor, struct serial_line *line);
 /* A line of the protocol with whoever started the machine, ending in CR and LF: to the terminal or,
  * where there is none, to the log and so to the screen. */
 void monitor_say(struct monitor *monitor, const char *line, size_t length);
+
+/* monitor.c: the terminal, on the machine's console. */
+void monitor_init_terminal(struct monitor *monitor);
+
+/* What a panic says of the guests, and to whoever waits for a verdict. */
+void monitor_set_panic(struct monitor *monitor);
+
+/* Has all guests run, each on its processor; on a stack that nothing of the start is on, since that
+ * goes first. Does not return; matches cpu_switch_stack. */
+NORETURN void monitor_run(void *monitor);
 
 /* Something went wrong that makes the run a failure without a guest's result. */
 void monitor_fail(struct monitor *monitor);

@@ -108,7 +108,7 @@ void framebuffer_write(struct framebuffer *fb, const char *text, size_t length)
     draw_changes(fb);
 }
 
-static bool is_sensible(const struct boot_framebuffer *boot)
+static INIT bool is_sensible(const struct boot_framebuffer *boot)
 {
     return boot->width >= framebuffer_font.width && boot->width <= PIXELS_MAX &&
            boot->height >= framebuffer_font.height && boot->height <= PIXELS_MAX &&
@@ -116,13 +116,13 @@ static bool is_sensible(const struct boot_framebuffer *boot)
            (uint64_t)boot->pitch * boot->height <= boot->size && framebuffer_font.count == GLYPHS;
 }
 
-static void clear(struct framebuffer *fb, uint32_t height)
+static INIT void clear(struct framebuffer *fb, uint32_t height)
 {
     for (size_t i = 0; i < (size_t)fb->pitch * height; i++)
         fb->pixels[i] = 0;
 }
 
-static enum status allocate_cells(struct framebuffer *fb, struct pages *pages)
+static INIT enum status allocate_cells(struct framebuffer *fb, struct pages *pages)
 {
     hpa_t base;
     uint64_t size = (uint64_t)fb->columns * fb->rows;
@@ -136,8 +136,8 @@ static enum status allocate_cells(struct framebuffer *fb, struct pages *pages)
     return STATUS_OK;
 }
 
-enum status framebuffer_init(struct framebuffer *fb, const struct boot_framebuffer *boot,
-                             struct pages *pages)
+INIT enum status framebuffer_init(struct framebuffer *fb, const struct boot_framebuffer *boot,
+                                  struct pages *pages)
 {
     *fb = (struct framebuffer){.pitch = boot->pitch / 4};
     if (boot->format == BOOT_PIXEL_NONE)
@@ -163,7 +163,7 @@ static void sink_write(void *context, const char *text, size_t length)
     framebuffer_write(context, text, length);
 }
 
-struct log_sink framebuffer_log_sink(struct framebuffer *fb)
+INIT struct log_sink framebuffer_log_sink(struct framebuffer *fb)
 {
     return (struct log_sink){.write = sink_write, .context = fb};
 }

@@ -103,12 +103,12 @@ static void send(const struct host_lapic *lapic, uint32_t apic_id, uint32_t comm
     wait_icr(lapic);
 }
 
-void host_lapic_send_init(const struct host_lapic *lapic, uint32_t apic_id)
+INIT void host_lapic_send_init(const struct host_lapic *lapic, uint32_t apic_id)
 {
     send(lapic, apic_id, ICR_INIT | ICR_ASSERT);
 }
 
-void host_lapic_send_startup(const struct host_lapic *lapic, uint32_t apic_id, uint8_t page)
+INIT void host_lapic_send_startup(const struct host_lapic *lapic, uint32_t apic_id, uint8_t page)
 {
     send(lapic, apic_id, ICR_STARTUP | ICR_ASSERT | page);
 }
@@ -124,7 +124,7 @@ void host_lapic_send_fixed(const struct host_lapic *lapic, uint32_t apic_id, uin
 }
 
 /* The entries that the version register says exist; LVT_ERROR is set up again afterwards. */
-static void mask_lvt(const struct host_lapic *lapic)
+static INIT void mask_lvt(const struct host_lapic *lapic)
 {
     static const uint16_t entries[] = {LAPIC_LVT_TIMER, LAPIC_LVT_LINT0, LAPIC_LVT_LINT1,
                                        LAPIC_LVT_ERROR, LAPIC_LVT_PMC,   LAPIC_LVT_THERMAL,
@@ -135,14 +135,14 @@ static void mask_lvt(const struct host_lapic *lapic)
 }
 
 /* What the firmware took and did not end would block its priority class for ever. */
-static void end_leftovers(const struct host_lapic *lapic)
+static INIT void end_leftovers(const struct host_lapic *lapic)
 {
     for (unsigned word = 0; word < 8; word++)
         for (unsigned tries = 0; read(lapic, LAPIC_ISR + word * 16) != 0 && tries < 32; tries++)
             host_lapic_eoi(lapic);
 }
 
-static void enable(const struct host_lapic *lapic)
+static INIT void enable(const struct host_lapic *lapic)
 {
     mask_lvt(lapic);
     write(lapic, LAPIC_TPR, 0);
@@ -171,13 +171,13 @@ static void on_timer(void *context)
         lapic->tick(lapic->tick_context);
 }
 
-static void claim(uint8_t vector, irq_handler *handler, struct host_lapic *lapic)
+static INIT void claim(uint8_t vector, irq_handler *handler, struct host_lapic *lapic)
 {
     enum status status = irq_register(vector, handler, lapic);
     ASSERT(status == STATUS_OK);
 }
 
-void host_lapic_init(struct host_lapic *lapic)
+INIT void host_lapic_init(struct host_lapic *lapic)
 {
     uint64_t base = hw_rdmsr(MSR_IA32_APIC_BASE);
     struct cpuid_regs leaf1;
@@ -199,7 +199,7 @@ void host_lapic_init(struct host_lapic *lapic)
 }
 
 /* SDM: x2APIC States. An INIT keeps the mode, a processor that was never touched is in xAPIC. */
-uint32_t host_lapic_init_secondary(struct host_lapic *lapic)
+INIT uint32_t host_lapic_init_secondary(struct host_lapic *lapic)
 {
     uint64_t base = hw_rdmsr(MSR_IA32_APIC_BASE);
     uint64_t wanted = base | APIC_BASE_ENABLE | (lapic->registers == NULL ? APIC_BASE_X2APIC : 0);
@@ -212,7 +212,7 @@ uint32_t host_lapic_init_secondary(struct host_lapic *lapic)
     return host_lapic_id(lapic);
 }
 
-void host_lapic_timer_enable(const struct host_lapic *lapic)
+INIT void host_lapic_timer_enable(const struct host_lapic *lapic)
 {
     write(lapic, LAPIC_DIVIDE, DIVIDE_BY_1);
     write(lapic, LAPIC_LVT_TIMER,
@@ -220,7 +220,7 @@ void host_lapic_timer_enable(const struct host_lapic *lapic)
 }
 
 /* The rate by one measurement: too low rather than too high, should something interrupt it. */
-static uint64_t measure_timer(const struct host_lapic *lapic)
+static INIT uint64_t measure_timer(const struct host_lapic *lapic)
 {
     uint64_t start = hw_rdtsc_ordered();
     write(lapic, LAPIC_INITIAL_COUNT, UINT32_MAX);
@@ -231,7 +231,7 @@ static uint64_t measure_timer(const struct host_lapic *lapic)
     return ratio_apply(ratio_make(took, time_tsc_hz()), counted);
 }
 
-static void measure_rate(struct host_lapic *lapic)
+static INIT void measure_rate(struct host_lapic *lapic)
 {
     write(lapic, LAPIC_DIVIDE, DIVIDE_BY_1);
     write(lapic, LAPIC_LVT_TIMER, LVT_MASKED | IRQ_VECTOR_TIMER);
@@ -245,7 +245,7 @@ static void measure_rate(struct host_lapic *lapic)
     lapic->from_tsc = ratio_make(time_tsc_hz(), lapic->timer_hz);
 }
 
-void host_lapic_timer_init(struct host_lapic *lapic)
+INIT void host_lapic_timer_init(struct host_lapic *lapic)
 {
     if (!lapic->has_tsc_deadline)
         measure_rate(lapic);
@@ -277,12 +277,12 @@ void host_lapic_timer_arm(const struct host_lapic *lapic, uint64_t deadline)
         hw_wrmsr(MSR_IA32_TSC_DEADLINE, deadline == UINT64_MAX ? 0 : deadline == 0 ? 1 : deadline);
 }
 
-static void port_init(void *context, uint32_t apic_id)
+static INIT void port_init(void *context, uint32_t apic_id)
 {
     host_lapic_send_init(context, apic_id);
 }
 
-static void port_startup(void *context, uint32_t apic_id, uint8_t page)
+static INIT void port_startup(void *context, uint32_t apic_id, uint8_t page)
 {
     host_lapic_send_startup(context, apic_id, page);
 }
@@ -297,12 +297,12 @@ static void port_fixed(void *context, uint32_t apic_id, uint8_t vector)
     host_lapic_send_fixed(context, apic_id, vector);
 }
 
-static uint32_t port_enable(void *context)
+static INIT uint32_t port_enable(void *context)
 {
     return host_lapic_init_secondary(context);
 }
 
-struct smp_ports host_lapic_smp_ports(struct host_lapic *lapic)
+INIT struct smp_ports host_lapic_smp_ports(struct host_lapic *lapic)
 {
     return (struct smp_ports){.send_init = port_init,
                               .send_startup = port_startup,

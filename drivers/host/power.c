@@ -28,14 +28,14 @@
 #define TRY_US 500000
 #define ACPI_MODE_US 3000000
 
-static volatile uint8_t *map_register(const struct acpi_register *reg)
+static INIT volatile uint8_t *map_register(const struct acpi_register *reg)
 {
     if (reg->address == 0 || reg->space != ACPI_SPACE_MEMORY)
         return NULL;
     return paging_map_device(HPA(reg->address), 4, MAP_UC | MAP_WRITE);
 }
 
-void power_init(struct power *power, const struct acpi *acpi)
+INIT void power_init(struct power *power, const struct acpi *acpi)
 {
     *power = (struct power){.acpi = acpi,
                             .pm1a = map_register(&acpi->pm1a_control),

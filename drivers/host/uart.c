@@ -50,7 +50,7 @@ static void write(const struct host_uart *uart, uint16_t reg, uint8_t value)
 }
 
 /* The modem lines, looped back, appear in the status: DTR, RTS, OUT1, OUT2 as DSR, CTS, RI, DCD. */
-static bool answers(const struct host_uart *uart)
+static INIT bool answers(const struct host_uart *uart)
 {
     write(uart, REG_IER, 0);
     if (read(uart, REG_IER) != 0)
@@ -62,7 +62,7 @@ static bool answers(const struct host_uart *uart)
     return (read(uart, REG_MSR) & 0xf0) == 0x20;
 }
 
-static uint8_t irq_of(uint16_t port)
+static INIT uint8_t irq_of(uint16_t port)
 {
     static const struct {
         uint16_t port;
@@ -74,7 +74,7 @@ static uint8_t irq_of(uint16_t port)
     return 0;
 }
 
-enum status host_uart_init(struct host_uart *uart, uint16_t port)
+INIT enum status host_uart_init(struct host_uart *uart, uint16_t port)
 {
     *uart = (struct host_uart){.port = port, .irq = irq_of(port), .fifo_depth = 1};
     if (port > UINT16_MAX - 7)
@@ -224,7 +224,7 @@ bool host_uart_has_input(const struct host_uart *uart)
     return __atomic_load_n(&uart->rx_head, __ATOMIC_ACQUIRE) != uart->rx_tail;
 }
 
-void host_uart_enable_receive_interrupt(struct host_uart *uart)
+INIT void host_uart_enable_receive_interrupt(struct host_uart *uart)
 {
     uart->interrupts |= IER_RECEIVE;
     write(uart, REG_IER, uart->interrupts);
@@ -268,7 +268,7 @@ static void sink_flush(void *context)
     host_uart_drain(context);
 }
 
-struct log_sink host_uart_log_sink(struct host_uart *uart)
+INIT struct log_sink host_uart_log_sink(struct host_uart *uart)
 {
     return (struct log_sink){.write = sink_write, .flush = sink_flush, .context = uart};
 }

@@ -251,7 +251,7 @@ void acpi_pm_reset(struct acpi_pm *pm)
     update_sci(pm);
 }
 
-void acpi_pm_init(struct acpi_pm *pm, const struct acpi_pm_config *config)
+INIT void acpi_pm_init(struct acpi_pm *pm, const struct acpi_pm_config *config)
 {
     *pm = (struct acpi_pm){.config = *config};
     ticks_init(&pm->ticks, config->clock, PLATFORM_PM_TIMER_HZ);
@@ -259,7 +259,7 @@ void acpi_pm_init(struct acpi_pm *pm, const struct acpi_pm_config *config)
     acpi_pm_reset(pm);
 }
 
-enum status acpi_pm_attach(struct acpi_pm *pm, struct bus *bus)
+INIT enum status acpi_pm_attach(struct acpi_pm *pm, struct bus *bus)
 {
     enum status status =
         bus_add(bus, BUS_PORT, PLATFORM_PM_BASE, PLATFORM_PM_SIZE, &acpi_pm_ops, pm);

@@ -3,7 +3,7 @@
 #include "drivers/model/lapic.h"
 #include "kernel/core/bits.h"
 
-enum status apic_fabric_add(struct apic_fabric *fabric, struct lapic *lapic)
+INIT enum status apic_fabric_add(struct apic_fabric *fabric, struct lapic *lapic)
 {
     for (unsigned i = 0; i < fabric->count; i++)
         if (fabric->lapic[i]->config.apic_id == lapic->config.apic_id)
@@ -14,7 +14,7 @@ enum status apic_fabric_add(struct apic_fabric *fabric, struct lapic *lapic)
     return STATUS_OK;
 }
 
-enum status apic_fabric_add_listener(struct apic_fabric *fabric, struct eoi_listener listener)
+INIT enum status apic_fabric_add_listener(struct apic_fabric *fabric, struct eoi_listener listener)
 {
     if (fabric->listeners == APIC_FABRIC_IOAPICS)
         return ERR_NO_SPACE;

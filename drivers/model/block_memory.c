@@ -50,8 +50,8 @@ static const struct block_backend_ops memory_ops = {
     .write_zeroes = memory_zero,
 };
 
-enum status block_memory_init(struct block_memory *memory, struct block_backend *backend,
-                              void *base, uint64_t size, bool is_read_only)
+INIT enum status block_memory_init(struct block_memory *memory, struct block_backend *backend,
+                                   void *base, uint64_t size, bool is_read_only)
 {
     uint64_t sectors = size >> BLOCK_SECTOR_SHIFT;
     *memory = (struct block_memory){base, sectors << BLOCK_SECTOR_SHIFT};

@@ -18,8 +18,8 @@ static void write_port(void *device, uint64_t offset, unsigned size, uint64_t va
 
 static const struct bus_ops debug_console_ops = {read_port, write_port};
 
-enum status debug_console_attach(struct debug_console *console, const struct byte_sink *sink,
-                                 struct bus *bus, uint16_t port)
+INIT enum status debug_console_attach(struct debug_console *console, const struct byte_sink *sink,
+                                      struct bus *bus, uint16_t port)
 {
     console->sink = *sink;
     return bus_add(bus, BUS_PORT, port, 1, &debug_console_ops, console);

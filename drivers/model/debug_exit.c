@@ -20,8 +20,8 @@ static void write_port(void *device, uint64_t offset, unsigned size, uint64_t va
 
 const struct bus_ops debug_exit_ops = {read_port, write_port};
 
-enum status debug_exit_init(struct debug_exit *device, unsigned size,
-                            void (*exit)(void *context, uint32_t value), void *context)
+INIT enum status debug_exit_init(struct debug_exit *device, unsigned size,
+                                 void (*exit)(void *context, uint32_t value), void *context)
 {
     if (size != 1 && size != 2 && size != 4)
         return ERR_INVALID;
@@ -29,7 +29,7 @@ enum status debug_exit_init(struct debug_exit *device, unsigned size,
     return STATUS_OK;
 }
 
-enum status debug_exit_attach(struct debug_exit *device, struct bus *bus, uint16_t base)
+INIT enum status debug_exit_attach(struct debug_exit *device, struct bus *bus, uint16_t base)
 {
     return bus_add(bus, BUS_PORT, base, device->size, &debug_exit_ops, device);
 }

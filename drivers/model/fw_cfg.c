@@ -174,8 +174,8 @@ static const struct bus_ops fw_cfg_ops = {read_port, write_port};
 
 /* ---- Construction -------------------------------------------------------------------------- */
 
-static enum status add(struct fw_cfg *fw_cfg, unsigned key, const void *at, uint64_t size,
-                       struct fw_cfg_item **item)
+static INIT enum status add(struct fw_cfg *fw_cfg, unsigned key, const void *at, uint64_t size,
+                            struct fw_cfg_item **item)
 {
     if (fw_cfg->items == FW_CFG_ITEMS_MAX)
         return ERR_NO_SPACE;
@@ -186,13 +186,14 @@ static enum status add(struct fw_cfg *fw_cfg, unsigned key, const void *at, uint
     return STATUS_OK;
 }
 
-enum status fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *at, uint64_t size)
+INIT enum status fw_cfg_add(struct fw_cfg *fw_cfg, uint16_t key, const void *at, uint64_t size)
 {
     struct fw_cfg_item *item;
     return add(fw_cfg, key, at, size, &item);
 }
 
-enum status fw_cfg_add_number(struct fw_cfg *fw_cfg, uint16_t key, uint64_t value, unsigned size)
+INIT enum status fw_cfg_add_number(struct fw_cfg *fw_cfg, uint16_t key, uint64_t value,
+                                   unsigned size)
 {
     struct fw_cfg_item *item;
     enum status status = add(fw_cfg, key, NULL, size, &item);
@@ -204,7 +205,7 @@ enum status fw_cfg_add_number(struct fw_cfg *fw_cfg, uint16_t key, uint64_t valu
 }
 
 /* FWCfgFiles: their number, then for each size, key, two reserved bytes and the name. */
-static void write_entry(struct fw_cfg *fw_cfg, const char *name, uint32_t size)
+static INIT void write_entry(struct fw_cfg *fw_cfg, const char *name, uint32_t size)
 {
     uint8_t *entry = fw_cfg->directory + 4 + 64 * (size_t)fw_cfg->files;
     uint32_t key = (uint32_t)swap(FW_CFG_FILE_FIRST + fw_cfg->files, 2);
@@ -216,7 +217,7 @@ static void write_entry(struct fw_cfg *fw_cfg, const char *name, uint32_t size)
     memcpy(fw_cfg->directory, &count, 4);
 }
 
-static bool has_file(const struct fw_cfg *fw_cfg, const char *name)
+static INIT bool has_file(const struct fw_cfg *fw_cfg, const char *name)
 {
     for (unsigned i = 0; i < fw_cfg->files; i++)
         if (strcmp((const char *)fw_cfg->directory + 4 + 64 * (size_t)i + 8, name) == 0)
@@ -224,7 +225,8 @@ static bool has_file(const struct fw_cfg *fw_cfg, const char *name)
     return false;
 }
 
-enum status fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *at, uint64_t size)
+INIT enum status fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *at,
+                                 uint64_t size)
 {
     size_t length = strlen(name);
     if (length == 0 || length >= FW_CFG_NAME_MAX)
@@ -241,8 +243,8 @@ enum status fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void 
     return STATUS_OK;
 }
 
-void fw_cfg_init(struct fw_cfg *fw_cfg, const struct guest_mem *mem,
-                 void (*more_work)(void *context), void *context)
+INIT void fw_cfg_init(struct fw_cfg *fw_cfg, const struct guest_mem *mem,
+                      void (*more_work)(void *context), void *context)
 {
     memset(fw_cfg, 0, sizeof(*fw_cfg));
     fw_cfg->mem = mem;
@@ -259,7 +261,7 @@ void fw_cfg_init(struct fw_cfg *fw_cfg, const struct guest_mem *mem,
     fw_cfg->items = 3;
 }
 
-enum status fw_cfg_attach(struct fw_cfg *fw_cfg, struct bus *bus)
+INIT enum status fw_cfg_attach(struct fw_cfg *fw_cfg, struct bus *bus)
 {
     return bus_add(bus, BUS_PORT, PLATFORM_PORT_FW_CFG, PLATFORM_PORT_FW_CFG_SIZE, &fw_cfg_ops,
                    fw_cfg);

@@ -314,7 +314,7 @@ void i8042_reset(struct i8042 *kbc)
     update_irqs(kbc);
 }
 
-void i8042_init(struct i8042 *kbc, const struct i8042_config *config)
+INIT void i8042_init(struct i8042 *kbc, const struct i8042_config *config)
 {
     *kbc = (struct i8042){
         .config = *config,
@@ -323,7 +323,7 @@ void i8042_init(struct i8042 *kbc, const struct i8042_config *config)
     i8042_reset(kbc);
 }
 
-enum status i8042_attach(struct i8042 *kbc, struct bus *bus)
+INIT enum status i8042_attach(struct i8042 *kbc, struct bus *bus)
 {
     static const struct {
         uint16_t port;

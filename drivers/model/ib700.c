@@ -40,8 +40,9 @@ static void fire(void *owner, uint64_t now)
     watchdog->expired(watchdog->context);
 }
 
-enum status ib700_attach(struct ib700 *watchdog, struct bus *bus, const struct clock *clock,
-                         struct timer_queue *timers, void (*expired)(void *context), void *context)
+INIT enum status ib700_attach(struct ib700 *watchdog, struct bus *bus, const struct clock *clock,
+                              struct timer_queue *timers, void (*expired)(void *context),
+                              void *context)
 {
     watchdog->clock = clock;
     watchdog->expired = expired;

@@ -202,14 +202,14 @@ void ioapic_reset(struct ioapic *ioapic)
     ioapic->select = 0;
 }
 
-enum status ioapic_init(struct ioapic *ioapic, struct apic_fabric *fabric, uint8_t id)
+INIT enum status ioapic_init(struct ioapic *ioapic, struct apic_fabric *fabric, uint8_t id)
 {
     *ioapic = (struct ioapic){.fabric = fabric, .id = (uint32_t)(id & 15) << 24};
     ioapic_reset(ioapic);
     return apic_fabric_add_listener(fabric, (struct eoi_listener){ioapic_eoi, ioapic});
 }
 
-enum status ioapic_attach(struct ioapic *ioapic, struct bus *bus, uint64_t base)
+INIT enum status ioapic_attach(struct ioapic *ioapic, struct bus *bus, uint64_t base)
 {
     return bus_add(bus, BUS_MMIO, base, IOAPIC_SIZE, &ioapic_bus_ops, ioapic);
 }

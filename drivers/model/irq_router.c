@@ -44,15 +44,15 @@ static void set_intr(void *context, unsigned input, bool level)
     ioapic_set_line(router->ioapic, PIC_PIN, level);
 }
 
-void irq_router_init(struct irq_router *router, struct apic_fabric *fabric, struct pic *pic,
-                     struct ioapic *ioapic)
+INIT void irq_router_init(struct irq_router *router, struct apic_fabric *fabric, struct pic *pic,
+                          struct ioapic *ioapic)
 {
     *router = (struct irq_router){.fabric = fabric, .pic = pic, .ioapic = ioapic};
     for (unsigned line = 0; line < IRQ_ROUTER_LINES; line++)
         router->pic_input[line] = line < PIC_INPUTS ? (uint8_t)line : IRQ_ROUTER_NO_INPUT;
 }
 
-struct irq_line irq_router_line(struct irq_router *router, unsigned line)
+INIT struct irq_line irq_router_line(struct irq_router *router, unsigned line)
 {
     ASSERT(line < IRQ_ROUTER_LINES && line != PIC_CASCADE);
     ASSERT(router->sources < IRQ_ROUTER_SOURCES);
@@ -61,7 +61,7 @@ struct irq_line irq_router_line(struct irq_router *router, unsigned line)
     return (struct irq_line){set_source, router, index};
 }
 
-struct irq_line irq_router_intr(struct irq_router *router)
+INIT struct irq_line irq_router_intr(struct irq_router *router)
 {
     return (struct irq_line){set_intr, router, 0};
 }

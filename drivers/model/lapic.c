@@ -149,7 +149,7 @@ static uint64_t reset_base(const struct lapic *lapic)
     return LAPIC_DEFAULT_BASE | APIC_BASE_EN | (lapic->config.is_bsp ? APIC_BASE_BSP : 0);
 }
 
-void lapic_init(struct lapic *lapic, const struct lapic_config *config)
+INIT void lapic_init(struct lapic *lapic, const struct lapic_config *config)
 {
     ASSERT(config->timer_hz >= 1000000 && config->clock->hz != 0);
     ASSERT(config->physical_bits >= 32 && config->physical_bits <= 52);

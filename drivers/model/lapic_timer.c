@@ -81,7 +81,7 @@ static void stop(struct lapic_timer *timer)
     timer->deadline = 0;
 }
 
-void lapic_timer_init(struct lapic *lapic)
+INIT void lapic_timer_init(struct lapic *lapic)
 {
     struct lapic_timer *timer = &lapic->timer;
     uint64_t hz = lapic->config.clock->hz;

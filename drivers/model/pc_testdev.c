@@ -73,7 +73,7 @@ static const struct {
 };
 
 /* Byte by byte: the debug console's usual port is one of these, and then answers there. */
-static enum status attach_echo_bytes(struct pc_testdev *device, struct bus *bus)
+static INIT enum status attach_echo_bytes(struct pc_testdev *device, struct bus *bus)
 {
     enum status status = STATUS_OK;
     for (unsigned i = 0; status == STATUS_OK && i < sizeof(device->echo); i++)
@@ -83,7 +83,7 @@ static enum status attach_echo_bytes(struct pc_testdev *device, struct bus *bus)
     return status;
 }
 
-enum status pc_testdev_attach(struct pc_testdev *device, struct bus *bus)
+INIT enum status pc_testdev_attach(struct pc_testdev *device, struct bus *bus)
 {
     enum status echo =
         bus_add(bus, BUS_PORT, PC_TESTDEV_ECHO, sizeof(device->echo), &echo_ops, device->echo);

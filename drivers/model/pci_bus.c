@@ -199,7 +199,7 @@ void pci_bus_set_intx(struct pci_bus *pci, unsigned slot, bool level)
 
 static const struct pci_function_ops bridge_ops = {0};
 
-static void init_bridge(struct pci_bus *pci)
+static INIT void init_bridge(struct pci_bus *pci)
 {
     static const struct pci_identity identity = {.vendor = BRIDGE_VENDOR,
                                                  .device = BRIDGE_DEVICE,
@@ -213,7 +213,7 @@ static void init_bridge(struct pci_bus *pci)
     pci->function[0] = &pci->bridge;
 }
 
-enum status pci_bus_init(struct pci_bus *pci, const struct pci_bus_config *config)
+INIT enum status pci_bus_init(struct pci_bus *pci, const struct pci_bus_config *config)
 {
     *pci = (struct pci_bus){.config = *config, .next_address = config->window_base};
     if (config->window_size == 0 ||
@@ -235,7 +235,8 @@ enum status pci_bus_init(struct pci_bus *pci, const struct pci_bus_config *confi
 }
 
 /* Addresses rise from the window's base, each BAR aligned to its size. */
-static enum status assign_bar(struct pci_bus *pci, struct pci_function *function, unsigned index)
+static INIT enum status assign_bar(struct pci_bus *pci, struct pci_function *function,
+                                   unsigned index)
 {
     struct pci_bar *bar = &function->bar[index];
     uint64_t end = pci->config.window_base + pci->config.window_size;
@@ -254,7 +255,7 @@ static enum status assign_bar(struct pci_bus *pci, struct pci_function *function
     return STATUS_OK;
 }
 
-enum status pci_bus_add(struct pci_bus *pci, unsigned slot, struct pci_function *function)
+INIT enum status pci_bus_add(struct pci_bus *pci, unsigned slot, struct pci_function *function)
 {
     if (slot >= PCI_SLOTS)
         return ERR_RANGE;

@@ -4,7 +4,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/panic.h"
 
-static void put(uint8_t *at, uint32_t value, unsigned size)
+static INIT void put(uint8_t *at, uint32_t value, unsigned size)
 {
     memcpy(at, &value, size);
 }
@@ -16,8 +16,8 @@ static uint32_t get(const uint8_t *at, unsigned size)
     return value;
 }
 
-void pci_function_init(struct pci_function *function, const struct pci_identity *identity,
-                       const struct pci_function_ops *ops)
+INIT void pci_function_init(struct pci_function *function, const struct pci_identity *identity,
+                            const struct pci_function_ops *ops)
 {
     *function = (struct pci_function){.ops = ops, .capability_end = PCI_FIRST_CAPABILITY};
     function->capability_link = PCI_CAPABILITIES;
@@ -33,14 +33,14 @@ void pci_function_init(struct pci_function *function, const struct pci_identity 
     put(function->writable + PCI_INTERRUPT_LINE, 0xff, 1);
 }
 
-void pci_function_use_intx(struct pci_function *function)
+INIT void pci_function_use_intx(struct pci_function *function)
 {
     function->config[PCI_INTERRUPT_PIN] = 1;
     function->writable[PCI_COMMAND + 1] |= PCI_COMMAND_INTX_DISABLE >> 8;
 }
 
-void pci_function_set_bar(struct pci_function *function, unsigned index, uint64_t size, bool is_64,
-                          const struct bus_ops *ops, void *device)
+INIT void pci_function_set_bar(struct pci_function *function, unsigned index, uint64_t size,
+                               bool is_64, const struct bus_ops *ops, void *device)
 {
     ASSERT(index + is_64 < PCI_BARS && size > PCI_BAR_FLAGS && is_aligned(size, size));
     uint64_t mask = ~(size - 1);
@@ -52,8 +52,8 @@ void pci_function_set_bar(struct pci_function *function, unsigned index, uint64_
         put(function->writable + PCI_BAR(index + 1), (uint32_t)(mask >> 32), 4);
 }
 
-unsigned pci_function_add_capability(struct pci_function *function, uint8_t id, const void *body,
-                                     const void *writable, unsigned size)
+INIT unsigned pci_function_add_capability(struct pci_function *function, uint8_t id,
+                                          const void *body, const void *writable, unsigned size)
 {
     unsigned at = function->capability_end;
     ASSERT(size >= 2 && size <= PCI_CONFIG_SIZE - at);
@@ -68,8 +68,8 @@ unsigned pci_function_add_capability(struct pci_function *function, uint8_t id, 
     return at;
 }
 
-void pci_function_add_msix(struct pci_function *function, unsigned bar_index, unsigned vectors,
-                           const struct msi_port *port)
+INIT void pci_function_add_msix(struct pci_function *function, unsigned bar_index, unsigned vectors,
+                                const struct msi_port *port)
 {
     ASSERT(vectors >= 1 && vectors <= PCI_MSIX_VECTORS);
     uint8_t body[PCI_MSIX_CAPABILITY_SIZE - 2] = {0}, writable[sizeof(body)] = {0};

@@ -299,13 +299,13 @@ void pic_reset(struct pic *pic)
     update(pic);
 }
 
-void pic_init(struct pic *pic, struct irq_line output)
+INIT void pic_init(struct pic *pic, struct irq_line output)
 {
     *pic = (struct pic){.output = output};
     pic_reset(pic);
 }
 
-enum status pic_attach(struct pic *pic, struct bus *bus)
+INIT enum status pic_attach(struct pic *pic, struct bus *bus)
 {
     static const uint16_t port[2] = {PIC_MASTER_PORT, PIC_SLAVE_PORT};
     for (unsigned i = 0; i < 2; i++) {

@@ -193,8 +193,8 @@ void pit_reset(struct pit *pit)
     update_irq(pit, ticks_now(&pit->ticks), false);
 }
 
-void pit_init(struct pit *pit, const struct irq_line *irq, const struct clock *clock,
-              struct timer_queue *timers)
+INIT void pit_init(struct pit *pit, const struct irq_line *irq, const struct clock *clock,
+                   struct timer_queue *timers)
 {
     *pit = (struct pit){.irq = *irq};
     ticks_init(&pit->ticks, clock, PIT_HZ);
@@ -202,7 +202,7 @@ void pit_init(struct pit *pit, const struct irq_line *irq, const struct clock *c
     pit_reset(pit);
 }
 
-enum status pit_attach(struct pit *pit, struct bus *bus)
+INIT enum status pit_attach(struct pit *pit, struct bus *bus)
 {
     enum status status =
         bus_add(bus, BUS_PORT, PLATFORM_PORT_PIT, PLATFORM_PORT_PIT_SIZE, &pit_ops, pit);

@@ -19,8 +19,8 @@ static void write_port(void *device, uint64_t offset, unsigned size, uint64_t va
 
 static const struct bus_ops pvpanic_ops = {read_port, write_port};
 
-enum status pvpanic_attach(struct pvpanic *device, struct bus *bus, uint16_t port,
-                           void (*report)(void *context, uint8_t events), void *context)
+INIT enum status pvpanic_attach(struct pvpanic *device, struct bus *bus, uint16_t port,
+                                void (*report)(void *context, uint8_t events), void *context)
 {
     *device = (struct pvpanic){report, context};
     return bus_add(bus, BUS_PORT, port, 1, &pvpanic_ops, device);

@@ -375,23 +375,23 @@ bool rtc_nmi_masked(const struct rtc *rtc)
 
 /* ---- Set-up ---- */
 
-static void store_bytes(struct rtc *rtc, unsigned index, uint64_t value, unsigned bytes)
+static INIT void store_bytes(struct rtc *rtc, unsigned index, uint64_t value, unsigned bytes)
 {
     for (unsigned i = 0; i < bytes; i++)
         rtc->cmos[index + i] = (uint8_t)(value >> (8 * i));
 }
 
-static uint64_t at_most(uint64_t value, uint64_t limit)
+static INIT uint64_t at_most(uint64_t value, uint64_t limit)
 {
     return value < limit ? value : limit;
 }
 
-static uint64_t bytes_above(uint64_t bytes, uint64_t base)
+static INIT uint64_t bytes_above(uint64_t bytes, uint64_t base)
 {
     return bytes > base ? bytes - base : 0;
 }
 
-static void store_memory_sizes(struct rtc *rtc, uint64_t bytes)
+static INIT void store_memory_sizes(struct rtc *rtc, uint64_t bytes)
 {
     uint64_t low = at_most(bytes, PLATFORM_LOW_RAM_END);
     uint64_t extended = at_most(bytes_above(low, MIB(1)) / KIB(1), 0xffff);
@@ -403,7 +403,7 @@ static void store_memory_sizes(struct rtc *rtc, uint64_t bytes)
 }
 
 /* Big-endian, unlike the other numbers. */
-static void store_checksum(struct rtc *rtc)
+static INIT void store_checksum(struct rtc *rtc)
 {
     unsigned sum = 0;
     for (unsigned i = CMOS_CHECKSUM_FIRST; i <= CMOS_CHECKSUM_LAST; i++)
@@ -412,7 +412,7 @@ static void store_checksum(struct rtc *rtc)
     rtc->cmos[CMOS_CHECKSUM + 1] = (uint8_t)sum;
 }
 
-static void store_wall_time(struct rtc *rtc, uint64_t seconds)
+static INIT void store_wall_time(struct rtc *rtc, uint64_t seconds)
 {
     uint64_t days = seconds / CIVIL_SECONDS_PER_DAY + CIVIL_DAYS_TO_UNIX_EPOCH;
     store_time_of_day(rtc, (uint32_t)(seconds % CIVIL_SECONDS_PER_DAY));
@@ -431,7 +431,7 @@ void rtc_reset(struct rtc *rtc)
     update_irq(rtc);
 }
 
-void rtc_init(struct rtc *rtc, const struct rtc_config *config)
+INIT void rtc_init(struct rtc *rtc, const struct rtc_config *config)
 {
     *rtc = (struct rtc){.irq = config->irq};
     ticks_init(&rtc->ticks, config->clock, OSCILLATOR_HZ);
@@ -447,7 +447,7 @@ void rtc_init(struct rtc *rtc, const struct rtc_config *config)
     store_checksum(rtc);
 }
 
-enum status rtc_attach(struct rtc *rtc, struct bus *bus)
+INIT enum status rtc_attach(struct rtc *rtc, struct bus *bus)
 {
     return bus_add(bus, BUS_PORT, PLATFORM_PORT_RTC, PLATFORM_PORT_RTC_SIZE, &rtc_ops, rtc);
 }

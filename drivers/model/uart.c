@@ -482,7 +482,7 @@ void uart_reset(struct uart *uart)
     offer_room(uart);
 }
 
-void uart_init(struct uart *uart, const struct uart_config *config)
+INIT void uart_init(struct uart *uart, const struct uart_config *config)
 {
     *uart = (struct uart){
         .config = *config,
@@ -494,7 +494,7 @@ void uart_init(struct uart *uart, const struct uart_config *config)
     uart_reset(uart);
 }
 
-enum status uart_attach(struct uart *uart, struct bus *bus, uint16_t base)
+INIT enum status uart_attach(struct uart *uart, struct bus *bus, uint16_t base)
 {
     return bus_add(bus, BUS_PORT, base, PLATFORM_PORT_UART_SIZE, &uart_ops, uart);
 }

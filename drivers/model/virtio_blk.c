@@ -269,7 +269,7 @@ static const struct virtio_type blk_type = {
     .queue_reset = queue_reset,
 };
 
-static uint64_t offered_features(const struct virtio_blk_config *config)
+static INIT uint64_t offered_features(const struct virtio_blk_config *config)
 {
     const struct block_backend *backend = &config->backend;
     uint64_t features = BLK_F_SEG_MAX | BLK_F_BLK_SIZE | BLK_F_FLUSH;
@@ -282,7 +282,7 @@ static uint64_t offered_features(const struct virtio_blk_config *config)
     return features;
 }
 
-static void fill_settings(struct virtio_blk *blk)
+static INIT void fill_settings(struct virtio_blk *blk)
 {
     blk->settings = (struct virtio_blk_settings){
         .capacity = blk->backend.sectors,
@@ -298,7 +298,7 @@ static void fill_settings(struct virtio_blk *blk)
     };
 }
 
-enum status virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_config *config)
+INIT enum status virtio_blk_init(struct virtio_blk *blk, const struct virtio_blk_config *config)
 {
     blk->backend = config->backend;
     blk->request = (struct virtio_blk_request){0};

@@ -380,8 +380,8 @@ void virtio_console_connect(struct virtio_console *console, unsigned port, struc
         console->port[port].config.peer = peer;
 }
 
-static void init_port(struct virtio_console *console, unsigned index,
-                      const struct virtio_console_port_config *config)
+static INIT void init_port(struct virtio_console *console, unsigned index,
+                           const struct virtio_console_port_config *config)
 {
     struct virtio_console_port *port = &console->port[index];
     *port = (struct virtio_console_port){.console = console, .config = *config, .index = index};
@@ -392,8 +392,8 @@ static void init_port(struct virtio_console *console, unsigned index,
     }
 }
 
-enum status virtio_console_init(struct virtio_console *console,
-                                const struct virtio_console_config *config)
+INIT enum status virtio_console_init(struct virtio_console *console,
+                                     const struct virtio_console_config *config)
 {
     if (config->ports == 0 || config->ports > VIRTIO_CONSOLE_PORTS_MAX)
         return ERR_INVALID;

@@ -43,8 +43,8 @@ struct capability {
 #define CAPABILITY_EXTRA 16u /* where the extra doubleword stands, counted from the capability */
 STATIC_ASSERT(sizeof(struct capability) + 2 == CAPABILITY_EXTRA + 4, "as Virtio has it");
 
-static void add_capability(struct virtio_pci *virtio, enum capability_type type, uint32_t offset,
-                           uint32_t size)
+static INIT void add_capability(struct virtio_pci *virtio, enum capability_type type,
+                                uint32_t offset, uint32_t size)
 {
     bool has_extra = type == CAPABILITY_NOTIFY;
     unsigned length = CAPABILITY_SIZE + (has_extra ? 4 : 0);
@@ -61,7 +61,7 @@ static void add_capability(struct virtio_pci *virtio, enum capability_type type,
 
 /* The driver's way to the BARs through configuration space. Virtio: PCI configuration access
  * capability. */
-static void add_access_capability(struct virtio_pci *virtio)
+static INIT void add_access_capability(struct virtio_pci *virtio)
 {
     unsigned length = CAPABILITY_EXTRA + 4;
     struct capability body = {.length = (uint8_t)length, .type = CAPABILITY_ACCESS};
@@ -267,8 +267,8 @@ static void function_reset(struct pci_function *function)
 
 static const struct pci_function_ops function_ops = {config_reads, config_written, function_reset};
 
-enum status virtio_pci_init(struct virtio_pci *virtio, const struct virtio_pci_config *config,
-                            const struct virtio_offer *offer)
+INIT enum status virtio_pci_init(struct virtio_pci *virtio, const struct virtio_pci_config *config,
+                                 const struct virtio_offer *offer)
 {
     ASSERT(offer->queues >= 1 && offer->queues <= VIRTIO_QUEUES_MAX);
     ASSERT(config->more_work != NULL);

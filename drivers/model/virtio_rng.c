@@ -68,8 +68,8 @@ static const struct virtio_type rng_type = {
     .queue_reset = queue_reset,
 };
 
-enum status virtio_rng_init(struct virtio_rng *rng, const struct virtio_pci_config *config,
-                            const struct entropy_source *source)
+INIT enum status virtio_rng_init(struct virtio_rng *rng, const struct virtio_pci_config *config,
+                                 const struct entropy_source *source)
 {
     rng->source = *source;
     rng->has_chain = false;

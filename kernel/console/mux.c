@@ -3,8 +3,8 @@
 #include "kernel/core/fmt.h"
 #include "kernel/core/mem.h"
 
-void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_commands *commands,
-              uint8_t escape, unsigned focus)
+INIT void mux_init(struct mux *mux, const struct mux_line *line,
+                   const struct mux_commands *commands, uint8_t escape, unsigned focus)
 {
     memset(mux, 0, sizeof(*mux));
     mux->line = *line;
@@ -13,8 +13,8 @@ void mux_init(struct mux *mux, const struct mux_line *line, const struct mux_com
     mux->focus = focus;
 }
 
-enum status mux_add(struct mux *mux, struct mux_guest *guest, const char *name,
-                    void (*ready)(void *context), void *context)
+INIT enum status mux_add(struct mux *mux, struct mux_guest *guest, const char *name,
+                         void (*ready)(void *context), void *context)
 {
     if (mux->count == MUX_GUESTS_MAX)
         return ERR_NO_SPACE;
@@ -29,7 +29,7 @@ enum status mux_add(struct mux *mux, struct mux_guest *guest, const char *name,
     return STATUS_OK;
 }
 
-void mux_remove_last(struct mux *mux)
+INIT void mux_remove_last(struct mux *mux)
 {
     if (mux->count == 0)
         return;

@@ -4,7 +4,7 @@
 /* What a writer waits for at a time while the ring is full: 5 ms, so that input is not lost. */
 #define FORCED_BYTES 64
 
-void serial_line_init(struct serial_line *line, struct host_uart *uart)
+INIT void serial_line_init(struct serial_line *line, struct host_uart *uart)
 {
     *line = (struct serial_line){.uart = uart, .limit = SERIAL_LINE_SIZE};
 }
@@ -111,7 +111,7 @@ size_t serial_line_read(struct serial_line *line, void *bytes, size_t count)
     return host_uart_read(line->uart, bytes, count);
 }
 
-void serial_line_start(struct serial_line *line, bool is_polled)
+INIT void serial_line_start(struct serial_line *line, bool is_polled)
 {
     line->is_served = true;
     line->is_polled = is_polled;

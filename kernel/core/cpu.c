@@ -50,8 +50,6 @@ struct idt_gate {
 #define DESCRIPTOR_DATA 0x0000930000000000ull
 #define DESCRIPTOR_TSS 0x0000890000000000ull /* available; LTR marks it busy */
 
-#define EARLY_STACK_SIZE 8192
-
 static struct cpu cpus[CPU_MAX];
 static uint32_t cpus_count;
 static struct idt_gate idt[256] ALIGNED(4096);
@@ -59,12 +57,12 @@ static uint64_t idt_base = (uint64_t)(uintptr_t)idt;
 
 /* What the processor that boots has before there are page tables. */
 static struct cpu_tables early_tables ALIGNED(4096);
-static uint8_t early_ist[CPU_STACKS][EARLY_STACK_SIZE] ALIGNED(16);
+uint8_t cpu_early_ist[CPU_STACKS][CPU_EARLY_STACK_SIZE] ALIGNED(16);
 extern uint8_t early_stack_top[];
 
 extern const uint8_t isr_stubs[256][16];
 
-static void fill_idt(void)
+static INIT void fill_idt(void)
 {
     static const uint8_t ist[] = {
         [VECTOR_NMI] = CPU_STACK_NMI, [VECTOR_DF] = CPU_STACK_DF, [VECTOR_MC] = CPU_STACK_MC};
@@ -81,7 +79,7 @@ static void fill_idt(void)
     }
 }
 
-static void fill_tables(struct cpu_tables *tables, const struct cpu *cpu)
+static INIT void fill_tables(struct cpu_tables *tables, const struct cpu *cpu)
 {
     memset(tables, 0, sizeof(*tables));
     for (unsigned i = CPU_STACK_NMI; i < CPU_STACKS; i++)
@@ -96,9 +94,9 @@ static void fill_tables(struct cpu_tables *tables, const struct cpu *cpu)
     tables->gdt[4] = base >> 32;
 }
 
-static void fill_cpu(struct cpu *cpu, uint32_t index, uint32_t apic_id,
-                     const uint64_t stack[CPU_STACKS], uint64_t stack_size,
-                     struct cpu_tables *tables)
+static INIT void fill_cpu(struct cpu *cpu, uint32_t index, uint32_t apic_id,
+                          const uint64_t stack[CPU_STACKS], uint64_t stack_size,
+                          struct cpu_tables *tables)
 {
     /* Member by member, from zeros: the processor that booted already runs on its entry, and an
      * NMI finds it through self at any moment. */
@@ -123,8 +121,8 @@ uint32_t cpu_count(void)
     return __atomic_load_n(&cpus_count, __ATOMIC_ACQUIRE);
 }
 
-struct cpu *cpu_add(uint32_t apic_id, const uint64_t stack[CPU_STACKS], uint64_t stack_size,
-                    void *tables)
+INIT struct cpu *cpu_add(uint32_t apic_id, const uint64_t stack[CPU_STACKS], uint64_t stack_size,
+                         void *tables)
 {
     if (cpus_count == CPU_MAX)
         return NULL;
@@ -135,19 +133,19 @@ struct cpu *cpu_add(uint32_t apic_id, const uint64_t stack[CPU_STACKS], uint64_t
     return cpu;
 }
 
-void *cpu_idt(void)
+INIT void *cpu_idt(void)
 {
     return idt;
 }
 
-void cpu_set_idt_alias(uint64_t linear)
+INIT void cpu_set_idt_alias(uint64_t linear)
 {
     idt_base = linear;
 }
 
 /* The segments are loaded once: a null selector makes GS's base 0 until it is written again, and
  * when the IDT is there an NMI in between would not find its processor. */
-static void load_tables(struct cpu *cpu, bool has_segments)
+static INIT void load_tables(struct cpu *cpu, bool has_segments)
 {
     struct descriptor_pointer gdtr = {GDT_ENTRIES * 8 - 1, cpu->host_gdtr_base};
     struct descriptor_pointer idtr = {sizeof(idt) - 1, idt_base};
@@ -163,14 +161,14 @@ static void load_tables(struct cpu *cpu, bool has_segments)
     hw_lidt(&idtr); /* last: its gates need the TSS */
 }
 
-void cpu_early_init(void)
+INIT void cpu_early_init(void)
 {
     uint64_t stack[CPU_STACKS];
     for (unsigned i = 0; i < CPU_STACKS; i++)
-        stack[i] = (uint64_t)(uintptr_t)early_ist[i] + EARLY_STACK_SIZE;
+        stack[i] = (uint64_t)(uintptr_t)cpu_early_ist[i] + CPU_EARLY_STACK_SIZE;
     stack[CPU_STACK_KERNEL] = (uint64_t)(uintptr_t)early_stack_top;
     fill_idt();
-    fill_cpu(&cpus[0], 0, 0, stack, EARLY_STACK_SIZE, &early_tables);
+    fill_cpu(&cpus[0], 0, 0, stack, CPU_EARLY_STACK_SIZE, &early_tables);
     load_tables(&cpus[0], false);
 }
 
@@ -181,7 +179,7 @@ void cpu_early_init(void)
 #define LEAF7_EBX_SMAP BIT(20)
 #define LEAF7_ECX_UMIP BIT(2)
 
-static struct cpuid_regs cpuid_or_zero(uint32_t leaf, uint32_t subleaf)
+static INIT struct cpuid_regs cpuid_or_zero(uint32_t leaf, uint32_t subleaf)
 {
     struct cpuid_regs regs;
     hw_cpuid(leaf & 0x80000000, 0, &regs);
@@ -193,7 +191,7 @@ static struct cpuid_regs cpuid_or_zero(uint32_t leaf, uint32_t subleaf)
 
 /* CR4 for this processor: what protects the monitor, and what guests' state needs (OSFXSR,
  * OSXSAVE). VMXE is the back end's. */
-static uint64_t wanted_cr4(void)
+static INIT uint64_t wanted_cr4(void)
 {
     struct cpuid_regs leaf1 = cpuid_or_zero(1, 0), leaf7 = cpuid_or_zero(7, 0);
     uint64_t cr4 = CR4_PAE | CR4_DE | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -209,7 +207,7 @@ static uint64_t wanted_cr4(void)
 /* x87, SSE, AVX, AVX-512 and PKRU, as far as the processor has them: what guests may be given. */
 #define XCR0_WANTED (BIT(0) | BIT(1) | BIT(2) | MASK(7, 5) | BIT(9))
 
-static uint64_t enable_xsave(void)
+static INIT uint64_t enable_xsave(void)
 {
     struct cpuid_regs leaf = cpuid_or_zero(0xd, 0);
     uint64_t xcr0 = ((uint64_t)leaf.edx << 32 | leaf.eax) & XCR0_WANTED;
@@ -218,7 +216,7 @@ static uint64_t enable_xsave(void)
 }
 
 /* SDM: Programming the PAT. Only index 1 changes, which nothing uses yet. */
-static void set_pat(void)
+static INIT void set_pat(void)
 {
     hw_wbinvd();
     hw_wrmsr(MSR_IA32_PAT, CPU_PAT);
@@ -227,7 +225,7 @@ static void set_pat(void)
 }
 
 /* Written is not yet on: something beneath us may have its own mind. */
-static void check_protections(uint64_t cr4)
+static INIT void check_protections(uint64_t cr4)
 {
     uint64_t cr0 = hw_read_cr0(), efer = hw_rdmsr(MSR_IA32_EFER);
     if (!(cr0 & CR0_WP) || !(efer & EFER_NXE) || (hw_read_cr4() & cr4) != cr4)
@@ -235,7 +233,7 @@ static void check_protections(uint64_t cr4)
               hw_read_cr4(), cr4);
 }
 
-void cpu_enter(struct cpu *cpu)
+INIT void cpu_enter(struct cpu *cpu)
 {
     load_tables(cpu, cpu == &cpus[0]);
     hw_wrmsr(MSR_IA32_EFER, (hw_rdmsr(MSR_IA32_EFER) & ~EFER_SCE) | EFER_NXE);
@@ -292,7 +290,7 @@ void cpu_nmi(void)
 
 static void (*nmi_hook)(void);
 
-void cpu_set_nmi_hook(void (*hook)(void))
+INIT void cpu_set_nmi_hook(void (*hook)(void))
 {
     nmi_hook = hook;
 }

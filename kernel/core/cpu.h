@@ -31,6 +31,10 @@ enum cpu_stack {
     CPU_STACKS
 };
 
+/* Of the processor that boots, until cpu_enter: for exceptions. */
+#define CPU_EARLY_STACK_SIZE 8192
+extern uint8_t cpu_early_ist[CPU_STACKS][CPU_EARLY_STACK_SIZE];
+
 /* Handed to a processor by smp_run. */
 struct cpu_work {
     void (*run)(void *argument);

@@ -15,7 +15,7 @@ static void (*end_of_interrupt)(void *context);
 static void *eoi_context;
 static uint32_t unclaimed;
 
-enum status irq_register(uint8_t vector, irq_handler *handler, void *argument)
+INIT enum status irq_register(uint8_t vector, irq_handler *handler, void *argument)
 {
     if (vector < 32)
         return ERR_INVALID;
@@ -26,7 +26,7 @@ enum status irq_register(uint8_t vector, irq_handler *handler, void *argument)
     return STATUS_OK;
 }
 
-enum status irq_allocate(irq_handler *handler, void *argument, uint8_t *vector)
+INIT enum status irq_allocate(irq_handler *handler, void *argument, uint8_t *vector)
 {
     for (unsigned i = IRQ_VECTOR_FIRST; i <= IRQ_VECTOR_LAST; i++) {
         if (irq_register((uint8_t)i, handler, argument) == STATUS_OK) {
@@ -37,7 +37,7 @@ enum status irq_allocate(irq_handler *handler, void *argument, uint8_t *vector)
     return ERR_NO_SPACE;
 }
 
-void irq_set_eoi(void (*eoi)(void *context), void *context)
+INIT void irq_set_eoi(void (*eoi)(void *context), void *context)
 {
     end_of_interrupt = eoi;
     eoi_context = context;

@@ -58,7 +58,7 @@ static void ring_put(struct log *log, const char *text, size_t length)
 }
 
 /* Moves a position that may lie within a line behind that line's newline. */
-static uint64_t next_line(const struct log *log, uint64_t position)
+static INIT uint64_t next_line(const struct log *log, uint64_t position)
 {
     while (position < log->written && log->ring[position++ % LOG_RING_SIZE] != '\n')
         ;
@@ -66,15 +66,15 @@ static uint64_t next_line(const struct log *log, uint64_t position)
 }
 
 /* Where the oldest whole line begins. */
-static uint64_t first_line(const struct log *log)
+static INIT uint64_t first_line(const struct log *log)
 {
     uint64_t start = log->written > LOG_RING_SIZE ? log->written - LOG_RING_SIZE : 0;
     return start > 0 ? next_line(log, start) : 0;
 }
 
 /* One line of the ring, which may lie around its end. */
-static void write_range(const struct log *log, const struct log_sink *sink, uint64_t start,
-                        uint64_t end)
+static INIT void write_range(const struct log *log, const struct log_sink *sink, uint64_t start,
+                             uint64_t end)
 {
     char line[LOG_LINE_MAX + 1];
     size_t length = end - start < sizeof(line) ? end - start : sizeof(line);
@@ -83,7 +83,7 @@ static void write_range(const struct log *log, const struct log_sink *sink, uint
     sink->write(sink->context, line, length);
 }
 
-void log_add_sink(const struct log_sink *sink)
+INIT void log_add_sink(const struct log_sink *sink)
 {
     struct log *log = &the_log;
     bool locked = lock(log);
@@ -98,7 +98,7 @@ void log_add_sink(const struct log_sink *sink)
     unlock(log, locked);
 }
 
-void log_replace_sink(const void *context, const struct log_sink *sink)
+INIT void log_replace_sink(const void *context, const struct log_sink *sink)
 {
     struct log *log = &the_log;
     bool locked = lock(log);
@@ -108,7 +108,7 @@ void log_replace_sink(const void *context, const struct log_sink *sink)
     unlock(log, locked);
 }
 
-void log_set_level(enum log_level level)
+INIT void log_set_level(enum log_level level)
 {
     __atomic_store_n(&max_level, (uint32_t)level, __ATOMIC_RELAXED);
 }

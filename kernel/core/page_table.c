@@ -28,7 +28,7 @@ static bool is_leaf(uint64_t entry, unsigned level)
     return level == 1 || (entry & PTE_PS) != 0;
 }
 
-static enum status new_table(const struct page_table *table, hpa_t *frame)
+static INIT enum status new_table(const struct page_table *table, hpa_t *frame)
 {
     enum status status = table->ports.alloc(table->ports.context, frame);
     if (status == STATUS_OK)
@@ -36,15 +36,15 @@ static enum status new_table(const struct page_table *table, hpa_t *frame)
     return status;
 }
 
-enum status page_table_init(struct page_table *table, const struct page_table_ports *ports,
-                            bool has_1g)
+INIT enum status page_table_init(struct page_table *table, const struct page_table_ports *ports,
+                                 bool has_1g)
 {
     *table = (struct page_table){.ports = *ports, .has_1g = has_1g};
     return new_table(table, &table->root);
 }
 
 /* Index into IA32_PAT: 0 WB, 1 WC, 3 UC, as CPU_PAT has them. */
-static uint64_t entry_flags(uint64_t flags)
+static INIT uint64_t entry_flags(uint64_t flags)
 {
     uint64_t entry = PTE_P | PTE_A;
     entry |= flags & MAP_WRITE ? PTE_RW | PTE_D : 0;
@@ -68,8 +68,8 @@ static uint64_t flags_of(uint64_t entry)
 }
 
 /* The largest level whose page fits at linear and frame. */
-static unsigned leaf_level(const struct page_table *table, uint64_t linear, uint64_t frame,
-                           uint64_t size)
+static INIT unsigned leaf_level(const struct page_table *table, uint64_t linear, uint64_t frame,
+                                uint64_t size)
 {
     unsigned level = table->has_1g ? 3 : 2;
     while (level > 1 && (!is_aligned(linear | frame, span_of(level)) || size < span_of(level)))
@@ -79,8 +79,8 @@ static unsigned leaf_level(const struct page_table *table, uint64_t linear, uint
 
 /* The entry for linear at a level, with the tables above it; those allow everything, the leaf
  * decides. */
-static enum status make_entry(struct page_table *table, uint64_t linear, unsigned level,
-                              uint64_t **entry)
+static INIT enum status make_entry(struct page_table *table, uint64_t linear, unsigned level,
+                                   uint64_t **entry)
 {
     uint64_t *entries = entries_at(table, table->root.v);
     for (unsigned upper = LEVELS; upper > level; upper--) {
@@ -100,15 +100,15 @@ static enum status make_entry(struct page_table *table, uint64_t linear, unsigne
     return STATUS_OK;
 }
 
-static bool is_range(uint64_t linear, uint64_t size)
+static INIT bool is_range(uint64_t linear, uint64_t size)
 {
     return size != 0 && is_aligned(linear | size, PAGE_SIZE) && linear + (size - 1) >= linear &&
            is_canonical(linear) && is_canonical(linear + (size - 1)) &&
            (linear >> 63) == ((linear + (size - 1)) >> 63);
 }
 
-enum status page_table_map(struct page_table *table, uint64_t linear, hpa_t frame, uint64_t size,
-                           uint64_t flags)
+INIT enum status page_table_map(struct page_table *table, uint64_t linear, hpa_t frame,
+                                uint64_t size, uint64_t flags)
 {
     if (!is_range(linear, size) || !is_aligned(frame.v, PAGE_SIZE) ||
         (frame.v & ~PTE_ADDRESS) != 0 || ((frame.v + (size - 1)) & ~MASK(51, 0)) != 0)
@@ -143,7 +143,7 @@ static uint64_t *find_entry(const struct page_table *table, uint64_t linear, uns
     }
 }
 
-enum status page_table_unmap(struct page_table *table, uint64_t linear, uint64_t size)
+INIT enum status page_table_unmap(struct page_table *table, uint64_t linear, uint64_t size)
 {
     if (!is_range(linear, size))
         return ERR_INVALID;
@@ -180,8 +180,15 @@ enum status page_table_walk(const struct page_table *table, uint64_t linear,
     return STATUS_OK;
 }
 
+INIT uint64_t *page_table_entry(const struct page_table *table, uint64_t linear)
+{
+    unsigned level;
+    uint64_t *entry = find_entry(table, linear, &level);
+    return entry != NULL && level == 1 ? entry : NULL;
+}
+
 /* Whether the entry is one that page_table_map and make_entry could have made. */
-static bool is_sound(const struct page_table *table, uint64_t entry, unsigned level)
+static INIT bool is_sound(const struct page_table *table, uint64_t entry, unsigned level)
 {
     if (entry & PTE_US)
         return false;
@@ -195,7 +202,7 @@ static bool is_sound(const struct page_table *table, uint64_t entry, unsigned le
 }
 
 /* Visits what one table of this level maps from linear on; at most four deep. */
-static enum status visit_table(
+static INIT enum status visit_table(
     const struct page_table *table, uint64_t entry, unsigned level, uint64_t linear,
     enum status (*visit)(void *context, const struct page_mapping *mapping), void *context)
 {
@@ -243,10 +250,10 @@ uint64_t page_table_hash(const struct page_table *table, uint64_t hash)
     return hash_table(table, table->root.v, LEVELS, 0, hash);
 }
 
-enum status page_table_visit(const struct page_table *table,
-                             enum status (*visit)(void *context,
-                                                  const struct page_mapping *mapping),
-                             void *context)
+INIT enum status page_table_visit(const struct page_table *table,
+                                  enum status (*visit)(void *context,
+                                                       const struct page_mapping *mapping),
+                                  void *context)
 {
     return visit_table(table, table->root.v, LEVELS, 0, visit, context);
 }

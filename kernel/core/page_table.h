@@ -68,6 +68,9 @@ struct page_mapping {
 enum status MUST_CHECK page_table_walk(const struct page_table *table, uint64_t linear,
                                        struct page_mapping *mapping);
 
+/* The entry that maps this address by 4 KiB, for a caller that changes it later. NULL: none. */
+uint64_t *page_table_entry(const struct page_table *table, uint64_t linear);
+
 /* Goes on with hash (kernel/core/hash.h) over all entries that lead to a page, without A and D. */
 uint64_t page_table_hash(const struct page_table *table, uint64_t hash);
 

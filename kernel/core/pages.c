@@ -11,7 +11,7 @@ static uint64_t end_of(const struct page_extent *extent)
 }
 
 /* A page-aligned, non-empty range that does not wrap; *end is the address behind it. */
-static bool range_end(hpa_t base, uint64_t count, uint64_t *end)
+static INIT bool range_end(hpa_t base, uint64_t count, uint64_t *end)
 {
     if (!is_aligned(base.v, PAGE_SIZE) || count == 0 || count > UINT64_MAX / PAGE_SIZE)
         return false;
@@ -81,7 +81,7 @@ static void split_at(struct pages *pages, uint64_t address)
 }
 
 /* Whether all of [base, end) is known. */
-static bool is_known(const struct pages *pages, uint64_t base, uint64_t end)
+static INIT bool is_known(const struct pages *pages, uint64_t base, uint64_t end)
 {
     for (unsigned i = find(pages, base); i < pages->count; i++) {
         if (pages->extent[i].base > base)
@@ -110,13 +110,13 @@ static enum status assign(struct pages *pages, uint64_t base, uint64_t end, enum
     return STATUS_OK;
 }
 
-void pages_init(struct pages *pages)
+INIT void pages_init(struct pages *pages)
 {
     spinlock_release(&pages->lock);
     pages->count = 0;
 }
 
-static enum status add(struct pages *pages, uint64_t base, uint64_t end, enum page_kind kind)
+static INIT enum status add(struct pages *pages, uint64_t base, uint64_t end, enum page_kind kind)
 {
     unsigned i = find(pages, base);
     if (i < pages->count && pages->extent[i].base < end)
@@ -128,7 +128,7 @@ static enum status add(struct pages *pages, uint64_t base, uint64_t end, enum pa
     return STATUS_OK;
 }
 
-enum status pages_add(struct pages *pages, hpa_t base, uint64_t count, enum page_kind kind)
+INIT enum status pages_add(struct pages *pages, hpa_t base, uint64_t count, enum page_kind kind)
 {
     uint64_t end;
     if (!range_end(base, count, &end) || kind == PAGE_NONE)
@@ -228,7 +228,7 @@ static bool may_be_freed(enum page_kind kind)
 }
 
 /* Frees known pages; what lies below 1 MiB becomes PAGE_LOW again. */
-static enum status release(struct pages *pages, uint64_t base, uint64_t end)
+static INIT enum status release(struct pages *pages, uint64_t base, uint64_t end)
 {
     uint64_t low_end = end < LOW_END ? end : LOW_END;
     enum status status = STATUS_OK;
@@ -240,7 +240,7 @@ static enum status release(struct pages *pages, uint64_t base, uint64_t end)
     return status;
 }
 
-enum status pages_free(struct pages *pages, hpa_t base, uint64_t count)
+INIT enum status pages_free(struct pages *pages, hpa_t base, uint64_t count)
 {
     uint64_t end;
     if (!range_end(base, count, &end))
@@ -280,8 +280,8 @@ uint64_t pages_free_owner(struct pages *pages, uint16_t owner)
     return freed;
 }
 
-enum status pages_set_kind(struct pages *pages, hpa_t base, uint64_t count, enum page_kind kind,
-                           uint16_t owner)
+INIT enum status pages_set_kind(struct pages *pages, hpa_t base, uint64_t count,
+                                enum page_kind kind, uint16_t owner)
 {
     uint64_t end;
     if (!range_end(base, count, &end) || kind == PAGE_NONE)
@@ -305,7 +305,7 @@ bool pages_lookup(struct pages *pages, hpa_t address, struct page_extent *extent
     return found;
 }
 
-enum page_kind pages_kind(struct pages *pages, hpa_t address)
+INIT enum page_kind pages_kind(struct pages *pages, hpa_t address)
 {
     struct page_extent extent;
     return pages_lookup(pages, address, &extent) ? (enum page_kind)extent.kind : PAGE_NONE;

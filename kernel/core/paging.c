@@ -32,6 +32,15 @@ static struct address_space space;
 
 extern uint8_t image_start[], image_end[];
 extern uint8_t text_start[], text_end[], rodata_start[], rodata_end[], data_start[], data_end[];
+extern uint8_t init_start[], init_text_end[], init_end[];
+
+/* The entries of what is released, and of the same pages in the physmap, where they may be in two
+ * tables: prepared by code that goes away with these pages. */
+static struct {
+    uint64_t *image;
+    uint64_t *physmap[2];
+    uint64_t count[2];
+} leaving;
 
 static uint64_t linear_of(const void *address)
 {
@@ -60,14 +69,14 @@ hpa_t virt_to_phys(const void *address)
     return HPA(linear - PAGING_PHYSMAP);
 }
 
-static enum status map_image(struct address_space *as)
+static INIT enum status map_image(struct address_space *as)
 {
     const struct {
         const uint8_t *start, *end;
         uint64_t flags;
     } sections[] = {
-        {text_start, text_end, MAP_EXECUTE},
-        {rodata_start, rodata_end, 0},
+        {text_start, text_end, MAP_EXECUTE},      {rodata_start, rodata_end, 0},
+        {init_start, init_text_end, MAP_EXECUTE}, {init_text_end, init_end, 0},
         {data_start, data_end, MAP_WRITE},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(sections); i++) {
@@ -84,7 +93,7 @@ static enum status map_image(struct address_space *as)
 }
 
 /* How memory of a type lies in the physmap; false: not at all. */
-static bool physmap_flags(uint32_t type, uint64_t *flags)
+static INIT bool physmap_flags(uint32_t type, uint64_t *flags)
 {
     *flags = MAP_GLOBAL | (type == BOOT_MEMORY_ACPI ? 0 : MAP_WRITE);
     return type == BOOT_MEMORY_USABLE || type == BOOT_MEMORY_LOADER || type == BOOT_MEMORY_FILE ||
@@ -92,7 +101,7 @@ static bool physmap_flags(uint32_t type, uint64_t *flags)
 }
 
 /* Neighbours alike are mapped as one, for the largest pages. */
-static enum status map_memory(struct address_space *as, const struct boot_info *info)
+static INIT enum status map_memory(struct address_space *as, const struct boot_info *info)
 {
     for (uint32_t i = 0; i < info->memory_count;) {
         uint64_t base = info->memory[i].base, end = base, flags, next_flags;
@@ -114,13 +123,13 @@ static enum status map_memory(struct address_space *as, const struct boot_info *
     return STATUS_OK;
 }
 
-static enum status map_idt(struct address_space *as)
+static INIT enum status map_idt(struct address_space *as)
 {
     return page_table_map(&as->table, paging_lane_base(0, 0), virt_to_phys(cpu_idt()), PAGE_SIZE,
                           MAP_GLOBAL);
 }
 
-static bool has_1g_pages(void)
+static INIT bool has_1g_pages(void)
 {
     struct cpuid_regs regs;
     hw_cpuid(0x80000000, 0, &regs);
@@ -130,7 +139,7 @@ static bool has_1g_pages(void)
     return (regs.edx & BIT(26)) != 0;
 }
 
-static enum status build(struct address_space *as, const struct boot_info *info)
+static INIT enum status build(struct address_space *as, const struct boot_info *info)
 {
     const struct page_table_ports ports = {alloc_frame, map_frame, as};
     enum status status = page_table_init(&as->table, &ports, has_1g_pages());
@@ -143,7 +152,7 @@ static enum status build(struct address_space *as, const struct boot_info *info)
     return status;
 }
 
-void paging_init(const struct boot_info *info, struct pages *pages)
+INIT void paging_init(const struct boot_info *info, struct pages *pages)
 {
     struct address_space *as = &space;
     if (hw_read_cr4() & CR4_LA57)
@@ -160,13 +169,13 @@ void paging_init(const struct boot_info *info, struct pages *pages)
     cpu_set_idt_alias(paging_lane_base(0, 0));
 }
 
-uint64_t paging_root(void)
+INIT uint64_t paging_root(void)
 {
     return space.table.root.v;
 }
 
-static enum status map_lane(struct address_space *as, uint64_t base, uint64_t size,
-                            enum page_kind kind)
+static INIT enum status map_lane(struct address_space *as, uint64_t base, uint64_t size,
+                                 enum page_kind kind)
 {
     hpa_t frame;
     enum status status =
@@ -177,7 +186,7 @@ static enum status map_lane(struct address_space *as, uint64_t base, uint64_t si
     return page_table_map(&as->table, base, frame, size, MAP_WRITE | MAP_GLOBAL);
 }
 
-enum status paging_map_cpu(uint32_t index, uint64_t stack[CPU_STACKS], void **tables)
+INIT enum status paging_map_cpu(uint32_t index, uint64_t stack[CPU_STACKS], void **tables)
 {
     struct address_space *as = &space;
     enum status status = STATUS_OK;
@@ -197,7 +206,7 @@ enum status paging_map_cpu(uint32_t index, uint64_t stack[CPU_STACKS], void **ta
 }
 
 /* Whether a device mapping with these flags could reach what is the monitor's. */
-static bool is_own_memory(struct pages *pages, uint64_t base, uint64_t end)
+static INIT bool is_own_memory(struct pages *pages, uint64_t base, uint64_t end)
 {
     for (; base < end; base += PAGE_SIZE) {
         enum page_kind kind = pages_kind(pages, HPA(base));
@@ -207,7 +216,7 @@ static bool is_own_memory(struct pages *pages, uint64_t base, uint64_t end)
     return false;
 }
 
-void *paging_map_device(hpa_t address, uint64_t size, uint64_t flags)
+INIT void *paging_map_device(hpa_t address, uint64_t size, uint64_t flags)
 {
     struct address_space *as = &space;
     uint64_t base = align_down(address.v, PAGE_SIZE);
@@ -230,7 +239,7 @@ void *paging_map_device(hpa_t address, uint64_t size, uint64_t flags)
     return status == STATUS_OK ? (void *)(uintptr_t)(linear + (address.v - base)) : NULL;
 }
 
-const void *paging_map_table(hpa_t address, uint64_t size)
+INIT const void *paging_map_table(hpa_t address, uint64_t size)
 {
     if (size == 0 || address.v + size < address.v || address.v + size > PAGING_PHYSMAP_SIZE)
         return NULL;
@@ -239,7 +248,7 @@ const void *paging_map_table(hpa_t address, uint64_t size)
     return paging_map_device(address, size, 0);
 }
 
-enum status paging_map_trampoline(hpa_t page)
+INIT enum status paging_map_trampoline(hpa_t page)
 {
     spinlock_acquire(&space.lock);
     enum status status = page_table_map(&space.table, page.v, page, PAGE_SIZE, MAP_EXECUTE);
@@ -247,13 +256,49 @@ enum status paging_map_trampoline(hpa_t page)
     return status;
 }
 
-void paging_unmap_trampoline(hpa_t page)
+INIT void paging_unmap_trampoline(hpa_t page)
 {
     spinlock_acquire(&space.lock);
     enum status status = page_table_unmap(&space.table, page.v, PAGE_SIZE);
     spinlock_release(&space.lock);
     ASSERT(status == STATUS_OK);
     hw_invlpg(page.v);
+}
+
+INIT uint64_t paging_prepare_release(hpa_t *base)
+{
+    struct address_space *as = &space;
+    uint64_t size = (uint64_t)(init_end - init_start), linear = linear_of(init_start);
+    *base = virt_to_phys(init_start);
+    uint64_t border = align_up(base->v + 1, PAGE_SIZE_2M) - base->v;
+    uint64_t first = size < border ? size : border, copy = PAGING_PHYSMAP + base->v;
+    enum status status = page_table_map(&as->table, copy, *base, size, MAP_GLOBAL);
+    if (status != STATUS_OK)
+        panic("cannot map what the start leaves: %s", status_text(status));
+    leaving.image = page_table_entry(&as->table, linear);
+    leaving.physmap[0] = page_table_entry(&as->table, copy);
+    leaving.physmap[1] = page_table_entry(&as->table, copy + first);
+    leaving.count[0] = first / PAGE_SIZE;
+    leaving.count[1] = (size - first) / PAGE_SIZE;
+    return size;
+}
+
+void paging_release_start(void)
+{
+    for (unsigned table = 0; table < ARRAY_SIZE(leaving.physmap); table++) {
+        for (uint64_t i = 0; i < leaving.count[table]; i++) {
+            *leaving.image++ = 0;
+            leaving.physmap[table][i] |= PTE_RW | PTE_D;
+        }
+    }
+}
+
+void paging_flush(void)
+{
+    uint64_t cr4 = hw_read_cr4();
+    hw_write_cr4(cr4 & ~CR4_PGE);
+    hw_write_cr4(cr4);
+    hw_write_cr3(hw_read_cr3());
 }
 
 bool paging_is_mapped(uint64_t address, uint64_t size)
@@ -276,7 +321,7 @@ struct kinds {
     struct page_extent extent;
 };
 
-static enum page_kind kind_of(void *context, hpa_t frame)
+static INIT enum page_kind kind_of(void *context, hpa_t frame)
 {
     struct kinds *kinds = context;
     struct page_extent *extent = &kinds->extent;
@@ -293,7 +338,7 @@ struct survey {
     unsigned mappings;
 };
 
-static enum status check_mapping(void *context, const struct page_mapping *mapping)
+static INIT enum status check_mapping(void *context, const struct page_mapping *mapping)
 {
     struct survey *survey = context;
     const char *broken = paging_rule_broken(&survey->rules, mapping);
@@ -305,7 +350,7 @@ static enum status check_mapping(void *context, const struct page_mapping *mappi
     return ERR_INVALID;
 }
 
-static COLD enum status check_guards(unsigned *stacks)
+static INIT COLD enum status check_guards(unsigned *stacks)
 {
     for (uint32_t i = 0; i < cpu_count(); i++) {
         const struct cpu *cpu = cpu_by_index(i);
@@ -321,13 +366,15 @@ static COLD enum status check_guards(unsigned *stacks)
     return STATUS_OK;
 }
 
-enum status paging_check(void)
+INIT enum status paging_check(void)
 {
     struct address_space *as = &space;
     struct kinds kinds = {.pages = as->pages};
     struct survey survey = {
         .rules = {.text_size = (uint64_t)(text_end - text_start),
                   .rodata_size = (uint64_t)(rodata_end - rodata_start),
+                  .init_text_size = (uint64_t)(init_text_end - init_start),
+                  .init_rodata_size = (uint64_t)(init_end - init_text_end),
                   .image_size = (uint64_t)(image_end - image_start),
                   .image_hpa = as->image_hpa,
                   .kind = kind_of,
@@ -348,7 +395,8 @@ enum status paging_check(void)
 
 uint64_t paging_hash_image(uint64_t hash)
 {
-    return hash_words(hash, text_start, (size_t)(rodata_end - text_start));
+    const uint8_t *end = leaving.image != NULL ? rodata_end : init_end;
+    return hash_words(hash, text_start, (size_t)(end - text_start));
 }
 
 uint64_t paging_hash_tables(uint64_t hash)

@@ -39,6 +39,18 @@ const void *paging_map_table(hpa_t address, uint64_t size);
 enum status MUST_CHECK paging_map_trampoline(hpa_t page);
 void paging_unmap_trampoline(hpa_t page);
 
+/*
+ * The pages that only the start needs (linker.ld), in two steps. paging_prepare_release, once
+ * everything is built: maps them, read-only as yet, where the physmap has all memory, and returns
+ * their size and where they begin. paging_release_start, by code that stays: now they are memory
+ * like any other, and gone from the image. Every processor flushes its TLB then.
+ */
+uint64_t paging_prepare_release(hpa_t *base);
+void paging_release_start(void);
+
+/* Forgets all translations of this processor, global ones too. */
+void paging_flush(void);
+
 /* Whether a read of [address, address + size) in the monitor's address space would succeed. */
 bool paging_is_mapped(uint64_t address, uint64_t size);
 

@@ -11,26 +11,30 @@ bool paging_is_guard(uint64_t address, uint32_t *processor, enum cpu_stack *stac
     return address - paging_lane_base(slot, (unsigned)number) >= PAGING_STACK_SIZE;
 }
 
-static bool overlaps(uint64_t base, uint64_t size, uint64_t other, uint64_t other_size)
+static INIT bool overlaps(uint64_t base, uint64_t size, uint64_t other, uint64_t other_size)
 {
     return base < other + other_size && other < base + size;
 }
 
-static const char *broken_in_image(const struct paging_rules *rules, const struct page_mapping *map)
+static INIT const char *broken_in_image(const struct paging_rules *rules,
+                                        const struct page_mapping *map)
 {
-    uint64_t offset = map->linear - PAGING_IMAGE;
-    if (offset + map->size > rules->image_size || map->frame.v != rules->image_hpa + offset)
+    uint64_t offset = map->linear - PAGING_IMAGE, end = offset + map->size;
+    uint64_t init = rules->text_size + rules->rodata_size;
+    uint64_t init_text_end = init + rules->init_text_size;
+    if (end > rules->image_size || map->frame.v != rules->image_hpa + offset)
         return "not where the image is";
-    if (map->flags & MAP_EXECUTE && offset + map->size > rules->text_size)
+    if (map->flags & MAP_EXECUTE && end > rules->text_size &&
+        (offset < init || end > init_text_end))
         return "executable, but not text";
-    if (map->flags & MAP_WRITE && offset < rules->text_size + rules->rodata_size)
+    if (map->flags & MAP_WRITE && offset < init_text_end + rules->init_rodata_size)
         return "writable text or constants";
     return NULL;
 }
 
 /* A page of the physmap is of one type: its ends tell. */
-static const char *broken_in_physmap(const struct paging_rules *rules,
-                                     const struct page_mapping *map)
+static INIT const char *broken_in_physmap(const struct paging_rules *rules,
+                                          const struct page_mapping *map)
 {
     enum page_kind first = rules->kind(rules->context, map->frame);
     enum page_kind last = first;
@@ -46,7 +50,7 @@ static const char *broken_in_physmap(const struct paging_rules *rules,
 }
 
 /* Only the middle of a lane, and of a lane that has a use. */
-static const char *broken_in_stacks(const struct page_mapping *map)
+static INIT const char *broken_in_stacks(const struct page_mapping *map)
 {
     uint64_t lane = (map->linear - PAGING_STACKS) / PAGING_LANE_SIZE;
     uint64_t slot = lane / PAGING_LANES, number = lane % PAGING_LANES;
@@ -60,8 +64,8 @@ static const char *broken_in_stacks(const struct page_mapping *map)
 }
 
 /* Registers, and tables to read: memory of the monitor's own has its place elsewhere. */
-static const char *broken_in_devices(const struct paging_rules *rules,
-                                     const struct page_mapping *map)
+static INIT const char *broken_in_devices(const struct paging_rules *rules,
+                                          const struct page_mapping *map)
 {
     for (uint64_t i = 0; map->flags & MAP_WRITE && i < map->size; i += PAGE_SIZE) {
         enum page_kind kind = rules->kind(rules->context, HPA(map->frame.v + i));
@@ -71,7 +75,8 @@ static const char *broken_in_devices(const struct paging_rules *rules,
     return NULL;
 }
 
-const char *paging_rule_broken(const struct paging_rules *rules, const struct page_mapping *map)
+INIT const char *paging_rule_broken(const struct paging_rules *rules,
+                                    const struct page_mapping *map)
 {
     bool is_idt = map->linear == paging_lane_base(0, 0) && !(map->flags & MAP_WRITE);
     if (map->flags & MAP_WRITE && map->flags & MAP_EXECUTE)

@@ -6,7 +6,8 @@
  *                     distance; writable, never executable; ACPI tables read-only
  *     PAGING_STACKS   per processor: stacks and tables, each below and above unmapped pages
  *     PAGING_DEVICES  device registers, mapped on request
- *     PAGING_IMAGE    the image, by section: text executable, constants read-only, data writable
+ *     PAGING_IMAGE    the image, by section: text executable, constants read-only, data writable;
+ *                     what only the start needs is unmapped before guests run
  *
  * Nothing lies in the lower half, but for the trampoline page while processors start.
  */
@@ -47,7 +48,8 @@ static inline uint64_t paging_lane_base(uint64_t slot, unsigned lane)
 bool paging_is_guard(uint64_t address, uint32_t *processor, enum cpu_stack *stack);
 
 struct paging_rules {
-    uint64_t text_size, rodata_size, image_size; /* text begins the image, constants follow */
+    /* The image: text, constants, then the same for the start only, then data. */
+    uint64_t text_size, rodata_size, init_text_size, init_rodata_size, image_size;
     uint64_t image_hpa;
     enum page_kind (*kind)(void *context, hpa_t frame);
     void *context;

@@ -21,7 +21,8 @@ static struct panic_ports ports;
 static uint32_t owner = NO_CPU; /* index of the processor that panics */
 static uint32_t depth;          /* how often it did */
 
-extern uint8_t image_start[], text_end[], early_stack[], early_stack_top[];
+extern uint8_t image_start[], text_end[], init_start[], init_text_end[];
+extern uint8_t early_stack[], early_stack_top[];
 
 static const char *const exception_names[32] = {
     "#DE divide error",
@@ -48,7 +49,7 @@ static const char *const exception_names[32] = {
     "#CP control protection",
 };
 
-void panic_set_ports(const struct panic_ports *new_ports)
+INIT void panic_set_ports(const struct panic_ports *new_ports)
 {
     ports = *new_ports;
 }
@@ -112,7 +113,10 @@ static void show_code(const char *what, uint64_t address, bool is_return)
 
 static bool is_code(uint64_t address)
 {
-    return address >= (uint64_t)(uintptr_t)image_start && address < (uint64_t)(uintptr_t)text_end;
+    return (address >= (uint64_t)(uintptr_t)image_start &&
+            address < (uint64_t)(uintptr_t)text_end) ||
+           (address >= (uint64_t)(uintptr_t)init_start &&
+            address < (uint64_t)(uintptr_t)init_text_end);
 }
 
 /* A function without a frame of its own has its return address on top of the stack, and one that

@@ -52,7 +52,7 @@ static void wake(void *argument)
 }
 
 /* Where a new processor arrives, on its own stack, with the monitor's tables. */
-static void NORETURN secondary_main(void *argument)
+static INIT void NORETURN secondary_main(void *argument)
 {
     struct cpu *cpu = argument;
     cpu_enter(cpu);
@@ -61,7 +61,7 @@ static void NORETURN secondary_main(void *argument)
     smp_idle();
 }
 
-static struct trampoline_parameters *copy_trampoline(hpa_t page)
+static INIT struct trampoline_parameters *copy_trampoline(hpa_t page)
 {
     uint8_t *copy = phys_to_virt(page);
     memcpy(copy, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
@@ -81,7 +81,7 @@ static struct trampoline_parameters *copy_trampoline(hpa_t page)
     return parameters;
 }
 
-static bool wait_online(const struct cpu *cpu, uint64_t us)
+static INIT bool wait_online(const struct cpu *cpu, uint64_t us)
 {
     uint64_t start = time_now(), wait = time_from_ns(us * 1000);
     while (!__atomic_load_n(&cpu->online, __ATOMIC_ACQUIRE)) {
@@ -92,7 +92,7 @@ static bool wait_online(const struct cpu *cpu, uint64_t us)
     return true;
 }
 
-static enum status prepare(uint32_t apic_id, struct cpu **cpu)
+static INIT enum status prepare(uint32_t apic_id, struct cpu **cpu)
 {
     uint64_t stack[CPU_STACKS];
     void *tables;
@@ -104,7 +104,8 @@ static enum status prepare(uint32_t apic_id, struct cpu **cpu)
     return status;
 }
 
-static enum status start_one(struct trampoline_parameters *parameters, hpa_t page, uint32_t apic_id)
+static INIT enum status start_one(struct trampoline_parameters *parameters, hpa_t page,
+                                  uint32_t apic_id)
 {
     struct cpu *cpu;
     enum status status = prepare(apic_id, &cpu);
@@ -128,7 +129,7 @@ static enum status start_one(struct trampoline_parameters *parameters, hpa_t pag
     return ERR_TIMEOUT;
 }
 
-static void start_all(const struct boot_info *info, uint32_t self, hpa_t page)
+static INIT void start_all(const struct boot_info *info, uint32_t self, hpa_t page)
 {
     struct trampoline_parameters *parameters = copy_trampoline(page);
     for (uint32_t i = 0; i < info->cpu_count; i++)
@@ -146,7 +147,7 @@ static void start_all(const struct boot_info *info, uint32_t self, hpa_t page)
     }
 }
 
-void smp_start(const struct boot_info *info, const struct smp_ports *new_ports)
+INIT void smp_start(const struct boot_info *info, const struct smp_ports *new_ports)
 {
     hpa_t page = HPA(info->trampoline_base);
     ports = *new_ports;
@@ -163,6 +164,10 @@ void smp_start(const struct boot_info *info, const struct smp_ports *new_ports)
             paging_unmap_trampoline(page);
         }
     }
+    /* Code of the start: it goes away. */
+    ports.send_init = NULL;
+    ports.send_startup = NULL;
+    ports.enable_local = NULL;
 }
 
 enum status smp_run(uint32_t index, void (*run)(void *argument), void *argument)
@@ -200,6 +205,12 @@ void smp_kick_others(void)
     for (uint32_t i = 0; i < cpu_count() && ports.send_nmi != NULL; i++)
         if (i != cpu_this()->index && cpu_by_index(i)->online)
             smp_kick(i);
+}
+
+void smp_stop_others(void *context)
+{
+    (void)context;
+    smp_kick_others();
 }
 
 void smp_idle(void)

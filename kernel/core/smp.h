@@ -38,5 +38,8 @@ void smp_wake(uint32_t index);
 void smp_kick(uint32_t index);
 void smp_kick_others(void);
 
+/* The same, as a panic's port. */
+void smp_stop_others(void *context);
+
 /* Halts until there is work, does it, halts again. */
 NORETURN void smp_idle(void);

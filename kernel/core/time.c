@@ -20,7 +20,7 @@ static struct {
     uint64_t boot_tsc;
 } tsc;
 
-static uint64_t read_tsc(void *context)
+static INIT uint64_t read_tsc(void *context)
 {
     (void)context;
     return hw_rdtsc_ordered();
@@ -36,7 +36,7 @@ static uint64_t read_tsc(void *context)
 #define GATE_2 0x01
 #define SPEAKER 0x02
 
-static void pit_start(void)
+static INIT void pit_start(void)
 {
     hw_outb(SYSTEM_CONTROL, (uint8_t)((hw_inb(SYSTEM_CONTROL) & ~SPEAKER) | GATE_2));
     hw_outb(PIT_COMMAND, PIT_RATE_2);
@@ -44,7 +44,7 @@ static void pit_start(void)
     hw_outb(PIT_CHANNEL_2, 0);
 }
 
-static uint32_t pit_read(void *context)
+static INIT uint32_t pit_read(void *context)
 {
     (void)context;
     hw_outb(PIT_COMMAND, PIT_LATCH_2);
@@ -52,12 +52,9 @@ static uint32_t pit_read(void *context)
     return low | (uint32_t)hw_inb(PIT_CHANNEL_2) << 8;
 }
 
-static const struct time_reference pit = {
-    .name = "PIT", .hz = PIT_HZ, .mask = 0xffff, .counts_down = true, .read = pit_read};
-
-static bool calibrate(const struct time_reference *reference)
+static INIT bool calibrate(const struct time_reference *reference)
 {
-    static const struct time_counter counter = {read_tsc, NULL};
+    const struct time_counter counter = {read_tsc, NULL};
     struct time_bounds bounds;
     enum status status = time_calibrate(reference, &counter, SAMPLES, SAMPLE_MS, &bounds);
     if (status != STATUS_OK) {
@@ -82,13 +79,13 @@ static bool calibrate(const struct time_reference *reference)
 #define RTC_UPDATING 0x80
 #define RTC_TRIES 100000
 
-static uint8_t rtc_read(uint8_t index)
+static INIT uint8_t rtc_read(uint8_t index)
 {
     hw_outb(RTC_INDEX, index);
     return hw_inb(RTC_DATA);
 }
 
-static struct rtc_registers rtc_sample(void)
+static INIT struct rtc_registers rtc_sample(void)
 {
     for (unsigned i = 0; i < RTC_TRIES && (rtc_read(RTC_STATUS_A) & RTC_UPDATING); i++)
         hw_pause();
@@ -103,7 +100,7 @@ static struct rtc_registers rtc_sample(void)
 }
 
 /* Two samples alike, so that none was taken while the clock moved on. */
-static void read_wall_clock(void)
+static INIT void read_wall_clock(void)
 {
     uint64_t seconds = 0, last = 1;
     for (unsigned i = 0; i < 10 && seconds != last; i++) {
@@ -117,8 +114,10 @@ static void read_wall_clock(void)
         log_warn("the machine's real-time clock shows no date");
 }
 
-void time_init(const struct time_reference *references, unsigned count)
+INIT void time_init(const struct time_reference *references, unsigned count)
 {
+    const struct time_reference pit = {
+        .name = "PIT", .hz = PIT_HZ, .mask = 0xffff, .counts_down = true, .read = pit_read};
     pit_start();
     bool found = calibrate(&pit);
     for (unsigned i = 0; i < count && !found; i++)
@@ -160,7 +159,7 @@ void time_busy_wait_us(uint64_t us)
         hw_pause();
 }
 
-uint64_t time_unix_seconds(void)
+INIT uint64_t time_unix_seconds(void)
 {
     if (tsc.boot_unix == 0)
         return 0;

@@ -26,6 +26,10 @@ typedef struct {
 #define NORETURN __attribute__((noreturn))
 /* Off the hot path: keeps its callers' frames small. */
 #define COLD __attribute__((cold, noinline))
+/* Only the start needs it: given back before guests run (linker.ld). A file of which that is true
+ * as a whole is one of INIT_SOURCES (kernel/build.mk) instead, which takes its constants along. */
+#define INIT __attribute__((section(".init.text"), cold))
+#define INIT_CONST __attribute__((section(".init.rodata"))) /* a table of such functions */
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define ALIGNED(n) __attribute__((aligned(n)))
 #define PACKED __attribute__((packed))

@@ -50,7 +50,7 @@ void guest_map_add_firmware(struct guest_map *map, uint64_t size)
     back(map, PLATFORM_HIGH_RAM - size, PLATFORM_HIGH_RAM);
 }
 
-bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size)
+INIT bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size)
 {
     for (unsigned i = 0; i < map->count; i++) {
         const struct guest_map_entry *entry = &map->entry[i];
@@ -60,7 +60,7 @@ bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size)
     return false;
 }
 
-unsigned guest_map_e820(const struct guest_map *map, struct guest_map_e820 *e820)
+INIT unsigned guest_map_e820(const struct guest_map *map, struct guest_map_e820 *e820)
 {
     for (unsigned i = 0; i < map->count; i++) {
         const struct guest_map_entry *entry = &map->entry[i];

@@ -1,13 +1,13 @@
 #include "kernel/vm/timers.h"
 
-void timer_queue_init(struct timer_queue *queue)
+INIT void timer_queue_init(struct timer_queue *queue)
 {
     queue->head = NULL;
     queue->next = TIMER_NEVER;
 }
 
-void timer_init(struct timer *timer, struct timer_queue *queue,
-                void (*fire)(void *owner, uint64_t now), void *owner)
+INIT void timer_init(struct timer *timer, struct timer_queue *queue,
+                     void (*fire)(void *owner, uint64_t now), void *owner)
 {
     *timer = (struct timer){
         .deadline = TIMER_NEVER,

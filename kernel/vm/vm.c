@@ -42,6 +42,12 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause)
         vm_reset(vm);
 }
 
+void vm_ask_for_work(void *context)
+{
+    const struct vm *vm = context;
+    vcpu_request(vm->vcpu[0], VCPU_REQUEST_WORK);
+}
+
 void vm_panicked(struct vm *vm, bool is_over)
 {
     log_guest(&vm->log, "reports a panic of its kernel%s", is_over ? "" : ", and goes on");

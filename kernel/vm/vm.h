@@ -59,6 +59,10 @@ struct vm {
     void *backend;             /* e.g. struct vmx_vm */
 };
 
+/* A device model has work left over: it goes on once the guest had its turn. A port of models,
+ * context is the VM. */
+void vm_ask_for_work(void *context);
+
 /* Ends the VM: the first outcome stands. Any context; returns at once, the vCPUs leave their guest
  * at their next look. */
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code);

@@ -15,6 +15,7 @@
 #include "kernel/core/panic.h"
 #include "kernel/core/time.h"
 #include "kernel/core/x86.h"
+#include "kernel/monitor.h"
 #include "kernel/vm/vcpu.h"
 
 #define TEST_MAGIC 0x54534554
@@ -37,7 +38,8 @@ enum test_command {
 
 #define TEXT_MAX 524288u
 
-extern uint8_t text_start[], text_end[], rodata_start[], data_start[];
+extern uint8_t text_start[], text_end[], rodata_start[], data_start[], image_end[];
+extern uint8_t init_start[], init_text_end[], init_end[], early_stack[], early_stack_top[];
 extern uint8_t probe_begin[], probe_end[], probe_faulted[];
 int probe_read(const void *address);
 int probe_write(void *address);
@@ -137,7 +139,7 @@ static void wait_a_little(void)
 }
 
 /* The tables are loaded again and again; TR wants its descriptor available. */
-static void enter_under_nmis(void)
+static INIT void enter_under_nmis(void)
 {
     struct cpu *cpu = cpu_this();
     uint64_t *gdt = (uint64_t *)(uintptr_t)cpu->host_gdtr_base;
@@ -152,7 +154,7 @@ static void enter_under_nmis(void)
 }
 
 /* From the first IDT on, through the change of page tables. */
-void test_early(void)
+INIT void test_early(void)
 {
     ioapic = (volatile uint32_t *)(uintptr_t)IOAPIC; /* identity mapped as yet */
     storm_on(20);
@@ -160,7 +162,19 @@ void test_early(void)
         wait_a_little();
 }
 
-void test_machine(void)
+/* A mapping that is writable, or executable where it must not be, is found by the walk. */
+static INIT void check_planted_mapping(void)
+{
+    hpa_t page = virt_to_phys(data_start);
+    enum status planted = paging_map_trampoline(page);
+    enum status found = paging_check();
+    paging_unmap_trampoline(page);
+    enum status after = paging_check();
+    log_info("test: %s planted-mapping-found",
+             planted == STATUS_OK && found == ERR_INVALID && after == STATUS_OK ? "ok" : "not ok");
+}
+
+INIT void test_machine(void)
 {
     ioapic = paging_map_device(HPA(IOAPIC), 32, MAP_UC | MAP_WRITE);
     ASSERT(ioapic != NULL && (uint64_t)(text_end - text_start) <= TEXT_MAX);
@@ -168,6 +182,7 @@ void test_machine(void)
     nmis = 0;
     is_up = true;
     memset(hits, 0, sizeof(hits));
+    check_planted_mapping();
     enter_under_nmis();
     storm_on(500); /* until the guest says otherwise */
 }
@@ -215,11 +230,16 @@ static void must_not_write(const char *what, void *address)
     judge(what, address, probe_write(address), PF_PRESENT | PF_WRITE);
 }
 
-static void must_not_execute(const char *what, const void *address)
+static void call_must_fault(const char *what, const void *address, uint64_t error_code)
 {
     fault.target = address;
-    judge(what, address, probe_call(address), PF_PRESENT | PF_FETCH);
+    judge(what, address, probe_call(address), error_code);
     fault.target = NULL;
+}
+
+static void must_not_execute(const char *what, const void *address)
+{
+    call_must_fault(what, address, PF_PRESENT | PF_FETCH);
 }
 
 static void check_guards(void)
@@ -236,19 +256,62 @@ static void check_guards(void)
     must_not_read("behind-the-idt", (const uint8_t *)(uintptr_t)cpu_this()->host_idtr_base + 4096);
 }
 
-/* A mapping that is writable, or executable where it must not be, is found by the walk. */
-static void check_planted_mapping(void)
+/* ---- What only the start needed ----------------------------------------------------------------
+ */
+
+static bool is_of_start(const uint64_t *word)
 {
-    hpa_t page = virt_to_phys(data_start);
-    enum status planted = paging_map_trampoline(page);
-    enum status found = paging_check();
-    paging_unmap_trampoline(page);
-    enum status after = paging_check();
-    log_info("test: %s planted-mapping-found",
-             planted == STATUS_OK && found == ERR_INVALID && after == STATUS_OK ? "ok" : "not ok");
+    return *word - (uint64_t)(uintptr_t)init_start < (uint64_t)(init_end - init_start);
 }
 
-static void check_protections(void)
+static bool is_early_stack(const uint64_t *word)
+{
+    const uint8_t *at = (const uint8_t *)word, *ist = &cpu_early_ist[0][0];
+    return (at >= early_stack && at < early_stack_top) ||
+           (at >= ist && at < ist + sizeof(cpu_early_ist));
+}
+
+/* Words that lead there, stacks that are no longer used aside. */
+static unsigned count_pointers(const void *memory, uint64_t size)
+{
+    const uint64_t *word = memory;
+    unsigned found = 0;
+    for (uint64_t i = 0; i < size / sizeof(*word); i++) {
+        if (!is_of_start(&word[i]) || is_early_stack(&word[i]))
+            continue;
+        log_info("test: 0x%lx at %p is gone", word[i], &word[i]);
+        found++;
+    }
+    return found;
+}
+
+static bool holds_state(enum page_kind kind)
+{
+    return kind == PAGE_CPU || kind == PAGE_HEAP || kind == PAGE_VM || kind == PAGE_VMX;
+}
+
+/* Its pages are free, memory like any other, and nothing that is left leads there. */
+static void check_start_is_gone(struct pages *pages)
+{
+    struct page_extent extent;
+    uint8_t *copy = phys_to_virt(virt_to_phys(init_start));
+    unsigned found = count_pointers(data_start, (uint64_t)(image_end - data_start));
+    for (unsigned i = 0; pages_extent(pages, i, &extent); i++)
+        if (holds_state((enum page_kind)extent.kind))
+            found += count_pointers(phys_to_virt(HPA(extent.base)), extent.pages * PAGE_SIZE);
+    log_info("test: %s no-pointer-to-the-start", found == 0 ? "ok" : "not ok");
+    bool free = true;
+    for (uint64_t at = 0; at < (uint64_t)(init_end - init_start); at += PAGE_SIZE)
+        free = free && pages_lookup(pages, virt_to_phys(init_start + at), &extent) &&
+               extent.kind == PAGE_FREE && !probe_write(copy + at);
+    log_info("test: %s start-is-free", free ? "ok" : "not ok");
+    must_not_read("read-start", init_start);
+    must_not_read("read-start-constants", init_end - PAGE_SIZE);
+    call_must_fault("execute-start", init_start, PF_FETCH);
+    must_not_execute("execute-what-was-the-start", copy);
+}
+
+static void check_protections(struct pages *pages)
 {
     static uint8_t code[16] ALIGNED(16) = {0xc3}; /* RET, in writable data */
     static const uint8_t constant_code[16] ALIGNED(16) = {0xc3};
@@ -264,8 +327,8 @@ static void check_protections(void)
     must_not_execute("execute-physmap", phys_to_virt(HPA(paging_root())));
     must_not_read("read-null", NULL);
     must_not_read("read-lower-half", (const void *)(uintptr_t)0x100000);
+    check_start_is_gone(pages);
     check_guards();
-    check_planted_mapping();
 }
 
 /* ---- Faults that end the machine ----------------------------------------------------------------
@@ -284,6 +347,12 @@ static void tamper(void)
 {
     uint32_t *gate = cpu_idt();
     gate[4 * 255 + 3] ^= 1; /* a reserved word */
+}
+
+static struct pages *this_pages(void)
+{
+    const struct vcpu *vcpu = cpu_this()->vcpu;
+    return &CONTAINER_OF(vcpu->vm, struct guest, vm)->monitor->machine->pages;
 }
 
 void test_vmcall(uint64_t *gpr)
@@ -306,7 +375,7 @@ void test_vmcall(uint64_t *gpr)
         print_hits("the guest");
         return;
     case TEST_PROTECTIONS:
-        check_protections();
+        check_protections(this_pages());
         return;
     case TEST_OVERFLOW:
         gpr[GPR_RAX] = recurse(&zero);

@@ -157,6 +157,24 @@ static void never_maps_over_something(void)
     CHECK_EQ(page_table_map(&table, GIB(1) + MIB(6), HPA(0), PAGE_SIZE, 0), ERR_EXISTS);
 }
 
+/* Whoever has the entry of a small page can change its mapping later. */
+static void gives_the_entry_of_a_small_page(void)
+{
+    struct page_table table = make(true);
+    struct page_mapping mapping;
+    CHECK_EQ(page_table_map(&table, MIB(2), HPA(MIB(9)), 2 * PAGE_SIZE, 0), STATUS_OK);
+    CHECK_EQ(page_table_map(&table, MIB(4), HPA(0), MIB(2), 0), STATUS_OK);
+    uint64_t *entry = page_table_entry(&table, MIB(2));
+    CHECK(entry != NULL && entry[1] == (entry[0] | PAGE_SIZE));
+    entry[0] = 0;
+    entry[1] |= PTE_RW;
+    CHECK_EQ(page_table_walk(&table, MIB(2), &mapping), ERR_NOT_FOUND);
+    CHECK_EQ(page_table_walk(&table, MIB(2) + PAGE_SIZE, &mapping), STATUS_OK);
+    CHECK_EQ(mapping.flags, MAP_WRITE);
+    CHECK(page_table_entry(&table, MIB(4)) == NULL);
+    CHECK(page_table_entry(&table, MIB(2) + 2 * PAGE_SIZE) == NULL);
+}
+
 static void unmaps_small_pages(void)
 {
     struct page_table table = make(true);
@@ -262,6 +280,8 @@ TEST_MAIN({"maps_a_page_with_its_rights", maps_a_page_with_its_rights},
           {"takes_the_largest_pages", takes_the_largest_pages},
           {"refuses_bad_ranges", refuses_bad_ranges},
           {"never_maps_over_something", never_maps_over_something},
-          {"unmaps_small_pages", unmaps_small_pages}, {"runs_out_of_frames", runs_out_of_frames},
+          {"gives_the_entry_of_a_small_page", gives_the_entry_of_a_small_page},
+          {"runs_out_of_frames", runs_out_of_frames}, {"unmaps_small_pages", unmaps_small_pages},
+          {"runs_out_of_frames", runs_out_of_frames},
           {"visits_everything_in_order", visits_everything_in_order},
           {"a_tampered_table_is_found", a_tampered_table_is_found})

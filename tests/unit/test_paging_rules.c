@@ -6,6 +6,9 @@
 #define IMAGE_HPA 0x1400000ull
 #define TEXT 0x30000ull
 #define RODATA 0x10000ull
+#define INIT_TEXT 0x8000ull
+#define INIT_RODATA 0x4000ull
+#define INIT_END (TEXT + RODATA + INIT_TEXT + INIT_RODATA)
 #define IMAGE_SIZE 0x80000ull
 #define ACPI_HPA 0x7000000ull
 #define FIRMWARE_HPA 0x8000000ull
@@ -21,7 +24,13 @@ static enum page_kind kind(void *context, hpa_t frame)
     return frame.v >= ACPI_HPA ? PAGE_ACPI : PAGE_FREE;
 }
 
-static const struct paging_rules rules = {TEXT, RODATA, IMAGE_SIZE, IMAGE_HPA, kind, NULL};
+static const struct paging_rules rules = {.text_size = TEXT,
+                                          .rodata_size = RODATA,
+                                          .init_text_size = INIT_TEXT,
+                                          .init_rodata_size = INIT_RODATA,
+                                          .image_size = IMAGE_SIZE,
+                                          .image_hpa = IMAGE_HPA,
+                                          .kind = kind};
 
 /* Where a stack begins: eight lanes of 64 KiB for each slot, the use of each 16 KiB into it. */
 #define STACK(processor, lane)                                                                     \
@@ -36,7 +45,20 @@ static const struct row rows[] = {
     {{PAGING_IMAGE, 4096, {IMAGE_HPA}, MAP_EXECUTE}, NULL},
     {{PAGING_IMAGE + TEXT - 4096, 4096, {IMAGE_HPA + TEXT - 4096}, MAP_EXECUTE | MAP_GLOBAL}, NULL},
     {{PAGING_IMAGE + TEXT, 4096, {IMAGE_HPA + TEXT}, 0}, NULL},
-    {{PAGING_IMAGE + TEXT + RODATA, 4096, {IMAGE_HPA + TEXT + RODATA}, MAP_WRITE}, NULL},
+    {{PAGING_IMAGE + TEXT + RODATA, 4096, {IMAGE_HPA + TEXT + RODATA}, MAP_EXECUTE}, NULL},
+    {{PAGING_IMAGE + INIT_END - 4096, 4096, {IMAGE_HPA + INIT_END - 4096}, 0}, NULL},
+    {{PAGING_IMAGE + INIT_END, 4096, {IMAGE_HPA + INIT_END}, MAP_WRITE}, NULL},
+    {{PAGING_IMAGE + TEXT + RODATA - 4096, 8192, {IMAGE_HPA + TEXT + RODATA - 4096}, MAP_EXECUTE},
+     "executable, but not text"},
+    {{PAGING_IMAGE + INIT_END - INIT_RODATA,
+      4096,
+      {IMAGE_HPA + INIT_END - INIT_RODATA},
+      MAP_EXECUTE},
+     "executable, but not text"},
+    {{PAGING_IMAGE + INIT_END - 4096, 4096, {IMAGE_HPA + INIT_END - 4096}, MAP_WRITE},
+     "writable text or constants"},
+    {{PAGING_IMAGE + TEXT + RODATA, 4096, {IMAGE_HPA + TEXT + RODATA}, MAP_WRITE},
+     "writable text or constants"},
     {{PAGING_IMAGE, 4096, {IMAGE_HPA}, MAP_EXECUTE | MAP_WRITE}, "writable and executable"},
     {{PAGING_IMAGE, 4096, {IMAGE_HPA}, MAP_WRITE}, "writable text or constants"},
     {{PAGING_IMAGE + TEXT, 4096, {IMAGE_HPA + TEXT}, MAP_WRITE}, "writable text or constants"},

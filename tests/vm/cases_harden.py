@@ -26,7 +26,8 @@ class Text:
     """The monitor's text: instructions, and what may follow each."""
 
     def __init__(self, elf):
-        listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", "-j", ".text", elf],
+        listing = subprocess.run(["objdump", "-d", "--no-show-raw-insn", "-j", ".text",
+                                  "-j", ".init.text", elf],
                                  capture_output=True, text=True, check=True).stdout
         self.symbol, self.mnemonic, self.operands, order = {}, {}, {}, []
         for line in listing.split("\n"):
@@ -88,6 +89,8 @@ def sweep(run):
     run.report_guest(text, "monitor_test")
     for verdict, name in re.findall(r"test: (ok|not ok) ([\w-]+)", text):
         run.check(f"protections/{name}", verdict == "ok")
+    for name in ("planted-mapping-found", "no-pointer-to-the-start", "start-is-free", "execute-start"):
+        run.check(f"protections/{name}-ran", f"test: ok {name}\n" in text)
     early = re.search(r"test: (\d+) NMIs since the first IDT", text)
     run.check("nmi/early-boot", early and int(early.group(1)) >= 100, "none came")
     code = Text(os.path.join(run.files.build, "test-monitor", "traprock.elf"))
