@@ -7,6 +7,9 @@
 #include "kernel/monitor.h"
 #include "kernel/vm/load_firmware.h"
 
+/* guest_bios.asm */
+extern const char guest_bios[], guest_bios_end[];
+
 /* What a guest's request points to. */
 struct planning {
     struct monitor *monitor;
@@ -61,6 +64,7 @@ static enum status find_files(struct planning *planning)
         .map = &planning->map,
         .acpi = guest_acpi_facts(vm),
         .module = planning->module,
+        .bios = {guest_bios, (uint64_t)(guest_bios_end - guest_bios)},
         .cmdline = vm->cmdline,
         .format = vm->format,
         .entry = vm->entry,

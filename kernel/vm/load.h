@@ -37,6 +37,7 @@ struct load_request {
     struct load_file initrd; /* at == NULL: there is none; elsewhere than in Linux a module, too */
     const struct load_file *module;
     unsigned modules;
+    struct load_text bios; /* for what starts in real mode: see load_bios.h; empty: there is none */
     const char *cmdline;
     enum load_format format;
     unsigned entry;   /* of a Linux kernel: 16, 32 or 64 bits; 0: the widest that it has */

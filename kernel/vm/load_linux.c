@@ -7,6 +7,7 @@
 #include "kernel/vm/load_linux.h"
 
 #include "kernel/core/bits.h"
+#include "kernel/vm/load_bios.h"
 #include "kernel/vm/load_entry.h"
 
 /* Offsets in the image, and in the zero page too. The Linux/x86 Boot Protocol: The Real-Mode Kernel
@@ -102,8 +103,10 @@ bool load_linux_recognises(struct loader *loader)
 
 /* ---- The header ---- */
 
-/* The entry that is asked for, or the widest that there is. A header of 2.12 names the 64-bit one;
- * an address of 0 says that there is no 32-bit one, which a zImage cannot be entered by. */
+/* The entry that is asked for, or the widest that is known to work. A header of 2.12 names the
+ * 64-bit one; an address of 0 says that there is no 32-bit one, which a zImage cannot be entered
+ * by. What has an old header may be a boot loader in a kernel's clothes, which knows nothing but
+ * real mode. */
 static enum status choose_entry(const struct loader *loader, struct linux_header *header)
 {
     const struct load_file *kernel = &loader->request->kernel;
@@ -115,7 +118,8 @@ static enum status choose_entry(const struct loader *loader, struct linux_header
         return load_fail(loader, ERR_UNSUPPORTED, kernel,
                          "has no %u-bit entry point (its Linux boot protocol is %u.%02u)", wanted,
                          header->version >> 8, header->version & 0xff);
-    header->entry = wanted != 0 ? wanted : has_64 ? 64 : has_32 ? 32 : 16;
+    bool prefers_32 = has_32 && header->version >= VERSION(10);
+    header->entry = wanted != 0 ? wanted : has_64 ? 64 : prefers_32 ? 32 : 16;
     return STATUS_OK;
 }
 
@@ -348,7 +352,9 @@ static enum status enter_real(struct loader *loader, const struct linux_header *
         load_put(setup + HDR_CODE32_START, layout->kernel, 4);
     uint16_t data = (uint16_t)(base >> 4);
     load_entry_16(loader, data + (SECTOR >> 4), 0, data, heap_end);
-    enum status status = load_add(loader, base, setup, header->setup_bytes);
+    enum status status = load_bios_enter(loader);
+    if (status == STATUS_OK)
+        status = load_add(loader, base, setup, header->setup_bytes);
     return status == STATUS_OK ? load_add(loader, base + heap_end, text, cmdline) : status;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "kernel/vm/load_multiboot.h"
 
+#include "kernel/vm/load_bios.h"
 #include "kernel/vm/load_elf.h"
 #include "kernel/vm/load_entry.h"
 
@@ -273,6 +274,8 @@ enum status load_multiboot(struct loader *loader)
         status = mb.flags & HEADER_ADDRESSES ? place_addresses(&mb) : place_elf(&mb);
     if (status == STATUS_OK)
         status = make_info(&mb, &info);
+    if (status == STATUS_OK)
+        status = load_bios(loader);
     if (status != STATUS_OK)
         return status;
     load_entry_32(loader, mb.entry);

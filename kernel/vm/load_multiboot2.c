@@ -3,6 +3,7 @@
  * the modules behind the kernel, in whole pages and in order.
  */
 #include "kernel/core/bits.h"
+#include "kernel/vm/load_bios.h"
 #include "kernel/vm/load_elf.h"
 #include "kernel/vm/load_entry.h"
 #include "kernel/vm/load_multiboot.h"
@@ -380,6 +381,8 @@ enum status load_multiboot2(struct loader *loader)
         status = mb.address != NULL ? place_addresses(&mb) : place_elf(&mb);
     if (status == STATUS_OK)
         status = make_info(&mb, &info);
+    if (status == STATUS_OK)
+        status = load_bios(loader);
     if (status != STATUS_OK)
         return status;
     load_entry_32(loader, mb.entry + mb.moved);

@@ -4,6 +4,7 @@
  */
 #include "kernel/vm/load_plain.h"
 
+#include "kernel/vm/load_bios.h"
 #include "kernel/vm/load_elf.h"
 #include "kernel/vm/load_entry.h"
 #include "kernel/vm/load_pvh.h"
@@ -32,7 +33,7 @@ static enum status enter(struct loader *loader, uint64_t entry, unsigned mode)
         state->gpr[GPR_RSP] = stack + PAGE_SIZE;
     state->gpr[GPR_RBX] = start_info;
     state->gpr[GPR_RDI] = mode == 64 ? start_info : 0;
-    return STATUS_OK;
+    return mode == 16 ? load_bios_enter(loader) : STATUS_OK;
 }
 
 bool load_elf_recognises(struct loader *loader)

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/vm/load.h"
+#include "kernel/vm/load_bios.h"
 #include "tests/fuzz/fuzz.h"
 
 #define MEMORY MIB(4)
@@ -18,6 +18,8 @@
 #define LOW_END 0xa0000
 #define RESERVED_LOW 0x9fc00
 #define HIGH_BEGIN 0xc0000
+#define BIOS_SIZE 1000
+#define BIOS_END (GUEST_MAP_BIOS + BIOS_SIZE)
 #define RESERVED_HIGH_SIZE (MIB(1) - HIGH_BEGIN)
 
 static uint64_t plan_room[LOAD_PLAN_SIZE / 8];
@@ -134,13 +136,14 @@ static void require_canaries(void)
     memset(canaries, CANARY, sizeof(canaries));
     REQUIRE(memcmp(low + RESERVED_LOW, canaries, LOW_END - RESERVED_LOW) == 0);
     REQUIRE(memcmp(high, canaries, GUEST_MAP_ACPI_BASE - HIGH_BEGIN) == 0);
-    REQUIRE(memcmp(high + (GUEST_MAP_BIOS - HIGH_BEGIN), canaries, MIB(1) - GUEST_MAP_BIOS) == 0);
+    REQUIRE(memcmp(high + (BIOS_END - HIGH_BEGIN), canaries, LOAD_BIOS_RESET - BIOS_END) == 0);
 }
 
 static void require_entry(const struct guest_map *map, const struct guest_entry *entry)
 {
     bool is_long = entry->efer != 0, is_protected = (entry->cr0 & CR0_PE) != 0;
-    REQUIRE(guest_map_is_ram(map, entry->segment[SEG_CS].base + entry->rip, 1));
+    uint64_t start = entry->segment[SEG_CS].base + entry->rip;
+    REQUIRE(guest_map_is_ram(map, start, 1) || (!is_protected && start == GUEST_MAP_BIOS));
     REQUIRE(entry->rflags == RFLAGS_FIXED && is_long == ((entry->cr0 & CR0_PG) != 0));
     if (is_long)
         REQUIRE(guest_map_is_ram(map, entry->cr3, 6 * 4096) && entry->cr3 % 4096 == 0);
@@ -190,6 +193,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct load_file modules[] = {
         {.name = "m", .at = bytes, .size = sizeof(bytes), .arguments = {"x y", 3}},
         {.name = "n", .at = bytes, .size = 1}};
+    static const char bios[BIOS_SIZE];
     struct guest_map map;
     REQUIRE(guest_map_make(&map, MEMORY) == STATUS_OK);
     bool is_template = size > 1 && data[0] >= 1 && data[0] <= ARRAY_SIZE(makers);
@@ -209,6 +213,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .initrd = {.name = "i", .at = size % 2 != 0 ? bytes : NULL, .size = sizeof(bytes)},
         .module = modules,
         .modules = is_template && data[0] != 1 ? choice & 1 : 0,
+        .bios = {bios, size % 4 < 2 ? sizeof(bios) : 0},
         .cmdline = "a b",
         .format = (choice >> 5) % LOAD_FORMATS,
         .entry = (choice >> 5) <= LOAD_LINUX ? bits[choice >> 1 & 3] : 0,

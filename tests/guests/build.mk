@@ -47,6 +47,9 @@ $(BUILD)/guests/%.bin: tests/guests/firmware/%.asm
 	@nasm -f bin -Werror -I./ -o $@ $<
 GUESTS += $(BUILD)/guests/boot_sector.bin
 
+include tests/guests/formats/build.mk
+GUESTS += $(FORMAT_GUESTS)
+
 .PRECIOUS: $(BUILD)/guests/%.o
 .PHONY: guests
 guests: $(GUESTS) $(BUILD)/guests/entry_check.elf $(BUILD)/guests/entry_check_planted.elf

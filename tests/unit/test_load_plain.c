@@ -97,6 +97,77 @@ static void flat_binaries_in_real_mode(void)
                      "change `load`, or raise `memory`");
 }
 
+/* A BIOS of this test's: its header, two vectors, and what goes to the reset vector. */
+static uint8_t bios[0x200];
+
+static void make_bios(void)
+{
+    memset(bios, 0xb1, sizeof(bios));
+    memcpy(bios, (uint16_t[]){0x111, 0x122, 0x1a0}, 6);
+    memcpy(bios + 0x1a0, (uint16_t[]){0x10, 0x133, 0x15, 0x144, 0xffff, 0}, 12);
+    memset(bios + 0x1f0, 0xc2, 16);
+    request.bios = (struct load_text){(const char *)bios, sizeof(bios)};
+}
+
+static void check_bios(void)
+{
+    CHECK_EQ(guest_get(0xf01f0 - 1, 1), 0xb1);
+    CHECK_EQ(guest_get(0xffff0, 8), 0xc2c2c2c2c2c2c2c2ull);
+    CHECK_EQ(guest_get(4 * 0x10, 4), 0xf0000133);
+    CHECK_EQ(guest_get(4 * 0x15, 4), 0xf0000144);
+    CHECK_EQ(guest_get(4 * 0x0d, 4), 0xf0000122);
+    CHECK_EQ(guest_get(4 * 0x78, 4), 0);
+    CHECK_EQ(guest_get(0x400, 2), 0x3f8);
+    CHECK_EQ(guest_get(0x40e, 2), 0x9fc0);
+    CHECK_EQ(guest_get(0x413, 2), 639);
+}
+
+/* Real mode begins in the BIOS, which knows where to go on. */
+static void a_bios_for_real_mode(void)
+{
+    make_flat(16, 0x20005, 512);
+    make_bios();
+    succeeds();
+    check_bios();
+    CHECK_EQ(entry->segment[SEG_CS].base, 0xf0000);
+    CHECK_EQ(entry->rip, 0x111);
+    CHECK_EQ(entry->cr0 & CR0_PE, 0);
+    CHECK_EQ(guest_get(0xf0006, 2), 5);
+    CHECK_EQ(guest_get(0xf0008, 2), 0x2000);
+    uint64_t data = guest_get(0xf000a, 2) << 4;
+    CHECK(guest_map_is_ram(&map, data, guest_get(0xf000c, 2)));
+    CHECK_EQ(guest_get(guest_get(0xf000e, 4), 4), 0x336ec578);
+    CHECK_EQ(guest_get(0xf0012, 2), map.count);
+    CHECK_EQ(guest_get(0xf0014, 2), 7 * 1024);
+    CHECK_EQ(guest_get(0xf0016, 2), 0);
+    for (unsigned i = 0; i < map.count; i++) {
+        CHECK_EQ(guest_get(0xf0018 + 20 * i, 8), map.entry[i].base);
+        CHECK_EQ(guest_get(0xf0020 + 20 * i, 8), map.entry[i].size);
+        CHECK_EQ(guest_get(0xf0028 + 20 * i, 4), map.entry[i].type);
+    }
+}
+
+/* Multiboot kernels find it, too, unless they lie where its vectors would be; others do not. */
+static void a_bios_for_multiboot(void)
+{
+    make_guest();
+    make_elf(false, MIB(1), MIB(1), MIB(1));
+    put(0x800, 0x1badb002, 4);
+    put(0x808, 0u - 0x1badb002, 4);
+    make_bios();
+    succeeds();
+    check_bios();
+    CHECK_EQ(entry->rip, MIB(1));
+    make_elf(false, 0x400, 0x400, 0x400);
+    succeeds();
+    CHECK_EQ(guest_get(0x400, 4), 0x04030201);
+    CHECK_EQ(guest_get(0, 8) | guest_get(0xf0000, 8), 0);
+    make_flat(64, 0, 512);
+    make_bios();
+    succeeds();
+    CHECK_EQ(guest_get(0, 8) | guest_get(0xf0000, 8), 0);
+}
+
 /* The initrd is the first; the others follow, each with its arguments. */
 static void pvh_modules(void)
 {
@@ -151,6 +222,8 @@ static void a_plan_for_another_guest(void)
 TEST_MAIN({"an_elf_64_starts_in_64_bit_mode", an_elf_64_starts_in_64_bit_mode},
           {"an_elf_32_starts_in_32_bit_mode", an_elf_32_starts_in_32_bit_mode},
           {"flat_binaries", flat_binaries},
-          {"flat_binaries_in_real_mode", flat_binaries_in_real_mode}, {"pvh_modules", pvh_modules},
+          {"flat_binaries_in_real_mode", flat_binaries_in_real_mode},
+          {"a_bios_for_real_mode", a_bios_for_real_mode},
+          {"a_bios_for_multiboot", a_bios_for_multiboot}, {"pvh_modules", pvh_modules},
           {"a_plan_has_an_end", a_plan_has_an_end},
           {"a_plan_for_another_guest", a_plan_for_another_guest})

@@ -2,6 +2,7 @@
 """Makes the files of the default guest: Debian's kernel with a busybox initramfs and a disk.
 
     guest_files.py fetch --package linux-image-cloud-amd64 --out DIR
+    guest_files.py file --package memtest86+ --path boot/memtest86+x64.bin --out FILE
     guest_files.py vmlinux --kernel vmlinuz --out vmlinux
     guest_files.py initramfs --modules DIR/lib/modules/VERSION --out initramfs.cpio [--add PATH=FILE]
     guest_files.py disk --out root.ext4 [--size MIB]
@@ -106,17 +107,36 @@ def download(out, name):
     return package, root
 
 
-def fetch(arguments):
-    out = os.path.abspath(arguments.out)
+def obtain(out, name):
+    """As download, after a look for newer lists where that fails."""
     os.makedirs(out, exist_ok=True)
     try:
-        package, root = download(out, arguments.package)
+        return download(out, name)
     except GuestError:
         # apt's lists may be absent, or older than what the mirror has.
         if os.geteuid() != 0 or os.environ.get("NO_INSTALL") == "1":
             raise
         run(["apt-get", "update"])
-        package, root = download(out, arguments.package)
+        return download(out, name)
+
+
+def package_file(arguments):
+    """One file of a package; what is compressed by gzip is unpacked."""
+    folder = os.path.dirname(os.path.abspath(arguments.out))
+    os.makedirs(folder, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as directory:
+        package, root = obtain(directory, arguments.package)
+        found = glob.glob(os.path.join(root, arguments.path))
+        if len(found) != 1:
+            raise GuestError(f"{package} has no {arguments.path}, or several: {found}")
+        with open(found[0], "rb") as file:
+            data = file.read()
+    write_file(arguments.out, gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data)
+
+
+def fetch(arguments):
+    out = os.path.abspath(arguments.out)
+    package, root = obtain(out, arguments.package)
     kernels = glob.glob(root + "/boot/vmlinuz-*")
     modules = glob.glob(root + "/lib/modules/*") or glob.glob(root + "/usr/lib/modules/*")
     if len(kernels) != 1 or len(modules) != 1:
@@ -344,6 +364,11 @@ def main():
     command.add_argument("--package", default="linux-image-cloud-amd64")
     command.add_argument("--out", required=True)
     command.set_defaults(call=fetch)
+    command = commands.add_parser("file", help="take one file out of a package")
+    command.add_argument("--package", required=True)
+    command.add_argument("--path", required=True, help="in the package; may be a pattern")
+    command.add_argument("--out", required=True)
+    command.set_defaults(call=package_file)
     command = commands.add_parser("vmlinux", help="unpack the kernel inside a bzImage")
     command.add_argument("--kernel", required=True)
     command.add_argument("--out", required=True)

@@ -27,3 +27,15 @@ $(BUILD)/config_files: tests/vm/config_files.c $(wildcard kernel/vm/config*.[ch]
 		kernel/vm/regex.h kernel/vm/regex_parse.c kernel/vm/watch.h kernel/vm/watch_compile.c
 	@mkdir -p $(@D)
 	@$(HOST_CC) -std=gnu11 -I. -O1 -g $(WARNINGS) -o $@ $(filter %.c,$^)
+
+# Kernels of other formats from Debian's packages: package, and the file in it.
+DEBIAN_KERNELS := $(addprefix $(GUEST)/,memtest86+x64.bin memtest86+ia32.bin ipxe.lkrn xen)
+$(GUEST)/memtest86+%.bin: tests/vm/guest_files.py
+	@mkdir -p $(@D)
+	@$(GUEST_FILES) file --package memtest86+ --path 'boot/memtest86+$*.bin' --out $@
+$(GUEST)/ipxe.lkrn: tests/vm/guest_files.py
+	@mkdir -p $(@D)
+	@$(GUEST_FILES) file --package ipxe --path boot/ipxe.lkrn --out $@
+$(GUEST)/xen: tests/vm/guest_files.py
+	@mkdir -p $(@D)
+	@$(GUEST_FILES) file --package xen-hypervisor-4.17-amd64 --path 'boot/xen-4.17-amd64.gz' --out $@

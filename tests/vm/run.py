@@ -26,6 +26,7 @@ import cases_entry_check
 import cases_events
 import cases_exits
 import cases_firmware
+import cases_formats
 import cases_fuzz
 import cases_guests
 import cases_harden
@@ -46,6 +47,7 @@ MODULES = (
     cases_events,
     cases_exits,
     cases_firmware,
+    cases_formats,
     cases_fuzz,
     cases_qemu_devices,
     cases_registers,

@@ -1,0 +1,26 @@
+# Kernels for every format that the loaders know, in $(BUILD)/guests/formats.
+
+FORMATS := $(BUILD)/guests/formats
+FORMAT_GUESTS := $(addprefix $(FORMATS)/,protocols.elf addresses.elf plain32.elf plain64.elf flat16.bin \
+	flat32.bin flat64.bin)
+FORMAT_C_FLAGS := $(filter-out -mno-red-zone -mgeneral-regs-only,$(GUEST_C_FLAGS)) -m32 -march=i686 -mno-sse
+
+$(FORMATS)/%.c.o: tests/guests/formats/%.c
+	@mkdir -p $(@D)
+	@$(GUEST_CC) $(FORMAT_C_FLAGS) -c -o $@ $<
+
+$(FORMATS)/protocols.elf $(FORMATS)/addresses.elf: $(FORMATS)/%.elf: tests/guests/formats/entry.asm $(FORMATS)/protocols.c.o \
+		tests/guests/formats/formats.ld
+	@nasm -f elf32 $(if $(filter addresses,$*),-DADDRESSES) -o $(FORMATS)/$*.o $<
+	@ld -m elf_i386 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
+		-T tests/guests/formats/formats.ld -o $@ $(FORMATS)/$*.o $(FORMATS)/protocols.c.o
+
+$(FORMATS)/plain%.elf: tests/guests/formats/plain.asm
+	@mkdir -p $(@D)
+	@nasm -f elf$* -DELF -DBITS=$* -o $(@:.elf=.o) $<
+	@ld -m elf_$(if $(filter 64,$*),x86_64,i386) -nostdlib -static -z noexecstack -Ttext 0x200000 -e start \
+		--no-warn-rwx-segments -o $@ $(@:.elf=.o)
+
+$(FORMATS)/flat%.bin: tests/guests/formats/plain.asm
+	@mkdir -p $(@D)
+	@nasm -f bin -DBITS=$* -DORIGIN=$(if $(filter 16,$*),0x7c00,0x100000) -o $@ $<

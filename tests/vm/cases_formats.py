@@ -1,0 +1,234 @@
+"""Kernels of every format, each under its own protocol's rules; and the same files under QEMU."""
+
+import os
+import re
+import subprocess
+import time
+
+from harness import Case, CaseFailed, outcome, vm
+
+MODULES = {"m1": (0, 300000), "m2": (1, 5000)}  # as tests/guests/formats/protocols.c expects them
+QEMU_SECONDS = 60
+
+# name: (file, keys); the protocols' guests have modules and a command line.
+PROTOCOLS = {
+    "multiboot": ("protocols.elf", {}),
+    "multiboot2": ("protocols.elf", {"format": "multiboot2"}),
+    "pvh": ("protocols.elf", {"format": "pvh"}),
+    "elf": ("protocols.elf", {"format": "elf"}),
+    "addresses": ("addresses.elf", {"format": "multiboot"}),
+    "addresses2": ("addresses.elf", {"format": "multiboot2"}),
+}
+PLAIN = {
+    "plain32": ("plain32.elf", {}),
+    "plain64": ("plain64.elf", {}),
+    "flat16": ("flat16.bin", {"format": "flat", "mode": "16"}),
+    "flat32": ("flat32.bin", {"format": "flat", "load": "0x100000"}),
+    "flat64": ("flat64.bin", {"format": "flat", "load": "1M", "mode": "64"}),
+}
+
+
+def write_modules(run):
+    for name, (index, size) in MODULES.items():
+        run.write(name, bytes(((index + 1) * 7 + n) & 0xff for n in range(size)))
+
+
+def link_guest(run, name):
+    run.link(name, os.path.join(run.files.build, "guests", "formats", name))
+
+
+def said(text, name):
+    """The lines of one guest, without its name before them."""
+    return [line[len(name) + 2:] for line in text.replace("\r", "").split("\n")
+            if line.startswith(name + ": ")]
+
+
+def by_qemu(run, *options, until=None):
+    """What a machine of QEMU's says on its serial line, and its exit status; it is ended when it
+    has said `until`, since it would start anew."""
+    log = run.path("qemu.txt")
+    with open(log, "wb"):
+        pass
+    deadline = time.monotonic() + QEMU_SECONDS * run.scale
+    with subprocess.Popen(
+            ["qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-display", "none", "-no-reboot",
+             "-serial", "file:" + log, "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *options],
+            cwd=run.directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True) as machine:
+        text = ""
+        while machine.poll() is None and time.monotonic() < deadline:
+            with open(log, encoding="latin-1") as file:
+                text = file.read()
+            if until is not None and until in text:
+                break
+            time.sleep(0.2)
+        ended = machine.poll()
+        machine.kill()
+        message = machine.communicate()[1]
+    with open(log, encoding="latin-1") as file:
+        text = file.read()
+    if not text:
+        raise CaseFailed("qemu: " + message.strip())
+    return text.replace("\r", "").split("\n"), ended
+
+
+def every_format(run):
+    """All in one start of the machine, one after the other."""
+    write_modules(run)
+    sections = []
+    for name, (file, keys) in {**PROTOCOLS, **PLAIN}.items():
+        link_guest(run, file)
+        modules = {"module": ["m1 a b", "m2"], "cmdline": "one two"} if name in PROTOCOLS else {}
+        sections.append(vm(name, kernel=file, memory="8M", debug_exit="0xf4", **modules, **keys))
+    _, text = run.run_to_end("[traprock]\nrun = sequence\n" + "".join(sections))
+    for name in {**PROTOCOLS, **PLAIN}:
+        lines = said(text, name)
+        run.report_guest("\n".join(lines), name)
+        run.check(f"{name}/end", lines[-1:] == ["done"] or "done" in lines, "the guest did not end")
+        ended = outcome(text, name)
+        run.check(f"{name}/outcome", ended == ("debug-exit", 0), f"{ended}")
+    for name, word in (("multiboot", "multiboot"), ("multiboot2", "multiboot2"), ("pvh", "pvh"),
+                       ("addresses2", "multiboot2")):
+        run.check(f"{name}/protocol", f"protocol {word}" in said(text, name), "another protocol")
+    compare(run, text)
+
+
+def compare(run, text):
+    """QEMU takes Multiboot 1 by -kernel, and a boot sector from a disk."""
+    for name in ("multiboot", "addresses"):
+        file = PROTOCOLS[name][0]
+        lines, status = by_qemu(run, "-kernel", file, "-append", "one two", "-initrd", "m1 a b,m2")
+        ours = [line for line in said(text, name) if line]
+        run.check(f"{name}/as-under-qemu", status == 1 and [line for line in lines if line] == ours,
+                  f"QEMU's status {status}, lines {lines}, ours {ours}")
+    with open(run.path("flat16.bin"), "rb") as file:
+        sector = file.read().ljust(510, b"\0") + b"\x55\xaa"
+    run.write("sector.img", sector)
+    # It has no start information there, and says so: it ran in real mode.
+    lines, _ = by_qemu(run, "-drive", "file=sector.img,format=raw", until="done")
+    run.check("flat16/as-a-boot-sector", any("plain-16" in line for line in lines), f"{lines}")
+
+
+def refusals(run):
+    """Malformed files beside good ones: each has its message and its result, the others run."""
+    write_modules(run)
+    for name in ("protocols.elf", "plain64.elf"):
+        link_guest(run, name)
+    with open(run.path("protocols.elf"), "rb") as file:
+        kernel = file.read()
+    run.write("cut.elf", kernel[:0x1100])
+    at = kernel.index(bytes.fromhex("02b0ad1b"))
+    run.write("flags.elf", kernel[:at + 4] + (0x13).to_bytes(4, "little") +
+              (-(0x1badb002 + 0x13) & 0xffffffff).to_bytes(4, "little") + kernel[at + 12:])
+    run.write("outside.elf", kernel[:24] + (0x900000).to_bytes(4, "little") + kernel[28:])
+    run.write("big", bytes(9 << 20))
+    cases = {
+        "cut": ("cut.elf", {}, r"cut\.elf: truncated: segment \d+ lies past the end of the file"),
+        "flags": ("flags.elf", {}, r"flags\.elf: its Multiboot header requires what is not offered"),
+        "outside": ("outside.elf", {}, r"outside\.elf: malformed: its entry 0x900000 lies in no segm"),
+        "module": ("protocols.elf", {"module": "big"}, r"big: the module of 9216 KiB does not fit"),
+        "no-linux": ("protocols.elf", {"format": "linux"}, r"protocols\.elf: no Linux kernel"),
+        "entry": ("protocols.elf", {"entry": "32"}, r"protocols\.elf: `entry` is for Linux kernels"),
+        "no-pvh": ("plain64.elf", {"format": "pvh"}, r"plain64\.elf: an ELF file without a PVH ent"),
+        "elf64": ("plain64.elf", {"format": "multiboot"}, r"plain64\.elf: no Multiboot header"),
+        "address": ("plain64.elf", {"format": "flat", "load": "8M"}, r"plain64\.elf: its \d+ KiB do no"),
+    }
+    sections = [vm(name, kernel=file, memory="8M", debug_exit="0xf4", **keys)
+                for name, (file, keys, _) in cases.items()]
+    sections.append(vm("good", kernel="plain64.elf", memory="8M", debug_exit="0xf4"))
+    status, text = run.run_to_end("[traprock]\nrun = sequence\n" + "".join(sections))
+    text = text.replace("\r", "")
+    for name, (_, _, pattern) in cases.items():
+        run.check(f"refused/{name}", re.search(rf"traprock\.conf:\d+: {name}: {pattern}", text),
+                  "no such message")
+        run.check(f"refused/{name}-outcome", outcome(text, name) == ("stopped", 0),
+                  f"{outcome(text, name)}")
+    first_end = text.find("traprock: vm ")
+    run.check("refused/told-first", 0 <= text.find("plain64.elf: its") < first_end,
+              "a message came after the first guest's end")
+    run.check("refused/the-others-run", outcome(text, "good") == ("debug-exit", 0), "good did not")
+    run.check("refused/exit-status", status == 1, f"exit status {status}")
+
+
+# ---- Debian's own ---------------------------------------------------------------------------------
+
+IPXE_SCRIPT = "#!ipxe\necho Hello from ${platform}\nreboot\n"
+XEN_WORDS = "com1=115200,8n1 console=com1 sync_console noreboot=0"
+LINUX_WORDS = "console=ttyS0 panic=-1 init=/none cryptomgr.notests"
+
+
+def debian(run, name):
+    run.link(name, os.path.join(run.files.build, "guest", name))
+
+
+def has(run, name, lines, *texts):
+    for text in texts:
+        run.check(f"{name}/{text.split(' ')[0].strip('(')}-{len(text)}",
+                  any(text in line for line in lines), f"nothing like {text!r}")
+
+
+def debian_kernels(run):
+    """Stock kernels by the entries that QEMU takes, and those that it has not. Each ends by a reset:
+    iPXE's script, Xen and Linux for want of a domain 0 and an init."""
+    debian(run, "ipxe.lkrn")
+    debian(run, "xen")
+    run.link("vmlinuz", run.files.kernel)
+    run.write("script.ipxe", IPXE_SCRIPT)
+    run.write("m1", bytes(5000))
+    xen = {"kernel": "xen", "cmdline": XEN_WORDS, "module": "m1 dom0 words"}
+    linux = {"kernel": "vmlinuz", "cmdline": LINUX_WORDS}
+    conf = "[traprock]\nrun = sequence\n" + "".join(
+        vm(name, memory="128M", on_reset="stop", **keys) for name, keys in (
+            ("ipxe", {"kernel": "ipxe.lkrn", "initrd": "script.ipxe"}),
+            ("xen1", xen),
+            ("xen2", {**xen, "format": "multiboot2"}),
+            ("linux16", {**linux, "entry": "16"}),
+            ("linux32", {**linux, "entry": "32"})))
+    _, text = run.run_to_end(conf)
+    version = re.search(r"\(XEN\) Xen version [\d.]+", text)
+    xen_texts = (version.group(0) if version else "(XEN) Xen version",
+                 f"(XEN) Command line: {XEN_WORDS}", "(XEN) Could not construct domain 0")
+    ipxe_texts = ("iPXE initialising devices...ok", "Open Source Network Boot Firmware",
+                  "Hello from")
+    linux_texts = ("Linux version ", f"Command line: {LINUX_WORDS}", "BIOS-e820: [mem 0x0000000000000000"
+                   "-0x000000000009fbff] usable", "Unable to mount root fs")
+    for name, texts in (("ipxe", ipxe_texts), ("xen1", xen_texts), ("xen2", xen_texts),
+                        ("linux16", linux_texts), ("linux32", linux_texts)):
+        has(run, name, said(text, name), *texts)
+        run.check(f"{name}/outcome", outcome(text, name) == ("reset", 0), f"{outcome(text, name)}")
+    lines, _ = by_qemu(run, "-kernel", "xen", "-append", XEN_WORDS, "-initrd", "m1 dom0 words",
+                       until=xen_texts[-1])
+    has(run, "xen1/as-under-qemu", lines, *xen_texts)
+    lines, _ = by_qemu(run, "-machine", "graphics=off", "-kernel", "ipxe.lkrn", "-initrd",
+                       "script.ipxe", until="Hello from")
+    has(run, "ipxe/as-under-qemu", lines, *ipxe_texts)
+
+
+def memtest(variant):
+    """memtest86+ draws its screen on the serial line, and tests until it is ended."""
+
+    def function(run):
+        name = f"memtest86+{variant}.bin"
+        debian(run, name)
+        conf = vm("memtest", kernel=name, memory="16M", cmdline="console=ttyS0,115200")
+        with run.machine(run.make_image(conf)) as machine:
+            machine.expect(rb"Memtest86\+ v6\.10", timeout=run.case.limit)
+            machine.expect(rb"Moving inversions", timeout=run.case.limit)
+            machine.send(b"\x01x")
+            machine.wait()
+            run.check(f"memtest-{variant}/errors", "Errors: 0" in machine.log, "it found errors")
+            run.check(f"memtest-{variant}/memory", re.search(r"of 1[56](\.\d)?MB", machine.log),
+                      "another size of memory")
+            ended = outcome(machine.log, "memtest")
+            run.check(f"memtest-{variant}/end", ended and ended[0] == "killed", f"{ended}")
+
+    return Case("formats-memtest-" + variant, function, seconds=20)
+
+
+CASES = [
+    Case("formats", every_format, seconds=40),
+    Case("formats-refused", refusals, seconds=25),
+    Case("formats-debian", debian_kernels, seconds=60),
+    memtest("x64"),
+    memtest("ia32"),
+]
