@@ -67,7 +67,7 @@ static bool put(void *context, uint8_t byte)
     return true;
 }
 
-enum status verdict_init(struct guest *guest, uint16_t owner)
+INIT enum status verdict_init(struct guest *guest, uint16_t owner)
 {
     struct verdict *verdict = &guest->verdict;
     const struct config_vm *config = guest->config;

@@ -120,7 +120,7 @@ static unsigned remember(struct regex *regex, unsigned matched, bool begins)
     return regex->known++;
 }
 
-void regex_init(struct regex *regex, const struct regex_program *program, void *room)
+INIT void regex_init(struct regex *regex, const struct regex_program *program, void *room)
 {
     memset(regex, 0, sizeof(*regex));
     regex->program = program;

@@ -2,8 +2,8 @@
 
 #include "kernel/core/mem.h"
 
-void watch_init(struct watch *watch, const struct config_vm *config,
-                void (*tell)(void *context, enum watch_event event), void *context)
+INIT void watch_init(struct watch *watch, const struct config_vm *config,
+                     void (*tell)(void *context, enum watch_event event), void *context)
 {
     unsigned count = config->pattern_count;
     struct regex_error error;
