@@ -16,9 +16,13 @@ static inline uint64_t hash_word(uint64_t hash, uint64_t word)
 /* Of each word only the bits in mask. size is a multiple of 8, words aligned to 8. */
 static inline uint64_t hash_masked(uint64_t hash, const void *words, size_t size, uint64_t mask)
 {
-    const uint64_t *next = words;
-    for (size_t i = 0; i < size / sizeof(*next); i++)
-        hash = hash_word(hash, next[i] & mask);
+    const uint64_t *next = words, *end = next + size / sizeof(*next);
+    for (; end - next >= 4; next += 4) { /* four at a time: it is much of what the start takes */
+        hash = hash_word(hash_word(hash, next[0] & mask), next[1] & mask);
+        hash = hash_word(hash_word(hash, next[2] & mask), next[3] & mask);
+    }
+    for (; next < end; next++)
+        hash = hash_word(hash, *next & mask);
     return hash;
 }
 

@@ -208,11 +208,11 @@ static INIT enum status visit_table(
 {
     const uint64_t *entries = entries_at(table, entry);
     for (unsigned i = 0; i < ENTRIES; i++) {
+        if (!(entries[i] & PTE_P))
+            continue;
         uint64_t address = linear + i * span_of(level);
         if (level == LEVELS && i >= ENTRIES / 2)
             address |= ~MASK(47, 0);
-        if (!(entries[i] & PTE_P))
-            continue;
         if (!is_sound(table, entries[i], level))
             return ERR_INVALID;
         struct page_mapping mapping = mapping_of(entries[i], address, level);
@@ -232,9 +232,9 @@ static uint64_t hash_table(const struct page_table *table, uint64_t entry, unsig
 {
     const uint64_t *entries = entries_at(table, entry);
     for (unsigned i = 0; i < ENTRIES; i++) {
-        uint64_t address = linear + i * span_of(level), below = hash;
         if (!(entries[i] & PTE_P))
             continue;
+        uint64_t address = linear + i * span_of(level), below = hash;
         if (is_leaf(entries[i], level))
             below = hash_word(hash, address);
         else
