@@ -22,7 +22,9 @@ FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ep
 # What only the start needs: its code and constants are given back before guests run. Linked by
 # themselves first, so that the linker sees them as one object, which nothing else may refer to.
 INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c) \
-	$(addprefix kernel/,main.c machine.c sequence.c plan_guests.c guest_fw_cfg.c core/time_calibrate.c core/xsave_check.c vm/cpuid_build.c vm/regex_parse.c vm/watch_compile.c) \
+	$(addprefix kernel/,main.c machine.c sequence.c plan_guests.c guest_fw_cfg.c) \
+	$(addprefix kernel/,core/time_calibrate.c core/xsave_check.c) \
+	$(addprefix kernel/vm/,cpuid_build.c regex_parse.c watch_compile.c) \
 	$(wildcard kernel/vm/acpi_*.c) $(filter-out kernel/vm/load_plan.c,$(wildcard kernel/vm/load*.c)) \
 	$(addprefix vmx/,controls.c vmx_cpu.c)
 INIT_ASM := kernel/core/entry.asm

@@ -522,7 +522,7 @@ static void log_start(const struct guest *guest)
     uint64_t since = hw_rdtsc() - guest->monitor->machine->started;
     log_info("%s: starts %llu us after the monitor, %llu of them to clear and load its memory",
              guest->vm.name, (unsigned long long)to_us(since),
-             (unsigned long long)to_us(guest->loading));
+             (unsigned long long)to_us(guest->monitor->planning + guest->loading));
     log_info("memory: %llu KiB for the monitor",
              (unsigned long long)own_memory(&guest->monitor->machine->pages) / 1024);
 }

@@ -127,7 +127,9 @@ static void run(struct machine *self_machine)
     machine_start_processors(self_machine);
     TEST_HOOK(test_machine());
     enable_vmx_everywhere(self);
+    uint64_t begun = hw_rdtsc();
     monitor_plan_guests(self);
+    self->planning = hw_rdtsc() - begun;
     self->xsavec_broken = !xsave_check_compacted(cpu_this()->xcr0);
     if (self->xsavec_broken)
         log_info(

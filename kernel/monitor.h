@@ -72,6 +72,7 @@ enum integrity_part {
 
 struct monitor {
     struct machine *machine;
+    uint64_t planning; /* TSC counts that it took to plan how the guests are loaded */
     struct mux mux;
     struct serial_line line; /* the console's */
     bool has_line;

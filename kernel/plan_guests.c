@@ -20,13 +20,13 @@ struct planning {
     struct load_file firmware;
 };
 
-static const char *config_name(const struct planning *planning)
+static INIT const char *config_name(const struct planning *planning)
 {
     return planning->monitor->machine->boot.file[0].name;
 }
 
-static enum status find(const struct planning *planning, const char *name, uint32_t line,
-                        struct load_file *to)
+static INIT enum status find(const struct planning *planning, const char *name, uint32_t line,
+                             struct load_file *to)
 {
     const struct boot_file *file = guest_file(planning->monitor, name);
     if (file == NULL) {
@@ -38,7 +38,7 @@ static enum status find(const struct planning *planning, const char *name, uint3
     return STATUS_OK;
 }
 
-static enum status find_modules(struct planning *planning)
+static INIT enum status find_modules(struct planning *planning)
 {
     struct machine *machine = planning->monitor->machine;
     const struct config *config = machine->config;
@@ -56,7 +56,7 @@ static enum status find_modules(struct planning *planning)
     return status;
 }
 
-static enum status find_files(struct planning *planning)
+static INIT enum status find_files(struct planning *planning)
 {
     const struct config_vm *vm = planning->vm;
     struct load_request *request = &planning->request;
@@ -80,7 +80,7 @@ static enum status find_files(struct planning *planning)
 }
 
 /* Makes the plan in its room; returns how many bytes of it are to be kept. */
-static uint64_t make(struct planning *planning, struct load_plan *plan)
+static INIT uint64_t make(struct planning *planning, struct load_plan *plan)
 {
     struct load_error error;
     if (guest_map_make(&planning->map, planning->vm->memory) != STATUS_OK ||
@@ -95,7 +95,7 @@ static uint64_t make(struct planning *planning, struct load_plan *plan)
     return status == STATUS_OK ? align_up(plan->used, PAGE_SIZE) : 0;
 }
 
-static const struct load_plan *plan_one(struct planning *planning)
+static INIT const struct load_plan *plan_one(struct planning *planning)
 {
     struct pages *pages = &planning->monitor->machine->pages;
     hpa_t frame;
@@ -113,7 +113,7 @@ static const struct load_plan *plan_one(struct planning *planning)
     return kept != 0 ? plan : NULL;
 }
 
-void monitor_plan_guests(struct monitor *monitor)
+INIT void monitor_plan_guests(struct monitor *monitor)
 {
     static struct planning planning;
     const struct config *config = monitor->machine->config;

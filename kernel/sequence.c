@@ -8,7 +8,7 @@
 
 /* A UART of the machine that belongs to a guest keeps its interrupt, which leads to the guest's
  * state for ever. */
-static bool is_known_to_the_machine(const struct config_vm *config)
+static INIT bool is_known_to_the_machine(const struct config_vm *config)
 {
     for (uint32_t i = 0; i < config->hvc_count; i++)
         if (!config->hvc[i].loop)
@@ -16,20 +16,21 @@ static bool is_known_to_the_machine(const struct config_vm *config)
     return false;
 }
 
-static void report_unborn(struct monitor *monitor, const struct config_vm *config,
-                          enum vm_outcome outcome)
+static INIT void report_unborn(struct monitor *monitor, const struct config_vm *config,
+                               enum vm_outcome outcome)
 {
     struct result result = {.name = config->name, .outcome = outcome};
     monitor_report(monitor, &result);
 }
 
-static bool powers_off(const struct monitor *monitor)
+static INIT bool powers_off(const struct monitor *monitor)
 {
     return __atomic_load_n(&monitor->powers_off, __ATOMIC_SEQ_CST);
 }
 
 /* *room is where its state goes; NULL: nowhere yet. */
-static void run_one(struct monitor *monitor, const struct config_vm *config, struct guest **room)
+static INIT void run_one(struct monitor *monitor, const struct config_vm *config,
+                         struct guest **room)
 {
     struct pages *pages = &monitor->machine->pages;
     if (powers_off(monitor)) {
@@ -52,7 +53,7 @@ static void run_one(struct monitor *monitor, const struct config_vm *config, str
         *room = NULL;
 }
 
-void sequence_run(struct monitor *monitor)
+INIT void sequence_run(struct monitor *monitor)
 {
     const struct config *config = monitor->machine->config;
     struct guest *room = NULL;

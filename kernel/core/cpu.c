@@ -60,7 +60,7 @@ static struct cpu_tables early_tables ALIGNED(4096);
 uint8_t cpu_early_ist[CPU_STACKS][CPU_EARLY_STACK_SIZE] ALIGNED(16);
 extern uint8_t early_stack_top[];
 
-extern const uint8_t isr_stubs[256][16];
+extern const uint8_t isr_stubs[256][5];
 
 static INIT void fill_idt(void)
 {

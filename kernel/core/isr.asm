@@ -7,27 +7,34 @@ extern cpu_handle_vector
 
 section .text
 
-; Every stub leaves vector and error code on the stack, at a fixed distance from its predecessor, so
-; that the IDT is filled by arithmetic. SDM: Error Code lists the vectors that push one.
-%define STUB_SIZE 16
-
-align 16
+; A stub is a call, whose return address says which one it was: the IDT is filled by arithmetic, and
+; so is the vector found. SDM: Error Code lists the vectors that push one; the others get a zero.
+%define STUB_SIZE 5
 global isr_stubs:function
 isr_stubs:
-%assign vector 0
 %rep 256
-        align   STUB_SIZE
-  %if vector != 8 && vector != 10 && vector != 11 && vector != 12 && vector != 13 && \
-      vector != 14 && vector != 17 && vector != 21 && vector != 29 && vector != 30
-        push    qword 0
-  %endif
-        push    qword vector
-        jmp     near isr_common
-  %assign vector vector + 1
+        call    strict near isr_common
 %endrep
 
-align 16
+; In place of the return address comes the vector, and where the processor has pushed no error code,
+; that is zero and the vector comes below it.
 isr_common:
+        push    rax
+        mov     rax, [rsp + 8]
+        sub     rax, isr_stubs + STUB_SIZE
+        imul    eax, eax, 65536 / STUB_SIZE + 1
+        shr     eax, 16
+        cmp     eax, 31
+        ja      .no_error_code
+        bt      dword [error_codes], eax
+        jnc     .no_error_code
+        mov     [rsp + 8], rax
+        pop     rax
+        jmp     .registers
+.no_error_code:
+        mov     qword [rsp + 8], 0
+        xchg    rax, [rsp]
+.registers:
         cld
         push    rax
         push    rbx
@@ -80,5 +87,11 @@ cpu_switch_stack:
         xor     ebp, ebp                ; backtraces end here
         push    rbp
         jmp     rsi
+
+section .rodata align=4
+
+error_codes:
+        dd      1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21 | \
+                1 << 29 | 1 << 30
 
 section .note.GNU-stack noalloc noexec nowrite progbits

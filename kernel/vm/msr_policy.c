@@ -2,11 +2,14 @@
 
 #include "kernel/core/bits.h"
 #include "kernel/core/mem.h"
+#include "kernel/core/msr.h"
 #include "kernel/core/panic.h"
 #include "kernel/vm/platform.h"
 
 #define HIGH_FIRST 0xc0000080u
-#define LOW_MSRS 0xe00
+#define LOW_MSRS 0x6e1
+#define X2APIC_FIRST 0x800 /* one row for all */
+#define X2APIC_MSRS 0x100
 #define HIGH_MSRS 0x90
 
 /* ---- The rows ---- */
@@ -14,6 +17,7 @@
 enum row {
 #define MSR_LOW(number, name, kind, check, need, valid, reset) ROW_##name,
 #define MSR_HIGH MSR_LOW
+#define MSR_ALONE MSR_LOW
 #include "kernel/vm/msrs.def"
     ROWS
 };
@@ -25,6 +29,7 @@ static const struct msr_policy rows[ROWS] = {
     [ROW_##name] = {(number), MSR_##kind, MSR_CHECK_##check, MSR_NEED_##need,                      \
                     (valid),  (reset),    "IA32_" #name},
 #define MSR_HIGH MSR_LOW
+#define MSR_ALONE MSR_LOW
 #include "kernel/vm/msrs.def"
 };
 
@@ -32,7 +37,6 @@ static const struct msr_policy rows[ROWS] = {
 static const uint8_t low_row[LOW_MSRS] = {
 #define MSR_LOW(number, name, ...) [(number)] = ROW_##name + 1,
 #include "kernel/vm/msrs.def"
-    [0x801 ... 0x8ff] = ROW_X2APIC + 1,
 };
 
 static const uint8_t high_row[HIGH_MSRS] = {
@@ -45,9 +49,11 @@ static inline unsigned find_row(uint32_t msr)
 {
     if (msr < LOW_MSRS)
         return low_row[msr];
+    if (msr - X2APIC_FIRST < X2APIC_MSRS)
+        return ROW_X2APIC + 1;
     if (msr - HIGH_FIRST < HIGH_MSRS)
         return high_row[msr - HIGH_FIRST];
-    return 0;
+    return msr == MSR_IA32_XSS ? ROW_XSS + 1 : 0;
 }
 
 const struct msr_policy *msr_policy_at(unsigned i)
