@@ -443,3 +443,5 @@ reset: ; by the port that the FADT names
     jmp 0xf000:O(reset)
     db "01/01/99", 0, 0xfc, 0
 guest_bios_end:
+
+section .note.GNU-stack noalloc noexec nowrite progbits
