@@ -176,7 +176,7 @@ check: packages-test ## the fast half of the tests: host tests and lint
 
 test: packages-test ## all tests
 	@$(MAKE) --no-print-directory -s -j2 all guests fuzzers $(DEFAULT_FILES) $(DEBIAN_KERNELS) $(BUILD)/guest/vmlinuz \
-		$(BUILD)/config_files $(BUILD)/lock_vmx.efi $(PLANTED_TEST)
+		$(BUILD)/config_files $(BUILD)/lock_vmx.efi $(BUILD)/efi_guest.efi $(PLANTED_TEST)
 	@$(MAKE) --no-print-directory -s test-monitor
 	@$(MAKE) --no-print-directory -s DEBUG_CHECKS=1 BUILD=$(BUILD)/checks all
 	@python3 tests/run.py --build $(BUILD)

@@ -45,10 +45,11 @@ $(BUILD)/BOOTX64.EFI: $(BUILD)/efi/traprock.so
 	@objcopy --target=efi-app-x86_64 --subsystem=10 $(EFI_SECTIONS) $< $@
 	@test $$(stat -c %s $@) -gt $$(stat -c %s $(BUILD)/efi/traprock.elf)
 
-# A program for a test of the boot program, tests/vm/cases_boot.py.
-$(BUILD)/efi/lock_vmx.so: $(addprefix $(BUILD)/efi/,tests/vm/lock_vmx.o kernel/core/hw_x86.o \
-		kernel/core/mem_block.o)
+# Programs for tests of the boot program, tests/vm/cases_boot.py, and of firmware in a guest,
+# tests/vm/cases_firmware.py.
+$(BUILD)/efi/lock_vmx.so $(BUILD)/efi/efi_guest.so: $(BUILD)/efi/%.so: $(BUILD)/efi/tests/vm/%.o \
+		$(addprefix $(BUILD)/efi/kernel/core/,hw_x86.o mem.o mem_block.o)
 	@$(EFI_LD) -o $@ $^ -L /usr/lib -lgnuefi
 
-$(BUILD)/lock_vmx.efi: $(BUILD)/efi/lock_vmx.so
+$(BUILD)/lock_vmx.efi $(BUILD)/efi_guest.efi: $(BUILD)/%.efi: $(BUILD)/efi/%.so
 	@objcopy --target=efi-app-x86_64 --subsystem=10 $(EFI_SECTIONS) $< $@

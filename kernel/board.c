@@ -311,7 +311,12 @@ static INIT enum status init_pci(struct board *board, const struct board_config 
         pci.decode_size = BIT(config->physical_bits) - PLATFORM_PCI_LOW;
     }
     enum status status = pci_bus_init(&board->pci, &pci);
-    return status == STATUS_OK && is_pc ? pc_chipset_init(&board->chipset, &board->pci) : status;
+    if (status == STATUS_OK && is_pc)
+        status = pc_chipset_init(&board->chipset, &board->pci);
+    if (status == STATUS_OK && is_pc)
+        status = flash_attach(&board->flash, &board->vm->bus, &board->vm->mem,
+                              board->vm->mem.rom_base, board->vm->mem.rom_size, !config->is_flash);
+    return status;
 }
 
 static INIT struct virtio_pci_config slot_config(struct board *board, unsigned slot)
@@ -482,6 +487,7 @@ void board_reset(struct board *board)
     i8042_reset(&board->i8042);
     uart_reset(&board->com1);
     board_qemu_reset(&board->qemu);
+    flash_reset(&board->flash);
     pic_reset(&board->pic);
     ioapic_reset(&board->ioapic);
     for (uint32_t i = 0; i < board->vm->vcpu_count; i++) {

@@ -7,6 +7,7 @@
 #include "drivers/model/acpi_pm.h"
 #include "drivers/model/apic_fabric.h"
 #include "drivers/model/block_memory.h"
+#include "drivers/model/flash.h"
 #include "drivers/model/i8042.h"
 #include "drivers/model/ioapic.h"
 #include "drivers/model/irq_router.h"
@@ -73,7 +74,8 @@ struct board {
     struct uart com1;
     struct board_qemu qemu;
     struct pci_bus pci;
-    struct pc_chipset chipset; /* only with firmware */
+    struct pc_chipset chipset; /* only with firmware, as the next */
+    struct flash flash;
     struct virtio_rng rng;
     struct virtio_console console;
     struct board_disk disk[CONFIG_DISKS_MAX];
@@ -96,6 +98,7 @@ struct board_config {
     uint64_t disk_size[CONFIG_DISKS_MAX];
     struct byte_stream hvc[CONFIG_HVCS_MAX]; /* the peers of the ports that are not `loop` */
     uint8_t *loop_ring[CONFIG_HVCS_MAX];     /* BOARD_LOOP_SIZE bytes for each that is */
+    bool is_flash;                           /* else firmware is in a ROM */
     uint8_t *testdev_memory;                 /* PC_TESTDEV_MEMORY_SIZE bytes, with pc-testdev */
     struct entropy_source entropy;           /* fill == NULL: none, and no entropy device */
 };

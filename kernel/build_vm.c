@@ -83,8 +83,12 @@ static enum status add_memory(struct guest *guest)
     const struct guest_map *map = &guest->map;
     const struct boot_file *firmware = guest_file(guest->monitor, guest->config->firmware);
     enum status status = guest_map_make(&guest->map, guest->config->memory);
-    if (firmware != NULL && firmware->size <= LOAD_FIRMWARE_MAX)
-        guest_map_add_firmware(&guest->map, align_up(firmware->size, PAGE_SIZE));
+    if (firmware != NULL && firmware->size <= LOAD_FIRMWARE_MAX) {
+        guest->vm.mem.rom_size = align_up(firmware->size, PAGE_SIZE);
+        guest->vm.mem.rom_base = PLATFORM_HIGH_RAM - guest->vm.mem.rom_size;
+        guest->keeps_rom = false;
+        guest_map_add_firmware(&guest->map, guest->vm.mem.rom_size);
+    }
     for (unsigned i = 0; status == STATUS_OK && i < map->backed_count; i++)
         status = add_range(guest, map->backed[i].base, map->backed[i].size);
     if (status != STATUS_OK) {
@@ -332,6 +336,9 @@ static INIT enum status init_board(struct guest *guest)
         .physical_bits = cpuid_maxphyaddr(&guest->vcpu[0].cpuid),
         .entropy = find_entropy(guest),
     };
+    const struct boot_file *firmware = guest_file(monitor, guest->config->firmware);
+    if (firmware != NULL)
+        config.is_flash = load_firmware_is_flash(phys_to_virt(HPA(firmware->base)), firmware->size);
     enum status status = collect_disks(guest, &config);
     if (status == STATUS_OK)
         status = init_hvc_lines(guest, &config);
@@ -482,8 +489,10 @@ static void reset_guest(struct guest *guest)
 
 static void clear_memory(struct guest *guest)
 {
-    for (unsigned i = 0; i < guest->vm.mem.count; i++)
-        memset(guest->vm.mem.region[i].host, 0, guest->vm.mem.region[i].size);
+    const struct guest_mem *mem = &guest->vm.mem;
+    for (unsigned i = 0; i < mem->count; i++)
+        if (!guest->keeps_rom || !guest_mem_is_rom(mem, mem->region[i].base.v))
+            memset(mem->region[i].host, 0, mem->region[i].size);
 }
 
 /* Memory as the plan has it, and the vCPU at the kernel's entry. */
@@ -493,7 +502,8 @@ static enum status load_guest(struct guest *guest)
     if (guest->plan == NULL)
         return ERR_NOT_FOUND;
     clear_memory(guest);
-    enum status status = load_plan_replay(guest->plan, &guest->vm.mem);
+    enum status status = load_plan_replay(guest->plan, &guest->vm.mem, guest->keeps_rom);
+    guest->keeps_rom = true;
     ASSERT(status == STATUS_OK); /* both are made from the same map */
     guest->loading = hw_rdtsc() - begun;
     vmx_vcpu_reset(&guest->vcpu[0], &guest->plan->entry);

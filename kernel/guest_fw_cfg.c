@@ -34,13 +34,15 @@
 #define BOOT_ORDER_MAX 512
 #define GENROMS "genroms/"
 
-/* What is made for the device, and stays as long as it. */
+/* What is made for the device, and stays as long as it: not even a constant of this file does. */
 struct fw_room {
     uint8_t acpi[ACPI_REGION_SIZE];
     uint8_t setup[SETUP_MAX];
     struct acpi_loader loader;
     struct guest_map_e820 e820[2];
     char boot_order[BOOT_ORDER_MAX];
+    uint64_t serial_port;
+    char high_bars; /* in MiB, a decimal number */
 };
 
 /* The first error stands, and the item's name with it. */
@@ -195,9 +197,11 @@ static void add_files(struct filling *filling)
  * window there. */
 static void add_for_firmware(struct filling *filling)
 {
-    static const uint64_t serial_port = PLATFORM_PORT_COM1;
-    add_file(filling, "etc/sercon-port", &serial_port, sizeof(serial_port));
-    add_file(filling, "opt/ovmf/X-PciMmio64Mb", "0", 1);
+    struct fw_room *room = filling->room;
+    room->serial_port = PLATFORM_PORT_COM1;
+    room->high_bars = '0';
+    add_file(filling, "etc/sercon-port", &room->serial_port, sizeof(room->serial_port));
+    add_file(filling, "opt/ovmf/X-PciMmio64Mb", &room->high_bars, 1);
 }
 
 /* By Open Firmware's names, one a line: option ROMs that load something, then the disks. */

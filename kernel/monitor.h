@@ -50,6 +50,7 @@ struct guest {
     uint64_t resets;         /* and restarts */
     uint64_t pages;          /* that the VM owns while it runs */
     uint64_t started, ended; /* TSC, of its first life and its last */
+    bool keeps_rom;          /* it lies in memory that resets leave alone */
     bool is_lost;            /* it cannot be loaded, now or ever */
     bool is_sealed;          /* the VM has tables, of which this is the hash; both under vm->lock */
     uint64_t tables;         /* EPT, I/O and MSR bitmaps */

@@ -68,8 +68,9 @@ static enum status map_guest_memory(struct vmx_vm *vmx, const struct guest_mem *
 {
     for (unsigned i = 0; i < mem->count; i++) {
         const struct guest_region *region = &mem->region[i];
+        uint64_t write = guest_mem_is_rom(mem, region->base.v) ? 0 : EPT_WRITE;
         enum status status = ept_map(&vmx->ept, region->base, virt_to_phys(region->host),
-                                     region->size, EPT_READ | EPT_WRITE | EPT_EXECUTE);
+                                     region->size, EPT_READ | EPT_EXECUTE | write);
         if (status != STATUS_OK)
             return status;
     }

@@ -26,14 +26,15 @@ static inline void remember(struct guest_access *access, uint64_t linear, gpa_t 
     struct guest_translation *translation = &access->translation[write];
     translation->tag = page_tag(linear);
     translation->page = align_down(gpa.v, PAGE_SIZE);
-    translation->host = guest_walk_host(access->mem, GPA(translation->page));
+    bool stores = write && guest_mem_is_rom(access->mem, gpa.v);
+    translation->host = stores ? NULL : guest_walk_host(access->mem, GPA(translation->page));
 }
 
 void guest_access_assume(struct guest_access *access, gva_t linear, gpa_t gpa, bool write)
 {
     remember(access, linear.v, gpa, false);
     if (write)
-        access->translation[1] = access->translation[0];
+        remember(access, linear.v, gpa, true);
 }
 
 /* The translation of linear's page: the one this instruction made before, or a walk. */

@@ -19,7 +19,13 @@ struct guest_region {
 struct guest_mem {
     struct guest_region region[GUEST_REGIONS_MAX]; /* sorted by base, without overlap */
     unsigned count;
+    uint64_t rom_base, rom_size; /* of the part that the guest's stores do not reach: a device's */
 };
+
+static inline bool guest_mem_is_rom(const struct guest_mem *mem, uint64_t gpa)
+{
+    return gpa - mem->rom_base < mem->rom_size;
+}
 
 /* ERR_INVALID: unaligned, empty or wrapping; ERR_EXISTS: overlap; ERR_NO_SPACE: table full. */
 enum status MUST_CHECK guest_mem_add(struct guest_mem *mem, gpa_t base, uint64_t size, void *host);

@@ -11,6 +11,19 @@
 #define RESET_IP 0xfff0
 #define RESET_SIGNATURE 0x600 /* in EDX: family 6 */
 
+#define VOLUME_FILE_SYSTEM 0x10
+#define VOLUME_SIGNATURE 0x28
+
+/* EFI_SYSTEM_NV_DATA_FV_GUID */
+static const uint8_t variables_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
+                                           0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
+
+bool load_firmware_is_flash(const uint8_t *image, uint64_t size)
+{
+    return size >= LOAD_FIRMWARE_UNIT && memcmp(image + VOLUME_SIGNATURE, "_FVH", 4) == 0 &&
+           memcmp(image + VOLUME_FILE_SYSTEM, variables_guid, sizeof(variables_guid)) == 0;
+}
+
 /* SDM: Processor State After Reset. */
 static void set_reset_state(struct guest_entry *entry)
 {
@@ -41,10 +54,11 @@ enum status load_firmware(const struct load_file *firmware, struct load_plan *pl
         return ERR_INVALID;
     }
     plan->pieces = 2;
-    plan->piece[0] =
-        (struct load_piece){.at = PLATFORM_HIGH_RAM - size, .size = size, .from = firmware->at};
-    plan->piece[1] = (struct load_piece){
+    plan->lasting = 1;
+    plan->piece[0] = (struct load_piece){
         .at = PLATFORM_LEGACY_HOLE_END - low, .size = low, .from = firmware->at + (size - low)};
+    plan->piece[1] =
+        (struct load_piece){.at = PLATFORM_HIGH_RAM - size, .size = size, .from = firmware->at};
     plan->used = sizeof(*plan);
     set_reset_state(&plan->entry);
     return STATUS_OK;

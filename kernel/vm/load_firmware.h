@@ -8,6 +8,10 @@
 #define LOAD_FIRMWARE_MAX MIB(8)
 #define LOAD_FIRMWARE_LOW KIB(128)
 
+/* Whether the image begins with a volume of UEFI variables, so that it is in flash memory. UEFI
+ * Platform Initialization: EFI_FIRMWARE_VOLUME_HEADER. */
+bool load_firmware_is_flash(const uint8_t *image, uint64_t size);
+
 /*
  * As load_kernel, for a firmware image. ERR_INVALID: it is not of whole units, empty or too large.
  */

@@ -11,10 +11,12 @@ static enum status put_numbers(const struct load_piece *piece, const struct gues
     return status;
 }
 
-enum status load_plan_replay(const struct load_plan *plan, const struct guest_mem *mem)
+enum status load_plan_replay(const struct load_plan *plan, const struct guest_mem *mem,
+                             bool after_reset)
 {
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < plan->pieces; i++) {
+    uint32_t count = plan->pieces - (after_reset ? plan->lasting : 0);
+    for (uint32_t i = 0; status == STATUS_OK && i < count; i++) {
         const struct load_piece *piece = &plan->piece[i];
         status = piece->from != NULL
                      ? guest_mem_write(mem, GPA(piece->at), piece->from, piece->size)

@@ -23,9 +23,11 @@ struct load_plan {
     uint32_t size;            /* of the room for it, this structure included */
     uint32_t used;
     uint32_t pieces;
+    uint32_t lasting;                         /* of them, the last, whose memory no reset clears */
     struct load_piece piece[LOAD_PIECES_MAX]; /* in order; none overlaps another */
 };
 
 /* Puts everything into the guest's memory, which is all zeros. ERR_RANGE: it is not the memory that
- * the plan was made for. */
-enum status MUST_CHECK load_plan_replay(const struct load_plan *plan, const struct guest_mem *mem);
+ * the plan was made for. After a reset, what lasts is there. */
+enum status MUST_CHECK load_plan_replay(const struct load_plan *plan, const struct guest_mem *mem,
+                                        bool after_reset);

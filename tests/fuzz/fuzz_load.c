@@ -178,7 +178,7 @@ static void load(const struct load_request *request)
     REQUIRE(status == STATUS_OK || error.text[0] != '\0');
     if (status != STATUS_OK)
         return;
-    REQUIRE(load_plan_replay(plan, &mem) == STATUS_OK);
+    REQUIRE(load_plan_replay(plan, &mem, false) == STATUS_OK);
     require_canaries();
     require_pieces(plan);
     require_entry(request->map, &plan->entry);

@@ -71,7 +71,7 @@ static inline void starts(void)
 {
     for (unsigned j = 0; j < mem.count; j++)
         memset(mem.region[j].host, 0, mem.region[j].size);
-    CHECK_EQ(load_plan_replay(plan, &mem), STATUS_OK);
+    CHECK_EQ(load_plan_replay(plan, &mem, false), STATUS_OK);
     for (uint32_t i = 0; i < plan->pieces; i++)
         for (uint32_t j = 0; j < i; j++)
             CHECK(plan->piece[i].at + plan->piece[i].size <= plan->piece[j].at ||

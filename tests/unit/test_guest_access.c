@@ -151,6 +151,29 @@ static void a_device_register(void)
     CHECK_EQ(access.status, STATUS_OK);
 }
 
+/* Memory whose writes are a device's: by a walk, and where the translation is the processor's. */
+static void a_rom(void)
+{
+    begin();
+    mem.rom_base = 0x20000;
+    mem.rom_size = 0x1000;
+    CHECK_EQ(bus_add(&bus, BUS_MMIO, 0x20000, 0x1000, &device_ops, NULL), STATUS_OK);
+    memcpy(ram + 0x20040, "\x11\x22\x33\x44", 4);
+    gpr[GPR_RBX] = DATA + 0x40;
+    CHECK_EQ(run("8b 03"), EMULATE_DONE);
+    CHECK_EQ(gpr[GPR_RAX], 0x44332211);
+    CHECK_EQ(device.count, 0);
+    gpr[GPR_RAX] = 0xaabbccdd;
+    CHECK_EQ(run("89 03"), EMULATE_DONE);
+    CHECK_EQ(device.count, 1);
+    check_access(0, true, 0x40, 4, 0xaabbccdd);
+    guest_access_assume(&access, GVA(DATA + 0x40), GPA(0x20040), true);
+    CHECK_EQ(run("88 43 01"), EMULATE_DONE);
+    CHECK_EQ(device.count, 2);
+    check_access(1, true, 0x41, 1, 0xdd);
+    CHECK(memcmp(ram + 0x20040, "\x11\x22\x33\x44", 4) == 0);
+}
+
 static void nobody_there(void)
 {
     begin();
@@ -608,8 +631,8 @@ static void io_permission_bit_map(void)
     CHECK_EQ(run("66 6d"), EMULATE_DONE);
 }
 
-TEST_MAIN({"a_device_register", a_device_register}, {"nobody_there", nobody_there},
-          {"ram_operands", ram_operands},
+TEST_MAIN({"a_device_register", a_device_register}, {"a_rom", a_rom},
+          {"nobody_there", nobody_there}, {"ram_operands", ram_operands},
           {"crossing_from_ram_into_a_device", crossing_from_ram_into_a_device},
           {"crossing_checks_before_it_writes", crossing_checks_before_it_writes},
           {"known_translations", known_translations}, {"code_across_pages", code_across_pages},

@@ -93,7 +93,7 @@ static void succeeds(void)
     for (unsigned i = 0; i < 2; i++) {
         for (unsigned j = 0; j < mem.count; j++)
             memset(mem.region[j].host, 0, mem.region[j].size);
-        CHECK_EQ(load_plan_replay(plan, &mem), STATUS_OK);
+        CHECK_EQ(load_plan_replay(plan, &mem, false), STATUS_OK);
     }
 }
 

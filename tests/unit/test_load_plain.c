@@ -216,7 +216,7 @@ static void a_plan_for_another_guest(void)
     make_flat(64, MIB(2), 0x1000);
     succeeds();
     mem.region[1].size = MIB(2) - mem.region[1].base.v;
-    CHECK_EQ(load_plan_replay(plan, &mem), ERR_RANGE);
+    CHECK_EQ(load_plan_replay(plan, &mem, false), ERR_RANGE);
 }
 
 TEST_MAIN({"an_elf_64_starts_in_64_bit_mode", an_elf_64_starts_in_64_bit_mode},

@@ -137,12 +137,13 @@ static void firmware_starts_at_the_reset_vector(void)
     struct load_file file = {.name = "f", .at = image, .size = KIB(256), .line = 7};
     CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
     CHECK_EQ(plan.pieces, 2);
-    CHECK_EQ(plan.piece[0].at, 0xfffc0000);
-    CHECK_EQ(plan.piece[0].size, KIB(256));
-    CHECK(plan.piece[0].from == image);
-    CHECK_EQ(plan.piece[1].at, 0xe0000);
-    CHECK_EQ(plan.piece[1].size, KIB(128));
-    CHECK(plan.piece[1].from == image + KIB(128));
+    CHECK_EQ(plan.lasting, 1);
+    CHECK_EQ(plan.piece[1].at, 0xfffc0000);
+    CHECK_EQ(plan.piece[1].size, KIB(256));
+    CHECK(plan.piece[1].from == image);
+    CHECK_EQ(plan.piece[0].at, 0xe0000);
+    CHECK_EQ(plan.piece[0].size, KIB(128));
+    CHECK(plan.piece[0].from == image + KIB(128));
     const struct segment *cs = &plan.entry.segment[SEG_CS];
     CHECK_EQ(cs->base + plan.entry.rip, 0xfffffff0);
     CHECK_EQ(cs->selector, 0xf000);
@@ -150,10 +151,16 @@ static void firmware_starts_at_the_reset_vector(void)
     CHECK_EQ(plan.entry.cr0, 0x60000010);
     file.size = KIB(64);
     CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
-    CHECK_EQ(plan.piece[1].at, 0xf0000);
-    CHECK(plan.piece[1].from == image);
+    CHECK_EQ(plan.piece[0].at, 0xf0000);
+    CHECK(plan.piece[0].from == image);
     file.size = LOAD_FIRMWARE_MAX;
     CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
+    CHECK(!load_firmware_is_flash(image, file.size));
+    memcpy(image + 0x10, "\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50", 16);
+    CHECK(!load_firmware_is_flash(image, file.size));
+    memcpy(image + 0x28, "_FVH", 4);
+    CHECK(load_firmware_is_flash(image, file.size));
+    CHECK(!load_firmware_is_flash(image, 0x20));
 }
 
 static void what_is_no_firmware_is_refused(void)

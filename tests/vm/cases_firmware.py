@@ -2,9 +2,12 @@
 
 import os
 
+import image
+from cases_linux import check_end, linux
 from harness import Case, CaseFailed, outcome, vm
 
 SEABIOS = "/usr/share/seabios/bios-256k.bin"
+OVMF = "/usr/share/ovmf/OVMF.fd"
 
 
 def take(run, name, source):
@@ -13,20 +16,52 @@ def take(run, name, source):
     run.link(name, source)
 
 
+def pc(name, **keys):
+    """A [vm] section without a kernel."""
+    return vm(name, debug_exit="0xf4", **keys).replace(f"kernel = {name}.elf\n", "")
+
+
+def check_exit(run, status, text, name):
+    ended = outcome(text, name)
+    run.check(f"{name}/outcome", ended == ("debug-exit", 0) and status == 0,
+              f"{ended}, exit status {status}")
+
+
 def seabios(run):
     """Debian's SeaBIOS finds the disk by virtio, and boots its first sector, which uses it."""
     take(run, "bios.bin", SEABIOS)
     run.link("disk.bin", run.files.guest("boot_sector").replace(".elf", ".bin"))
-    conf = vm("seabios", debug_exit="0xf4", disk="disk.bin", firmware="bios.bin").replace(
-        "kernel = seabios.elf\n", "")
-    status, text = run.run_to_end(conf)
+    status, text = run.run_to_end(pc("seabios", disk="disk.bin", firmware="bios.bin"))
     run.check("seabios/console", "SeaBIOS (version" in text, "its greeting is not there")
     run.report_guest(text, "seabios")
-    ended = outcome(text, "seabios")
-    run.check("seabios/outcome", ended == ("debug-exit", 0) and status == 0,
-              f"{ended}, exit status {status}")
+    check_exit(run, status, text, "seabios")
+
+
+def ovmf(run):
+    """Debian's OVMF starts a program from a FAT disk, which keeps a variable over a reset."""
+    take(run, "OVMF.fd", OVMF)
+    program = os.path.join(run.files.build, "efi_guest.efi")
+    image.image_write([("EFI/BOOT/BOOTX64.EFI", program, os.path.getsize(program))],
+                      run.path("esp.bin"), image.SIZE_MULTIPLE)
+    conf = pc("ovmf", disk="esp.bin", firmware="OVMF.fd", memory="128M")
+    status, text = run.run_to_end(conf, memory=512)
+    run.report_guest(text, "ovmf")
+    run.check("ovmf/one-reset", text.count("ok variable-written") == 1 and
+              "ok variable-kept-over-a-reset" in text)
+    check_exit(run, status, text, "ovmf")
+
+
+def ovmf_linux(run):
+    """The kernel of fw_cfg starts through its EFI stub, with the command line and the initrd."""
+    take(run, "OVMF.fd", OVMF)
+    conf = linux(run, script="efi.sh", firmware="OVMF.fd", memory="256M")
+    status, text = run.run_to_end(conf, memory=768)
+    run.report_guest(text, "linux")
+    check_end(run, status, text)
 
 
 CASES = [
+    Case("firmware-ovmf-linux", ovmf_linux, seconds=120, limit=420),
+    Case("firmware-ovmf", ovmf, seconds=60, limit=240),
     Case("firmware-seabios", seabios, seconds=20),
 ]
