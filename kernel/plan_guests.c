@@ -122,4 +122,5 @@ INIT void monitor_plan_guests(struct monitor *monitor)
         planning.vm = &config->vm[i];
         monitor->plan[i] = plan_one(&planning);
     }
+    planning.request = (struct load_request){0}; /* it may name what goes with the start */
 }
