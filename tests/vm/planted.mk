@@ -1,18 +1,18 @@
 # Monitors with a bug planted for the fuzz guests to find: $(BUILD)/planted/NAME/BOOTX64.EFI has what
-# stands under PLANTED_BUG_NAME, and is the monitor otherwise. Only its sources are compiled again.
+# stands under PLANTED_BUG_NAME, and is the monitor otherwise. Only its sources are compiled again; none
+# is one that goes with the start.
 
 PLANTED_EFI = $(BUILD)/planted/$(1)/BOOTX64.EFI
 
 $(BUILD)/planted/%/traprock.elf: $(BUILD)/traprock.elf
 	@mkdir -p $(@D)
-	@sources=$$(grep -lw PLANTED_BUG_$* $(MONITOR_SOURCES)) && others='$(MONITOR_OBJECTS)' && own= && \
+	@sources=$$(grep -lw PLANTED_BUG_$* $(MONITOR_SOURCES)) && others='$(BUILD)/monitor/init.o $(filter-out $(INIT_OBJECTS),$(MONITOR_OBJECTS))' && own= && \
 	for source in $$sources; do \
 		object=$(@D)/$$(echo $$source | tr / _).o && own="$$own $$object" && \
 		others=$$(echo " $$others " | sed "s# $(BUILD)/monitor/$${source%.c}.o # #") && \
 		$(MONITOR_CC) $(filter-out -MMD -MP,$(MONITOR_FLAGS)) $(FAST) -DPLANTED_BUG_$* -c -o $$object $$source || exit 1; \
 	done && \
-	$(MONITOR_CC) $(filter-out -MMD -MP,$(MONITOR_FLAGS)) -flto-partition=one $(MONITOR_LDFLAGS) -T linker.ld \
-		-o $@ $$others $$own
+	$(LINK) $(MONITOR_LDFLAGS) -T linker.ld -o $@ $$others $$own
 
 $(BUILD)/planted/%/BOOTX64.EFI: $(BUILD)/planted/%/traprock.elf $(BUILD)/efi/traprock.so
 	@objcopy --strip-debug $< $(@D)/stripped.elf
