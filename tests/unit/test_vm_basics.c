@@ -194,6 +194,40 @@ static void resets_obey_the_configuration(void)
     CHECK(vm.reset_pending);
 }
 
+static void panics_do_what_was_asked(void)
+{
+    static const struct {
+        enum vm_on_panic wish;
+        bool is_over;
+        enum vm_outcome outcome;
+        bool resets;
+    } rows[] = {
+        {VM_PANIC_STOP, true, VM_PANIC, false},     {VM_PANIC_STOP, false, VM_RUNNING, false},
+        {VM_PANIC_RESET, true, VM_RUNNING, true},   {VM_PANIC_RESET, false, VM_RUNNING, false},
+        {VM_PANIC_IGNORE, true, VM_RUNNING, false},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct vcpu vcpu = {0};
+        struct vm vm = {.vcpu = {&vcpu}, .vcpu_count = 1, .kick = count_kick};
+        vcpu.vm = &vm;
+        vm.on_panic = rows[i].wish;
+        vm_panicked(&vm, rows[i].is_over);
+        CHECK_EQ(vm.outcome, rows[i].outcome);
+        CHECK_EQ(vm.reset_pending, rows[i].resets);
+    }
+}
+
+static void outcomes_have_names(void)
+{
+    for (unsigned i = 0; i <= VM_REJECTED; i++)
+        for (unsigned other = 0; other < i; other++)
+            CHECK(strcmp(vm_outcome_text(i), vm_outcome_text(other)) != 0);
+    CHECK(strcmp(vm_outcome_text(VM_EXPECTED), "expected") == 0);
+    CHECK(strcmp(vm_outcome_text(VM_REJECTED + 1), "?") == 0);
+    CHECK_EQ(vm_exit_code(VM_EXPECTED, 0), 0);
+    CHECK_EQ(vm_exit_code(VM_REJECTED, 0), 1);
+}
+
 static void standing_request_makes_no_kick(void)
 {
     struct vcpu vcpu = {0};
@@ -218,4 +252,6 @@ TEST_MAIN({"bus_dispatches", bus_dispatches}, {"bus_fills_up", bus_fills_up},
           {"ratios_do_not_drift", ratios_do_not_drift},
           {"first_outcome_stands", first_outcome_stands},
           {"resets_obey_the_configuration", resets_obey_the_configuration},
+          {"panics_do_what_was_asked", panics_do_what_was_asked},
+          {"outcomes_have_names", outcomes_have_names},
           {"standing_request_makes_no_kick", standing_request_makes_no_kick})
