@@ -82,7 +82,7 @@ enum status ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, uint64
     bool is_small = ept->small_executable && access & EPT_EXECUTE;
     while (size > 0) {
         unsigned leaf = is_small ? 1 : leaf_level(ept, gpa.v, hpa.v, size);
-        uint64_t entry = hpa.v | access | EPT_MEMORY_TYPE_WB | (leaf > 1 ? EPT_LARGE : 0);
+        uint64_t entry = hpa.v | access | EPT_HOST_DECIDES | (leaf > 1 ? EPT_LARGE : 0);
         uint64_t done = 0;
         enum status status = map_run(ept, gpa.v, entry, leaf, size, &done);
         if (status != STATUS_OK)
@@ -125,8 +125,8 @@ struct check {
 static const char *check_leaf(struct check *check, uint64_t entry, unsigned level)
 {
     uint64_t size = 1ull << level_shift(level), frame = entry & EPT_ADDRESS;
-    if ((entry & (EPT_MEMORY_TYPE | EPT_IGNORE_PAT)) != EPT_MEMORY_TYPE_WB)
-        return "a memory type other than write-back";
+    if ((entry & (EPT_MEMORY_TYPE | EPT_IGNORE_PAT)) != EPT_HOST_DECIDES)
+        return "a memory type other than write-back, or the guest's choice";
     if (level > 1 && check->ept->small_executable && entry & EPT_EXECUTE)
         return "a large executable page";
     if (frame < check->own || frame >= check->own_end) {

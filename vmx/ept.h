@@ -14,6 +14,9 @@
 #define EPT_MEMORY_TYPE_SHIFT 3
 #define EPT_MEMORY_TYPE_WB (6ull << EPT_MEMORY_TYPE_SHIFT)
 #define EPT_IGNORE_PAT BIT(6)
+/* Of all guests' memory: what a guest writes to its PAT or MTRRs cannot make two types of one page.
+ * No device is given to a guest that would need another. SDM: EPT and Memory Typing. */
+#define EPT_HOST_DECIDES (EPT_MEMORY_TYPE_WB | EPT_IGNORE_PAT)
 #define EPT_LARGE BIT(7)
 #define EPT_ACCESSED BIT(8)
 #define EPT_DIRTY BIT(9)

@@ -62,7 +62,7 @@ static void largest_leaves_are_used(void)
     CHECK_EQ(leaf_size(&ept, GIB(1) - 1), 0);
     uint64_t entry, size;
     CHECK_EQ(ept_walk(&ept, GPA(GIB(2) + 123), &entry, &size), STATUS_OK);
-    CHECK_EQ(entry, GIB(5) | 7 | EPT_MEMORY_TYPE_WB | EPT_LARGE);
+    CHECK_EQ(entry, GIB(5) | 7 | EPT_HOST_DECIDES | EPT_LARGE);
     finish();
 }
 
@@ -119,7 +119,7 @@ static void executable_memory_is_small_where_that_is_wanted(void)
     for (uint64_t gpa = MIB(2) - KIB(8); gpa < MIB(4) + KIB(4); gpa += KIB(4)) {
         CHECK_EQ(ept_walk(&ept, GPA(gpa), &entry, &size), STATUS_OK);
         CHECK_EQ(size, PAGE_SIZE);
-        CHECK_EQ(entry, (gpa + MIB(2)) | 7 | EPT_MEMORY_TYPE_WB);
+        CHECK_EQ(entry, (gpa + MIB(2)) | 7 | EPT_HOST_DECIDES);
     }
     CHECK_EQ(leaf_size(&ept, MIB(4) + KIB(4)), 0);
     CHECK_EQ(ept_map(&ept, GPA(MIB(8)), HPA(MIB(8)), MIB(2), EPT_READ | EPT_WRITE), STATUS_OK);
@@ -175,8 +175,9 @@ static void a_tree_is_checked_and_hashed(void)
         {MIB(2), EPT_WRITE, "nothing"},
         {MIB(4), MIB(16), "memory that is not the guest's"},
         {MIB(6), MIB(32), "memory that is not the guest's"},
-        {MIB(6) + KIB(4), EPT_IGNORE_PAT, "a memory type other than write-back"},
-        {MIB(4), EPT_MEMORY_TYPE_WB, "a memory type other than write-back"},
+        {MIB(6) + KIB(4), EPT_IGNORE_PAT,
+         "a memory type other than write-back, or the guest's choice"},
+        {MIB(4), EPT_MEMORY_TYPE_WB, "a memory type other than write-back, or the guest's choice"},
         {MIB(4), KIB(4), "memory that is not the guest's"}, /* a reserved bit of a large page */
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -61,7 +61,7 @@ static void make_guest(uint64_t memory)
     CHECK_EQ(guest_mem_add(&mem, GPA(map.backed[1].base), map.backed[1].size, high), STATUS_OK);
     request = (struct load_request){
         .map = &map,
-        .kernel = {"vmlinuz", image, sizeof(image), 1},
+        .kernel = {.name = "vmlinuz", .at = image, .size = sizeof(image), .line = 1},
         .initrd = {.name = "initrd", .line = 2},
         .acpi = {.vcpu_count = 1},
         .cmdline = "console=ttyS0",
