@@ -157,11 +157,15 @@ static void handle_message(struct virtio_console *console, const struct control 
             console->port[i].owed |= OWES_ADD;
         return;
     }
-#ifndef PLANTED_BUG_VIRTIO_CONSOLE /* for the fuzzer's own test */
-    if (control->id >= console->ports)
+    size_t index = control->id;
+#ifdef PLANTED_BUG_VIRTIO_CONSOLE /* for the fuzzer's own test: far off, wherever the console lies \
+                                   */
+    index <<= index < console->ports ? 0 : 20;
+#else
+    if (index >= console->ports)
         return;
 #endif
-    struct virtio_console_port *port = &console->port[control->id];
+    struct virtio_console_port *port = &console->port[index];
     if (control->event == EVENT_PORT_READY && control->value != 0)
         port_is_ready(port);
     else if (control->event == EVENT_PORT_OPEN)

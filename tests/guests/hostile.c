@@ -341,12 +341,13 @@ void guest_main(void)
     report("hostile-disk", found && disk.msix != 0, "no disk", disk.common);
     enable_messages();
     try_invd();
+    watchdog_stop();
     put("hostile: where is it?\n");
     for (uint64_t base = read_number(), count = read_number(); count != 0;
          base = read_number(), count = read_number()) {
-        watchdog_stop();
         for (uint64_t i = 0; i < count; i++)
             try_page(base + i * 4096);
+        watchdog_stop(); /* who answers may take his time */
         pages += count;
         put("hostile: tried ");
         put_hex(base);
