@@ -8,18 +8,16 @@
 #include "kernel/core/cpu.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/irq.h"
-#include "kernel/core/smp.h"
 #include "vmx/internal.h"
 #include "vmx/vmx_hw.h"
 
 /* How often device models get the processor while they have work that they put off. */
 #define WORK_SLICES_PER_SECOND 50000
 
-/* Some processors (Bochs) lose external-interrupt exits while the guest masks interrupts. There, if
- * it is the one that takes the machine's interrupts, these are let in once a second whatever the
- * guest does, and more often after one came, which seldom comes alone. A trial tells: an interrupt
- * that is pending when the guest is first entered, with interrupts masked, must end that entry
- * before the guest's first instruction. SDM: External Interrupts and VM entry. */
+/* Some processors (Bochs) lose external-interrupt exits while the guest masks interrupts. So on the
+ * one that takes the machine's interrupts these are let in once a second whatever the guest does,
+ * and more often after one came, which seldom comes alone. No trial may tell a sound processor
+ * while it executes the guest's code, which could make a bad one look sound. */
 #define LONGEST_BREAK(hz) (hz)
 #define SHORTEST_BREAK(hz) ((hz) / 1024)
 #define NO_BREAK (UINT64_MAX / 2) /* with room for what arm_preemption_timer adds */
@@ -129,26 +127,9 @@ enum verdict exit_preemption_timer(struct vcpu *vcpu, struct vmx_exit *exit)
     return RETRY;
 }
 
-static void begin_trial(struct vcpu *vcpu)
-{
-    struct vmx_vcpu *vmx = vmx_of(vcpu);
-    vmx->trial_rip = vmcs_read(VMCS_GUEST_RIP);
-    vmx->on_trial = true;
-    smp_wake(cpu_this()->index);
-}
-
-static COLD void judge_trial(struct vmx_vcpu *vmx)
-{
-    vmx->on_trial = false;
-    if (vmcs_read(VMCS_GUEST_RIP) == vmx->trial_rip)
-        vmx->needs_breaks = false;
-}
-
 enum verdict exit_external_interrupt(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
-    if (vmx->on_trial)
-        judge_trial(vmx);
     irq_dispatch(exit->interruption & 0xff);
     set_break(vmx, hw_rdtsc(), SHORTEST_BREAK(vcpu->vm->clock.hz));
     vmx->look_at = 0;
@@ -186,8 +167,6 @@ void vmx_vcpu_run(struct vcpu *vcpu)
     if (run_prepare_entry(vcpu)) {
         bool launched = vmx->launched;
         vmx->launched = true;
-        if (!launched && vmx->needs_breaks)
-            begin_trial(vcpu);
         if (vmx_guest_loop(vcpu, launched) != 0) {
             vmx->launched = false;
             entry_failed(vcpu);

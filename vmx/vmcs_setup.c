@@ -316,7 +316,6 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
     vmx->armed = 0;
     vmx->break_at = 0;
     vmx->needs_breaks = cpu_takes_lines(cpu_this());
-    vmx->on_trial = false;
     vmx->break_length = vcpu->vm->clock.hz / 1024;
     vcpu->events = (struct event_queue){0};
     vcpu->activity = VCPU_RUNNING;

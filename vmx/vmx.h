@@ -57,8 +57,6 @@ struct vmx_vcpu {
     uint64_t break_at;     /* when the machine's interrupts are let in, whatever the guest does; */
     uint64_t break_length; /* and what was added for that to the last time: see run.c */
     bool needs_breaks;     /* without them the machine's interrupts may wait for the guest */
-    bool on_trial;         /* whether that is so shows at the next external interrupt: */
-    uint64_t trial_rip;    /* it is not, if the guest is still there */
     uint64_t cr0_fixed;    /* bits of CR0 that the guest cannot change */
     uint64_t cr4_allowed;  /* bits of CR4 that the guest may set */
     uint64_t xcr0_allowed; /* bits of XCR0 that the guest may set; 0: no XSAVE */

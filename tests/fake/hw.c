@@ -11,7 +11,6 @@
 #include "kernel/core/msr.h"
 #include "kernel/core/paging.h"
 #include "kernel/core/panic.h"
-#include "kernel/core/smp.h"
 
 struct fake_hw fake_hw;
 
@@ -168,12 +167,6 @@ void hw_unblock_nmi(void)
 void cpu_nmi(void)
 {
     fake_hw.nmis++;
-}
-
-void smp_wake(uint32_t index)
-{
-    ASSERT(index == fake_hw.cpu.index);
-    fake_hw.wakes++;
 }
 
 void irq_dispatch(uint8_t vector)

@@ -20,7 +20,6 @@ struct fake_hw {
     unsigned taken_interrupts; /* hw_take_interrupts */
     unsigned dispatched;       /* irq_dispatch */
     uint8_t last_vector;       /* of the last of them */
-    unsigned wakes;            /* smp_wake */
     unsigned nmis;             /* cpu_nmi */
     unsigned unblocked;        /* hw_unblock_nmi */
     unsigned msr_accesses;
