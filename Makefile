@@ -77,7 +77,7 @@ PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/c
 	drivers/host/acpi.c kernel/console/mux.c kernel/debug/row.c kernel/debug/line_edit.c vmx/ept.c vmx/controls.c vmx/vmcs.c $(wildcard vmx/entry_check*.c) \
 	vmx/exit.c vmx/exit_cr.c vmx/exit_dr.c vmx/exit_ept.c vmx/exit_io.c vmx/exit_misc.c vmx/exit_msr.c \
 	vmx/exit_task.c vmx/inject.c vmx/run.c \
-	vmx/state.c vmx/dump.c vmx/vmcs_setup.c \
+	vmx/state.c vmx/debug.c vmx/dump.c vmx/vmcs_setup.c \
 	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
 	boot/elf_image.c boot/memory_map.c
 HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c))
@@ -91,8 +91,8 @@ $(BUILD)/host/%.o: %.c
 	@$(HOST_CC) $(HOST_FLAGS) -c -o $@ $<
 
 # cpu_this reads address 0 of GS, which is no null pointer.
-$(BUILD)/host/vmx/%.o: HOST_FLAGS += -fno-sanitize=null
-$(BUILD)/fuzz-host/vmx/%.o: FUZZ_FLAGS += -fno-sanitize=null
+$(BUILD)/host/vmx/%.o $(BUILD)/host/kernel/vm/debug.o: HOST_FLAGS += -fno-sanitize=null
+$(BUILD)/fuzz-host/vmx/%.o $(BUILD)/fuzz-host/kernel/vm/debug.o: FUZZ_FLAGS += -fno-sanitize=null
 
 $(BUILD)/host/libpure.a: $(HOST_OBJECTS)
 	@rm -f $@

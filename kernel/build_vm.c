@@ -14,12 +14,6 @@
 
 /* ---- Ports of the models ------------------------------------------------------------------- */
 
-static uint64_t read_tsc(void *context)
-{
-    (void)context;
-    return hw_rdtsc();
-}
-
 static INIT void raw_cpuid(void *context, uint32_t leaf, uint32_t subleaf,
                            struct cpuid_result *result)
 {
@@ -31,8 +25,12 @@ static INIT void raw_cpuid(void *context, uint32_t leaf, uint32_t subleaf,
 
 static void kick(struct vcpu *vcpu)
 {
-    if (vcpu->processor != cpu_this()->index)
-        smp_kick(vcpu->processor);
+    if (vcpu->processor == cpu_this()->index)
+        return;
+    smp_kick(vcpu->processor);
+    /* It may be about to halt, and then the NMI comes a moment too early. */
+    if (vm_is_paused(vcpu->vm))
+        smp_wake(vcpu->processor);
 }
 
 /* ---- Files and memory ---------------------------------------------------------------------- */
@@ -120,7 +118,7 @@ static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     struct vcpu *vcpu = &guest->vcpu[0];
     vm->name = guest->config->name;
     vm->id = id;
-    vm->clock = (struct clock){read_tsc, NULL, time_tsc_hz()};
+    vm->clock = (struct clock){vm_clock_read, vm, time_tsc_hz()};
     vm->log = (struct log_budget){.owner = vm->name, .left = GUEST_LOG_LINES};
     vm->stops_at_reset = guest->config->on_reset == CONFIG_RESET_STOP;
     vm->kick = kick;
@@ -131,7 +129,7 @@ static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     guest->processor = processor;
     vcpu->vm = vm;
     vcpu->processor = processor;
-    vcpu->tsc_offset = 0 - hw_rdtsc();
+    vcpu->tsc_offset = 0 - clock_now(&vm->clock);
     timer_queue_init(&vcpu->timers);
 }
 
@@ -476,7 +474,7 @@ static void reset_guest(struct guest *guest)
     log_debug("%s: reset", vm->name);
     spinlock_acquire(&vm->lock);
     for (uint32_t i = 0; i < vm->vcpu_count; i++) {
-        vm->vcpu[i]->tsc_offset = 0 - hw_rdtsc();
+        vm->vcpu[i]->tsc_offset = 0 - clock_now(&vm->clock);
         cpuid_set_xcr0(&vm->vcpu[i]->cpuid, 1);
         cpuid_set_osxsave(&vm->vcpu[i]->cpuid, false);
         cpuid_set_apic(&vm->vcpu[i]->cpuid, true);

@@ -194,7 +194,7 @@ static bool write_cr8(struct vcpu *vcpu, uint64_t value)
     return true;
 }
 
-static bool write_register(struct vcpu *vcpu, unsigned number, uint64_t value)
+bool cr_write(struct vcpu *vcpu, unsigned number, uint64_t value)
 {
     switch (number) {
     case 0:
@@ -213,7 +213,7 @@ static enum verdict move_to(struct vcpu *vcpu, struct vmx_exit *exit, unsigned n
     uint64_t value = state_read_gpr(vcpu, gpr);
     if (!state_is_64bit())
         value = (uint32_t)value;
-    return write_register(vcpu, number, value) ? ADVANCE : exit_raise_code(exit, VECTOR_GP, 0);
+    return cr_write(vcpu, number, value) ? ADVANCE : exit_raise_code(exit, VECTOR_GP, 0);
 }
 
 /* Only CR8's loads exit to be read here: CR0's and CR4's come from the shadow, CR3's do not exit.

@@ -9,8 +9,6 @@
 
 #define FROM_DR BIT(4)
 #define DR6_BD BIT(13)
-#define DR7_FIXED_0 (BIT(11) | BIT(12) | BIT(14) | BIT(15))
-#define DR7_FIXED_1 BIT(10)
 
 static enum verdict raise_access_detected(struct vcpu *vcpu, struct vmx_exit *exit)
 {

@@ -43,10 +43,11 @@ static bool write_vmcs(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 static bool write_time(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     spinlock_acquire(&vcpu->vm->lock);
-    vcpu->tsc_offset = msr_write_time(&vcpu->msrs, msr, value, hw_rdtsc(), vcpu->tsc_offset);
+    vcpu->tsc_offset =
+        msr_write_time(&vcpu->msrs, msr, value, clock_now(&vcpu->vm->clock), vcpu->tsc_offset);
     vcpu->intc_ops->tsc_offset_changed(vcpu->intc);
     spinlock_release(&vcpu->vm->lock);
-    vmcs_write(VMCS_TSC_OFFSET, vcpu->tsc_offset);
+    vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
     return true;
 }
 
@@ -60,7 +61,7 @@ static bool read_elsewhere(struct vcpu *vcpu, enum msr_verdict verdict, uint32_t
     case MSR_TO_BACK_END:
         return read_vmcs(msr, value);
     case MSR_TO_TIME:
-        *value = hw_rdtsc() + vcpu->tsc_offset;
+        *value = clock_now(&vcpu->vm->clock) + vcpu->tsc_offset;
         return true;
     case MSR_TO_CONTROLLER:
         return read_controller(vcpu, msr, value);

@@ -47,6 +47,8 @@ struct vmx_exit {
 #define PENDING_DEBUG_BS BIT(14)
 #define DR7_ENABLES MASK(7, 0)
 #define DR7_GD BIT(13)
+#define DR7_FIXED_0 (BIT(11) | BIT(12) | BIT(14) | BIT(15))
+#define DR7_FIXED_1 BIT(10)
 
 /* SDM: IA32_DEBUGCTL MSR. */
 #define DEBUGCTL_LBR BIT(0)
@@ -140,6 +142,8 @@ uint64_t cr_read_cr4(void);
 /* What a task switch loads: as MOV to CR3, without its checks; false: #GP, for PDPTEs. */
 COLD bool cr_switch_cr3(struct vcpu *vcpu, uint64_t cr3);
 bool cr_write_efer(struct vcpu *vcpu, uint64_t value);
+/* CR0, CR4 and CR8, as MOV to them; #GP: false. */
+bool cr_write(struct vcpu *vcpu, unsigned number, uint64_t value);
 void cr_set_initial(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4, uint64_t efer);
 
 /* entry_check.c: logs each rule of the SDM that the current VMCS breaks; returns how many. */

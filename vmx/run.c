@@ -8,6 +8,7 @@
 #include "kernel/core/cpu.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/irq.h"
+#include "kernel/vm/debug.h"
 #include "vmx/internal.h"
 #include "vmx/vmx_hw.h"
 
@@ -70,6 +71,14 @@ static void exit_soon(struct vcpu *vcpu)
                ticks >> VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc));
 }
 
+/* Returns what is requested afterwards. */
+static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
+{
+    vcpu_serve_debug(vcpu);
+    vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
+    return requests | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+}
+
 /* Serves what was requested; false: leave the guest. A request that stands when the guest is
  * entered would hide the next one of its kind, which then makes no kick: so there is none, or the
  * guest is back soon. */
@@ -81,6 +90,8 @@ bool run_serve_requests(struct vcpu *vcpu)
         return true;
     }
     uint32_t requests = __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
+    while ((requests & (VCPU_REQUEST_DEBUG | VCPU_REQUEST_STOP)) == VCPU_REQUEST_DEBUG)
+        requests = serve_debug(vcpu, requests & ~VCPU_REQUEST_DEBUG);
     if (requests & VCPU_REQUEST_STOP)
         return false;
     if (requests & VCPU_REQUEST_WORK) {

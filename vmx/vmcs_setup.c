@@ -216,7 +216,7 @@ static void write_controls(struct vcpu *vcpu)
     vmcs_write(VMCS_IO_BITMAP_B, vmx->vm->io_bitmap.v + PAGE_SIZE);
     vmcs_write(VMCS_MSR_BITMAPS, vmx->vm->msr_bitmap.v);
     vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->ept));
-    vmcs_write(VMCS_TSC_OFFSET, vcpu->tsc_offset);
+    vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
     vmcs_write(VMCS_VMCS_LINK_POINTER, NO_SHADOW_VMCS);
     vmcs_write(VMCS_CR0_GUEST_HOST_MASK, ~CR0_GUEST_OWNED);
     vmcs_write(VMCS_CR4_GUEST_HOST_MASK, ~(CR4_GUEST_OWNED & vmx->cr4_allowed));
@@ -319,7 +319,7 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
     vmx->break_length = vcpu->vm->clock.hz / 1024;
     vcpu->events = (struct event_queue){0};
     vcpu->activity = VCPU_RUNNING;
-    vcpu->requests = VCPU_REQUEST_EVENT;
+    vcpu->requests = VCPU_REQUEST_EVENT | VCPU_REQUEST_DEBUG; /* it may be paused */
     write_controls(vcpu);
     write_host_state();
     write_guest_state(vcpu, entry);

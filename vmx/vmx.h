@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel/core/pages.h"
+#include "kernel/vm/debug.h"
 #include "kernel/vm/guest_access.h"
 #include "kernel/vm/guest_entry.h"
 #include "kernel/vm/vm.h"
@@ -86,6 +87,22 @@ void vmx_vcpu_release(struct vcpu *vcpu);
 
 /* Runs the guest on this processor until VCPU_REQUEST_STOP is seen (and cleared). */
 void vmx_vcpu_run(struct vcpu *vcpu);
+
+/* debug.c: all of the vCPU's registers, in what vcpu_call runs. */
+void vmx_vcpu_get_registers(struct vcpu *vcpu, struct vcpu_registers *registers);
+
+/* Changes those that differ from what the vCPU has. ERR_INVALID: a value that its processor would
+ * not take there, or with which it could not be entered; then nothing is changed. */
+enum status MUST_CHECK vmx_vcpu_set_registers(struct vcpu *vcpu,
+                                              const struct vcpu_registers *registers);
+
+/* x87 and SSE state in the format of SDM: FXSAVE Area, 512 bytes, 16-byte aligned. */
+void vmx_vcpu_get_fpu(struct vcpu *vcpu, void *area);
+void vmx_vcpu_set_fpu(struct vcpu *vcpu, const void *area);
+
+/* What a walk of the guest's page tables depends on, as it is now, with the rights of a supervisor.
+ */
+void vmx_vcpu_get_paging(struct vcpu *vcpu, struct paging *paging);
 
 /* For the panic's report: the last exits of the vCPU that runs on this processor, from memory. */
 void vmx_log_history(const struct vcpu *vcpu);

@@ -2,8 +2,7 @@
 
 INIT void timer_queue_init(struct timer_queue *queue)
 {
-    queue->head = NULL;
-    queue->next = TIMER_NEVER;
+    *queue = (struct timer_queue){.next = TIMER_NEVER};
 }
 
 INIT void timer_init(struct timer *timer, struct timer_queue *queue,
@@ -15,6 +14,17 @@ INIT void timer_init(struct timer *timer, struct timer_queue *queue,
         .owner = owner,
         .queue = queue,
     };
+}
+
+static inline void see_next(struct timer_queue *queue)
+{
+    queue->next = queue->head != NULL ? queue->head->deadline + queue->behind : TIMER_NEVER;
+}
+
+void timers_set_behind(struct timer_queue *queue, uint64_t behind)
+{
+    queue->behind = behind;
+    see_next(queue);
 }
 
 /* Leaves queue->next as it was. */
@@ -31,9 +41,8 @@ static inline void unlink(struct timer *timer)
 
 void timer_cancel(struct timer *timer)
 {
-    struct timer_queue *queue = timer->queue;
     unlink(timer);
-    queue->next = queue->head != NULL ? queue->head->deadline : TIMER_NEVER;
+    see_next(timer->queue);
 }
 
 void timer_arm(struct timer *timer, uint64_t deadline)
@@ -50,7 +59,7 @@ void timer_arm(struct timer *timer, uint64_t deadline)
     timer->deadline = deadline;
     timer->next = *link;
     *link = timer;
-    queue->next = queue->head->deadline;
+    see_next(queue);
 }
 
 void timers_run(struct timer_queue *queue, uint64_t now)
@@ -58,10 +67,11 @@ void timers_run(struct timer_queue *queue, uint64_t now)
     /* What a firing timer arms goes behind the deadlines that were due before it, and each of these
      * is taken once: the count bounds the work even where a timer arms itself in the past. */
     unsigned due = 0;
+    now -= queue->behind;
     for (struct timer *timer = queue->head; timer != NULL && timer->deadline <= now;
          timer = timer->next)
         due++;
-    while (due-- > 0 && queue->next <= now) {
+    while (due-- > 0 && queue->head != NULL && queue->head->deadline <= now) {
         struct timer *timer = queue->head;
         timer_cancel(timer);
         timer->fire(timer->owner, now);

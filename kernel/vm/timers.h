@@ -1,6 +1,7 @@
 /*
- * Deadlines of a virtual machine. All times are counts of one clock, the machine's TSC; a model
- * converts with a struct ratio made from clock.hz.
+ * Deadlines of a virtual machine. All times are counts of one clock, the machine's TSC or what is
+ * behind it by the time that a debugger held the guest; a model converts with a struct ratio made
+ * from clock.hz.
  */
 #pragma once
 
@@ -33,7 +34,9 @@ struct timer {
 /* Timers sorted by deadline. Zero-initialise, then timer_queue_init. */
 struct timer_queue {
     struct timer *head;
-    uint64_t next; /* the head's deadline, TIMER_NEVER when empty: read without a call at entries */
+    uint64_t next;   /* the head's deadline, by the TSC, TIMER_NEVER when empty: read without a call
+                        at   entries */
+    uint64_t behind; /* TSC - the clock that deadlines are by */
 };
 
 void timer_queue_init(struct timer_queue *queue);
@@ -44,6 +47,9 @@ void timer_init(struct timer *timer, struct timer_queue *queue,
 void timer_arm(struct timer *timer, uint64_t deadline);
 void timer_cancel(struct timer *timer);
 
-/* Fires, in order, the timers whose deadline is not after now, as many as were due at the call: a
- * timer that arms itself in the past cannot hold the processor. */
+/* From here on the clock that deadlines are by is so much behind the TSC. */
+void timers_set_behind(struct timer_queue *queue, uint64_t behind);
+
+/* Fires, in order, the timers whose deadline is not after now (by the TSC), as many as were due at
+ * the call: a timer that arms itself in the past cannot hold the processor. */
 void timers_run(struct timer_queue *queue, uint64_t now);

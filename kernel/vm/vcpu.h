@@ -13,11 +13,13 @@
 #include "kernel/vm/timers.h"
 
 struct vm;
+struct vcpu_call;
 
 /* Why a vCPU must look up before its next entry. */
 #define VCPU_REQUEST_EVENT 1u /* an interrupt or NMI may have become deliverable */
 #define VCPU_REQUEST_STOP 2u  /* leave the guest: the VM's state changed */
 #define VCPU_REQUEST_WORK 4u  /* a device model has work left over */
+#define VCPU_REQUEST_DEBUG 8u /* a debugger wants something: see kernel/vm/debug.h */
 
 enum vcpu_activity { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_FOR_SIPI };
 
@@ -50,16 +52,17 @@ struct vcpu {
     uint32_t index;
     struct vm *vm;
     struct timer_queue timers; /* deadlines in TSC ticks; vCPU 0's also serve the VM's devices */
-    uint64_t tsc_offset;       /* guest TSC - machine's TSC */
+    uint64_t tsc_offset;       /* guest TSC - vm->clock, modulo 2^64 */
     struct event_queue events;
     enum vcpu_activity activity;
     const struct interrupt_controller_ops *intc_ops;
     void *intc;
     struct cpuid_table cpuid;
     struct msr_state msrs;
-    uint32_t processor;    /* the machine's processor that it is bound to */
-    void *backend;         /* e.g. struct vmx_vcpu */
-    uint32_t history_next; /* index of the oldest entry of history, which is written next */
+    uint32_t processor;     /* the machine's processor that it is bound to */
+    void *backend;          /* e.g. struct vmx_vcpu */
+    struct vcpu_call *call; /* what a debugger wants to be run; atomic */
+    uint32_t history_next;  /* index of the oldest entry of history, which is written next */
     uint64_t exit_count[VCPU_EXIT_REASONS_MAX];
     struct vcpu_history history[VCPU_HISTORY];
 };

@@ -1,5 +1,7 @@
 #include "kernel/vm/vm.h"
 
+#include "kernel/core/hw.h"
+
 void vcpu_request(struct vcpu *vcpu, uint32_t requests)
 {
     uint32_t before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
@@ -40,6 +42,13 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause)
         vm_stop(vm, cause, 0);
     else
         vm_reset(vm);
+}
+
+uint64_t vm_clock_read(void *context)
+{
+    const struct vm *vm = context;
+    uint64_t stands_at = __atomic_load_n(&vm->stands_at, __ATOMIC_ACQUIRE);
+    return (stands_at != 0 ? stands_at : hw_rdtsc()) - vm->behind;
 }
 
 void vm_ask_for_work(void *context)

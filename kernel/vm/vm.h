@@ -42,7 +42,7 @@ struct vm {
     struct spinlock lock;
     struct bus bus;
     struct guest_mem mem;
-    struct clock clock;
+    struct clock clock; /* vm_clock_read */
     struct log_budget log;
     struct vcpu *vcpu[VM_VCPUS_MAX];
     uint32_t vcpu_count;
@@ -51,6 +51,9 @@ struct vm {
     bool is_ending;      /* outcome and code are somebody's to write; atomic */
     bool reset_pending;  /* set by vm_request_reset, served by the VM's runner */
     bool stops_at_reset; /* on-reset = stop */
+    bool is_paused;      /* by a debugger; atomic */
+    uint64_t stands_at;  /* TSC since when it is, 0: it runs; atomic */
+    uint64_t behind;     /* how much clock is behind the TSC: what it stood before */
     enum vm_on_panic on_panic;
     /* Makes a vCPU that is in the guest on another processor leave it. Any context. */
     void (*kick)(struct vcpu *vcpu);
@@ -58,6 +61,21 @@ struct vm {
     void *board;               /* the composition's: its device models */
     void *backend;             /* e.g. struct vmx_vm */
 };
+
+/* The guest's time: the machine's TSC, but that it stands still while a debugger holds the guest.
+ * The port of vm->clock; context is the VM. */
+uint64_t vm_clock_read(void *context);
+
+/* Guest TSC - machine's TSC, for back ends. */
+static inline uint64_t vcpu_machine_tsc_offset(const struct vcpu *vcpu)
+{
+    return vcpu->tsc_offset - vcpu->vm->behind;
+}
+
+static inline bool vm_is_paused(const struct vm *vm)
+{
+    return __atomic_load_n(&vm->is_paused, __ATOMIC_SEQ_CST);
+}
 
 /* A device model has work left over: it goes on once the guest had its turn. A port of models,
  * context is the VM. */

@@ -159,6 +159,19 @@ void hw_take_interrupts(void)
     fake_hw.taken_interrupts++;
 }
 
+void hw_sti_hlt(void)
+{
+    fake_hw.halts++;
+    ASSERT(fake_hw.halts < 100); /* nobody will wake it */
+    if (fake_hw.on_halt != NULL)
+        fake_hw.on_halt();
+}
+
+void hw_pause(void)
+{
+    fake_hw.tsc += 100;
+}
+
 void hw_unblock_nmi(void)
 {
     fake_hw.unblocked++;

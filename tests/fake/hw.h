@@ -22,6 +22,8 @@ struct fake_hw {
     uint8_t last_vector;       /* of the last of them */
     unsigned nmis;             /* cpu_nmi */
     unsigned unblocked;        /* hw_unblock_nmi */
+    unsigned halts;            /* hw_sti_hlt, which calls this (it may be NULL) */
+    void (*on_halt)(void);
     unsigned msr_accesses;
     unsigned msrs; /* of the following list; all others are #GP */
     struct {

@@ -1,0 +1,122 @@
+#include "kernel/vm/debug.h"
+
+#include "kernel/core/cpu.h"
+#include "kernel/core/hw.h"
+
+#define CALLS_WAIT(hz) ((hz) / 20)
+
+/* ---- On the vCPU's processor --------------------------------------------------------------- */
+
+static void serve_call(struct vcpu *vcpu)
+{
+    struct vcpu_call *call = __atomic_exchange_n(&vcpu->call, NULL, __ATOMIC_SEQ_CST);
+    if (call == NULL)
+        return;
+    call->run(vcpu, call->context);
+    __atomic_store_n(&call->is_done, true, __ATOMIC_RELEASE);
+}
+
+/* What was counted since then was not the guest's. */
+static void forget_time(struct vcpu *vcpu, uint64_t since)
+{
+    struct vm *vm = vcpu->vm;
+    spinlock_acquire(&vm->lock);
+    if (vcpu == vm->vcpu[0]) {
+        vm->behind += hw_rdtsc() - since;
+        __atomic_store_n(&vm->stands_at, 0, __ATOMIC_RELEASE);
+    }
+    timers_set_behind(&vcpu->timers, vm->behind);
+    spinlock_release(&vm->lock);
+}
+
+/* Interrupts are off between the look at requests and HLT, so that whoever asks for something in
+ * between wakes the processor up again. */
+static void stand(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    uint64_t since = hw_rdtsc();
+    if (vcpu == vm->vcpu[0])
+        __atomic_store_n(&vm->stands_at, since, __ATOMIC_RELEASE);
+    while (vm_is_paused(vm)) {
+        uint32_t requests =
+            __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_DEBUG, __ATOMIC_SEQ_CST);
+        if (requests & VCPU_REQUEST_STOP)
+            break;
+        serve_call(vcpu);
+        if (!(__atomic_load_n(&vcpu->requests, __ATOMIC_SEQ_CST) &
+              (VCPU_REQUEST_DEBUG | VCPU_REQUEST_STOP)) &&
+            vm_is_paused(vm))
+            hw_sti_hlt();
+    }
+    forget_time(vcpu, since);
+}
+
+void vcpu_serve_debug(struct vcpu *vcpu)
+{
+    serve_call(vcpu);
+    if (vm_is_paused(vcpu->vm))
+        stand(vcpu);
+}
+
+/* ---- On the debugger's --------------------------------------------------------------------- */
+
+/* False: it was taken back before anybody took it up. */
+static bool wait_for(struct vcpu *vcpu, struct vcpu_call *call)
+{
+    uint64_t start = hw_rdtsc(), wait = CALLS_WAIT(vcpu->vm->clock.hz);
+    struct vcpu_call *expected = call;
+    while (!__atomic_load_n(&call->is_done, __ATOMIC_ACQUIRE)) {
+        if (hw_rdtsc() - start >= wait &&
+            __atomic_compare_exchange_n(&vcpu->call, &expected, NULL, false, __ATOMIC_SEQ_CST,
+                                        __ATOMIC_SEQ_CST))
+            return false;
+        expected = call;
+        hw_pause();
+    }
+    return true;
+}
+
+enum status vcpu_call(struct vcpu *vcpu, void (*run)(struct vcpu *vcpu, void *context),
+                      void *context)
+{
+    struct vcpu_call call = {run, context, false}, *none = NULL;
+    const struct cpu *cpu = cpu_this();
+    if (__atomic_load_n(&vcpu->vm->outcome, __ATOMIC_SEQ_CST) != VM_RUNNING)
+        return ERR_NOT_FOUND;
+    if (cpu->vcpu == vcpu) {
+        run(vcpu, context);
+        return STATUS_OK;
+    }
+    if (cpu->index == vcpu->processor)
+        return ERR_NOT_FOUND;
+    if (!__atomic_compare_exchange_n(&vcpu->call, &none, &call, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        return ERR_BUSY;
+    vcpu_request(vcpu, VCPU_REQUEST_DEBUG);
+    return wait_for(vcpu, &call) ? STATUS_OK : ERR_TIMEOUT;
+}
+
+static void meet(struct vcpu *vcpu, void *context)
+{
+    (void)vcpu;
+    (void)context;
+}
+
+enum status vm_pause(struct vm *vm)
+{
+    enum status status = STATUS_OK;
+    __atomic_store_n(&vm->is_paused, true, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++) {
+        vcpu_request(vm->vcpu[i], VCPU_REQUEST_DEBUG);
+        enum status met = vcpu_call(vm->vcpu[i], meet, NULL);
+        status = met != STATUS_OK ? met : status;
+    }
+    return status;
+}
+
+void vm_resume(struct vm *vm)
+{
+    __atomic_store_n(&vm->is_paused, false, __ATOMIC_SEQ_CST);
+    for (uint32_t i = 0; i < vm->vcpu_count; i++)
+        vcpu_request(vm->vcpu[i], VCPU_REQUEST_DEBUG);
+}
