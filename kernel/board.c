@@ -312,7 +312,7 @@ static INIT enum status init_pci(struct board *board, const struct board_config 
     }
     enum status status = pci_bus_init(&board->pci, &pci);
     if (status == STATUS_OK && is_pc)
-        status = pc_chipset_init(&board->chipset, &board->pci);
+        status = pc_chipset_init(&board->chipset, &board->pci, &board->pm);
     if (status == STATUS_OK && is_pc)
         status = flash_attach(&board->flash, &board->vm->bus, &board->vm->mem,
                               board->vm->mem.rom_base, board->vm->mem.rom_size, !config->is_flash);

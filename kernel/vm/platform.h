@@ -106,4 +106,4 @@
 #define PLATFORM_SMI_ACPI_DISABLE 0xa0
 
 #define PLATFORM_RESET_VALUE 0x06 /* FADT RESET_VALUE, for PLATFORM_PORT_RESET_CONTROL */
-#define PLATFORM_SLP_TYP_S5 5     /* \_S5 in the DSDT */
+#define PLATFORM_SLP_TYP_S5 0     /* \_S5 in the DSDT: as on QEMU's machines */

@@ -96,7 +96,7 @@ static void guest_write(uint16_t port, unsigned size, uint32_t value)
         world.acpi_mode = false;
     bus_write(&world.bus, BUS_PORT, port, size, value);
     if (port == 0x604 && size >= 2)
-        REQUIRE(world.power_offs - power_offs == ((value & 0x3c00) == 0x3400));
+        REQUIRE(world.power_offs - power_offs == ((value & 0x3c00) == 0x2000));
     if (port >= 0x608)
         REQUIRE(world.power_offs == power_offs);
     REQUIRE(world.pm_resets - resets == (port == 0xcf9 && (value & 4)));

@@ -184,8 +184,8 @@ static void control_and_power_off(void)
         /* As ACPICA does it: first the type, then with SLP_EN. */
         out(&rig, 0x604, 2, type << 10);
         CHECK_EQ(rig.power_offs, type > PLATFORM_SLP_TYP_S5);
-        out(&rig, 0x604, 2, type << 10 | 0x2000);
-        CHECK_EQ(rig.power_offs, type >= PLATFORM_SLP_TYP_S5);
+        out(&rig, 0x604, 2, type << 10 | 0x2000); /* 0x2000 for S5, as people write by heart */
+        CHECK_EQ(rig.power_offs, 1);
         CHECK_EQ(in(&rig, 0x604, 2), type << 10 | 1);
     }
     out(&rig, 0x605, 1, PLATFORM_SLP_TYP_S5 << 2 | 0x20); /* one byte does it too */

@@ -1,7 +1,9 @@
 /* What firmware for a PC finds: the host bridge, device 1, BARs where it puts them, its entry. */
 #include "drivers/model/pc_chipset.h"
 #include "kernel/vm/load_firmware.h"
+#include "kernel/vm/platform.h"
 #include "tests/check.h"
+#include "tests/fake/hands.h"
 
 #define BDF(device, function) ((device) << 3 | (function))
 
@@ -10,6 +12,28 @@ static struct guest_mem mem;
 static struct pci_bus pci;
 static struct pc_chipset chipset;
 static uint8_t ram[2 * 4096] ALIGNED(4096);
+
+static struct hands hands;
+static struct pin sci;
+static struct acpi_pm pm;
+static unsigned power_offs;
+
+static void power_off(void *context)
+{
+    (void)context;
+    power_offs++;
+}
+
+static void build_pm(void)
+{
+    hands_init(&hands, PLATFORM_PM_TIMER_HZ * 10ull);
+    struct acpi_pm_config config = {.sci = pin_line(&sci, PLATFORM_IRQ_SCI),
+                                    .clock = &hands.clock,
+                                    .timers = &hands.timers,
+                                    .power_off = power_off};
+    acpi_pm_init(&pm, &config);
+    CHECK_EQ(acpi_pm_attach(&pm, &bus), STATUS_OK);
+}
 
 static void build(void)
 {
@@ -25,8 +49,10 @@ static void build(void)
     memset(&mem, 0, sizeof(mem));
     CHECK_EQ(guest_mem_add(&mem, GPA(PLATFORM_HIGH_RAM - sizeof(ram)), sizeof(ram), ram),
              STATUS_OK);
+    build_pm();
     CHECK_EQ(pci_bus_init(&pci, &config), STATUS_OK);
-    CHECK_EQ(pc_chipset_init(&chipset, &pci), STATUS_OK);
+    memset(&chipset, 0, sizeof(chipset));
+    CHECK_EQ(pc_chipset_init(&chipset, &pci, &pm), STATUS_OK);
 }
 
 static uint32_t get(unsigned bdf, unsigned offset, unsigned size)
@@ -57,15 +83,54 @@ static void functions_are_where_firmware_looks(void)
     CHECK_EQ(get(1 << 8 | BDF(1, 3), 0, 4), 0xffffffff);
 }
 
-static void acpi_block_stays_where_it_is(void)
+static void power_management_is_there(void)
 {
     build();
-    CHECK_EQ(get(BDF(1, 3), 0x40, 4), PLATFORM_PM_BASE | 1);
-    set(BDF(1, 3), 0x40, 4, 0xb001);
-    CHECK_EQ(get(BDF(1, 3), 0x40, 4), PLATFORM_PM_BASE | 1);
-    CHECK_EQ(get(BDF(1, 3), 0x80, 1) & 1, 1);       /* enabled */
+    CHECK_EQ(get(BDF(1, 3), 0x40, 4), 1);
+    CHECK_EQ(get(BDF(1, 3), 0x80, 1), 0);           /* not enabled */
     CHECK_EQ(get(BDF(1, 3), 0x58, 4) >> 25 & 1, 1); /* SMM is set up already */
     CHECK_EQ(get(BDF(1, 3), PCI_INTERRUPT_LINE, 1), PLATFORM_IRQ_SCI);
+}
+
+/* Whether the PM1 control register answers at base + 4 with SCI_EN. */
+static bool has_pm(unsigned base)
+{
+    return bus_read(&bus, BUS_PORT, base + 4, 2) == 1;
+}
+
+static void acpi_block_shows_where_firmware_puts_it(void)
+{
+    build();
+    set(BDF(1, 3), 0x40, 4, 0xb001); /* OVMF's place */
+    CHECK_EQ(get(BDF(1, 3), 0x40, 4), 0xb001);
+    CHECK(!has_pm(0xb000));
+    set(BDF(1, 3), 0x80, 1, 0xff);
+    CHECK_EQ(get(BDF(1, 3), 0x80, 1), 1);
+    CHECK(has_pm(0xb000));
+    CHECK(has_pm(PLATFORM_PM_BASE));
+    set(BDF(1, 3), 0x40, 4, 0xffffc07f);
+    CHECK_EQ(get(BDF(1, 3), 0x40, 4), 0xc041);
+    CHECK(!has_pm(0xb000) && has_pm(0xc040) && !has_pm(0xc080));
+    set(BDF(1, 3), 0x41, 1, 0xb0); /* and by the byte */
+    CHECK(has_pm(0xb040) && !has_pm(0xc040));
+    bus_write(&bus, BUS_PORT, 0xb044, 2, 0x2000);
+    CHECK_EQ(power_offs, 1);
+    /* Where it is already, where another device is, and at 0, which is no base. */
+    set(BDF(1, 3), 0x40, 2, PLATFORM_PM_BASE);
+    CHECK(has_pm(PLATFORM_PM_BASE) && !has_pm(0xb040));
+    CHECK_EQ(bus_add(&bus, BUS_PORT, 0xc110, 1, &reset_control_ops, &pm), STATUS_OK);
+    set(BDF(1, 3), 0x40, 2, 0xc100);
+    CHECK(!has_pm(0xc100) && has_pm(PLATFORM_PM_BASE));
+    set(BDF(1, 3), 0x40, 2, 0);
+    CHECK(!has_pm(0) && has_pm(PLATFORM_PM_BASE));
+    set(BDF(1, 3), 0x40, 2, 0xb000);
+    set(BDF(1, 3), 0x80, 1, 0);
+    CHECK(!has_pm(0xb000));
+    set(BDF(1, 3), 0x80, 1, 1);
+    CHECK(has_pm(0xb000));
+    pci_bus_reset(&pci);
+    CHECK_EQ(get(BDF(1, 3), 0x40, 4), 1);
+    CHECK(!has_pm(0xb000) && has_pm(PLATFORM_PM_BASE));
 }
 
 static void attributes_are_stored_until_a_reset(void)
@@ -175,7 +240,8 @@ static void what_is_no_firmware_is_refused(void)
 }
 
 TEST_MAIN({"functions are where firmware looks", functions_are_where_firmware_looks},
-          {"ACPI block stays where it is", acpi_block_stays_where_it_is},
+          {"power management is there", power_management_is_there},
+          {"ACPI block shows where firmware puts it", acpi_block_shows_where_firmware_puts_it},
           {"attributes are stored until a reset", attributes_are_stored_until_a_reset},
           {"BARs go where firmware puts them", bars_go_where_firmware_puts_them},
           {"firmware starts at the reset vector", firmware_starts_at_the_reset_vector},

@@ -51,6 +51,42 @@ def ovmf(run):
     check_exit(run, status, text, "ovmf")
 
 
+# What is typed into OVMF's shell, and what it answers; in the echo each character stands alone.
+SHELL_COMMANDS = [
+    ("ver", rb"UEFI Interactive Shell v\d[^$]*UEFI v2\.\d+ \(EDK II"),
+    ("pci", rb"Vendor 8086 Device 1237[^$]*Vendor 8086 Device 7113"),
+    ("memmap", rb"ACPI_Recl[^$]*Total Memory: +127 MB"),
+    ("set traprock stays", rb""),
+]
+
+
+def shell_type(machine, command, answer, limit):
+    machine.send(command.encode() + b"\r")
+    machine.expect(answer, timeout=limit)
+    machine.expect(rb"Shell> ", timeout=limit)
+
+
+def ovmf_shell(run):
+    """Without a disk OVMF starts its shell, which obeys, resets and powers off."""
+    take(run, "OVMF.fd", OVMF)
+    limit = run.case.limit * run.scale
+    with run.machine(run.make_image(pc("ovmf", firmware="OVMF.fd", memory="128M")),
+                     memory=512) as machine:
+        machine.expect(rb"Shell> ", timeout=limit)
+        for command, answer in SHELL_COMMANDS:
+            shell_type(machine, command, answer, limit)
+            run.check(f"ovmf-shell/{command.split()[0]}", True)
+        machine.send(b"reset\r")
+        machine.expect(rb"Shell> ", timeout=limit)
+        shell_type(machine, "set traprock", rb"stays", limit)
+        run.check("ovmf-shell/reset-keeps-variables", True)
+        machine.send(b"reset -s\r")
+        status = machine.wait()
+    ended = outcome(machine.log, "ovmf")
+    run.check("ovmf-shell/power-off", ended == ("poweroff", 0) and status == 0 and
+              '"resets":1' in machine.log, f"{ended}, exit status {status}")
+
+
 def ovmf_linux(run):
     """The kernel of fw_cfg starts through its EFI stub, with the command line and the initrd."""
     take(run, "OVMF.fd", OVMF)
@@ -62,6 +98,7 @@ def ovmf_linux(run):
 
 CASES = [
     Case("firmware-ovmf-linux", ovmf_linux, seconds=120, limit=420),
+    Case("firmware-ovmf-shell", ovmf_shell, seconds=60, limit=300),
     Case("firmware-ovmf", ovmf, seconds=60, limit=240),
     Case("firmware-seabios", seabios, seconds=20),
 ]

@@ -83,7 +83,7 @@ void machine_reset(void)
         outb(0x92, 1);
         break;
     case 3:
-        outw(0x604, 0x3400); /* S5, and with it the next life if on-end says so */
+        outw(0x604, 0x2000); /* S5, and with it the next life if on-end says so */
         break;
     case 4:
         mmio_write(LAPIC + 0x310, 0);
