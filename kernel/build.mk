@@ -26,7 +26,7 @@ INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c)
 	$(addprefix kernel/,core/time_calibrate.c core/xsave_check.c) \
 	$(addprefix kernel/vm/,cpuid_build.c regex_parse.c watch_compile.c) \
 	$(wildcard kernel/vm/acpi_*.c) $(filter-out kernel/vm/load_plan.c,$(wildcard kernel/vm/load*.c)) \
-	$(addprefix vmx/,controls.c vmx_cpu.c)
+	$(addprefix vmx/,controls.c vmx_cpu.c trial.c)
 INIT_ASM := kernel/core/entry.asm kernel/guest_bios.asm
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings

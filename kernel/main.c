@@ -12,6 +12,7 @@
 #include "kernel/core/time.h"
 #include "kernel/core/xsave_check.h"
 #include "kernel/monitor.h"
+#include "vmx/trial.h"
 
 /* The only instances; everything gets them, or a part of them, as an argument. */
 static struct machine machine;
@@ -19,14 +20,25 @@ static struct monitor monitor;
 
 /* ---- Processors ---------------------------------------------------------------------------- */
 
+static void try_interrupts(struct monitor *self, struct vmx_cpu *cpu)
+{
+    cpu->interrupts_exit = trial_of_interrupts(cpu, &self->machine->pages, time_tsc_hz());
+    if (!cpu->interrupts_exit)
+        log_info("this processor keeps interrupts from the monitor while a guest masks them: "
+                 "an exit a second lets them in");
+}
+
 static void enable_vmx(void *context)
 {
     struct monitor *self = context;
     uint32_t index = cpu_this()->index;
+    struct vmx_cpu *cpu = &self->vmx_cpu[index];
     const char *reason;
-    enum status status = vmx_cpu_enable(&self->vmx_cpu[index], &self->machine->pages, &reason);
+    enum status status = vmx_cpu_enable(cpu, &self->machine->pages, &reason);
     self->vmx_reason[index] = status == STATUS_OK ? NULL : reason;
-    cpu_this()->backend = &self->vmx_cpu[index];
+    cpu_this()->backend = cpu;
+    if (status == STATUS_OK && cpu_takes_lines(cpu_this()))
+        try_interrupts(self, cpu);
 }
 
 static void enable_vmx_everywhere(struct monitor *self)

@@ -15,10 +15,9 @@
 /* How often device models get the processor while they have work that they put off. */
 #define WORK_SLICES_PER_SECOND 50000
 
-/* Some processors (Bochs) lose external-interrupt exits while the guest masks interrupts. So on the
- * one that takes the machine's interrupts these are let in once a second whatever the guest does,
- * and more often after one came, which seldom comes alone. No trial may tell a sound processor
- * while it executes the guest's code, which could make a bad one look sound. */
+/* Some processors (Bochs) lose external-interrupt exits while the guest masks interrupts (trial.h).
+ * Where the one that takes the machine's interrupts does, these are let in once a second whatever
+ * the guest does, and more often after one came, which seldom comes alone. */
 #define LONGEST_BREAK(hz) (hz)
 #define SHORTEST_BREAK(hz) ((hz) / 1024)
 #define NO_BREAK (UINT64_MAX / 2) /* with room for what arm_preemption_timer adds */

@@ -315,7 +315,7 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
     vmx->launched = false;
     vmx->armed = 0;
     vmx->break_at = 0;
-    vmx->needs_breaks = cpu_takes_lines(cpu_this());
+    vmx->needs_breaks = cpu_takes_lines(cpu_this()) && !vmx->cpu->interrupts_exit;
     vmx->break_length = vcpu->vm->clock.hz / 1024;
     vcpu->events = (struct event_queue){0};
     vcpu->activity = VCPU_RUNNING;

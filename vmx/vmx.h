@@ -17,6 +17,7 @@ struct vmx_cpu {
     hpa_t vmxon_region;
     struct vmx_capabilities capabilities;
     struct vmx_controls controls;
+    bool interrupts_exit; /* also while a guest masks interrupts: see trial.h */
 };
 
 /*

@@ -11,6 +11,7 @@
 #include "kernel/core/msr.h"
 #include "kernel/core/paging.h"
 #include "kernel/core/panic.h"
+#include "kernel/core/smp.h"
 
 struct fake_hw fake_hw;
 
@@ -186,6 +187,12 @@ void irq_dispatch(uint8_t vector)
 {
     fake_hw.dispatched++;
     fake_hw.last_vector = vector;
+}
+
+void smp_wake(uint32_t index)
+{
+    ASSERT(index == fake_hw.cpu.index);
+    fake_hw.wakes++;
 }
 
 hpa_t virt_to_phys(const void *address)

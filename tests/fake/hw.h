@@ -24,6 +24,7 @@ struct fake_hw {
     unsigned unblocked;        /* hw_unblock_nmi */
     unsigned halts;            /* hw_sti_hlt, which calls this (it may be NULL) */
     void (*on_halt)(void);
+    unsigned wakes; /* smp_wake, of this processor */
     unsigned msr_accesses;
     unsigned msrs; /* of the following list; all others are #GP */
     struct {

@@ -80,14 +80,15 @@ bool vmx_hw_vmptrld(hpa_t vmcs)
     return true;
 }
 
-/* The way into a guest and out of it, which no host test takes to its end. */
+/* The way into a guest and out of it. */
 int vmx_guest_loop(struct vcpu *vcpu, bool launched)
 {
-    (void)vcpu;
     (void)launched;
+    if (fake_vmcs.guest != NULL)
+        return fake_vmcs.guest(vcpu);
     if (fake_vmcs.fails_entries)
         return 1;
-    panic("a host test cannot enter a guest");
+    panic("this host test has no guest");
 }
 
 void vmx_exit_stub(void)

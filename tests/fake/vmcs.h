@@ -6,11 +6,15 @@
 
 #include "vmx/vmcs.h"
 
+struct vcpu;
+
 struct fake_vmcs {
     uint64_t field[0x8000]; /* by encoding */
     unsigned reads, writes;
     unsigned invvpids, invepts;
-    bool fails_entries; /* with VMfailValid; without it no test enters a guest */
+    bool fails_entries; /* with VMfailValid */
+    int (*guest)(
+        struct vcpu *vcpu); /* the guest's part, in place of entry.asm's loop; NULL: none */
 };
 
 /* The current one. */
