@@ -2,13 +2,11 @@
 
 import os
 import re
-import subprocess
-import time
 
-from harness import Case, CaseFailed, outcome, vm
+from harness import Case, outcome, vm
+from under_qemu import LIKE_OURS, by_qemu, compare, screen, until
 
 MODULES = {"m1": (0, 300000), "m2": (1, 5000)}  # as tests/guests/formats/protocols.c expects them
-QEMU_SECONDS = 60
 
 # name: (file, keys); the protocols' guests have modules and a command line.
 PROTOCOLS = {
@@ -18,6 +16,7 @@ PROTOCOLS = {
     "elf": ("protocols.elf", {"format": "elf"}),
     "addresses": ("addresses.elf", {"format": "multiboot"}),
     "addresses2": ("addresses.elf", {"format": "multiboot2"}),
+    "pvh-alone": ("pvh.elf", {"module": None, "initrd": "m1"}),
 }
 PLAIN = {
     "plain32": ("plain32.elf", {}),
@@ -43,35 +42,6 @@ def said(text, name):
             if line.startswith(name + ": ")]
 
 
-def by_qemu(run, *options, until=None):
-    """What a machine of QEMU's says on its serial line, and its exit status; it is ended when it
-    has said `until`, since it would start anew."""
-    log = run.path("qemu.txt")
-    with open(log, "wb"):
-        pass
-    deadline = time.monotonic() + QEMU_SECONDS * run.scale
-    with subprocess.Popen(
-            ["qemu-system-x86_64", "-accel", "tcg", "-m", "128", "-display", "none", "-no-reboot",
-             "-serial", "file:" + log, "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *options],
-            cwd=run.directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True) as machine:
-        text = ""
-        while machine.poll() is None and time.monotonic() < deadline:
-            with open(log, encoding="latin-1") as file:
-                text = file.read()
-            if until is not None and until in text:
-                break
-            time.sleep(0.2)
-        ended = machine.poll()
-        machine.kill()
-        message = machine.communicate()[1]
-    with open(log, encoding="latin-1") as file:
-        text = file.read()
-    if not text:
-        raise CaseFailed("qemu: " + message.strip())
-    return text.replace("\r", "").split("\n"), ended
-
-
 def every_format(run):
     """All in one start of the machine, one after the other."""
     write_modules(run)
@@ -79,7 +49,7 @@ def every_format(run):
     for name, (file, keys) in {**PROTOCOLS, **PLAIN}.items():
         link_guest(run, file)
         modules = {"module": ["m1 a b", "m2"], "cmdline": "one two"} if name in PROTOCOLS else {}
-        sections.append(vm(name, kernel=file, memory="8M", debug_exit="0xf4", **modules, **keys))
+        sections.append(vm(name, kernel=file, memory="8M", debug_exit="0xf4", **{**modules, **keys}))
     _, text = run.run_to_end("[traprock]\nrun = sequence\n" + "".join(sections))
     for name in {**PROTOCOLS, **PLAIN}:
         lines = said(text, name)
@@ -88,24 +58,24 @@ def every_format(run):
         ended = outcome(text, name)
         run.check(f"{name}/outcome", ended == ("debug-exit", 0), f"{ended}")
     for name, word in (("multiboot", "multiboot"), ("multiboot2", "multiboot2"), ("pvh", "pvh"),
-                       ("addresses2", "multiboot2")):
+                       ("pvh-alone", "pvh"), ("addresses2", "multiboot2")):
         run.check(f"{name}/protocol", f"protocol {word}" in said(text, name), "another protocol")
-    compare(run, text)
+    formats_under_qemu(run, text)
 
 
-def compare(run, text):
-    """QEMU takes Multiboot 1 by -kernel, and a boot sector from a disk."""
-    for name in ("multiboot", "addresses"):
-        file = PROTOCOLS[name][0]
-        lines, status = by_qemu(run, "-kernel", file, "-append", "one two", "-initrd", "m1 a b,m2")
-        ours = [line for line in said(text, name) if line]
-        run.check(f"{name}/as-under-qemu", status == 1 and [line for line in lines if line] == ours,
-                  f"QEMU's status {status}, lines {lines}, ours {ours}")
+def formats_under_qemu(run, text):
+    """QEMU takes Multiboot 1 and ELF files with a PVH note by -kernel, and a boot sector from a disk;
+    Multiboot 2, other ELF files and other flat binaries it does not take."""
+    for name, modules in (("multiboot", "m1 a b,m2"), ("addresses", "m1 a b,m2"), ("pvh-alone", "m1")):
+        lines, status = by_qemu(run, "-nodefaults", "-kernel", PROTOCOLS[name][0], "-append", "one two",
+                                "-initrd", modules)
+        compare(run, name, "formats", said(text, name), lines, least=15)
+        run.check(f"{name}/status-under-qemu", status == 1, f"QEMU's status {status}")
     with open(run.path("flat16.bin"), "rb") as file:
         sector = file.read().ljust(510, b"\0") + b"\x55\xaa"
     run.write("sector.img", sector)
     # It has no start information there, and says so: it ran in real mode.
-    lines, _ = by_qemu(run, "-drive", "file=sector.img,format=raw", until="done")
+    lines, _ = by_qemu(run, "-drive", "file=sector.img,format=raw", end="done")
     run.check("flat16/as-a-boot-sector", any("plain-16" in line for line in lines), f"{lines}")
 
 
@@ -152,7 +122,8 @@ def refusals(run):
 
 # ---- Debian's own ---------------------------------------------------------------------------------
 
-IPXE_SCRIPT = "#!ipxe\necho Hello from ${platform}\nreboot\n"
+IPXE_SCRIPT = "#!ipxe\necho Hello from ${platform}\necho Goodbye\nreboot\n"
+IPXE_END = "Hello from pcbios"
 XEN_WORDS = "com1=115200,8n1 console=com1 sync_console noreboot=0"
 LINUX_WORDS = "console=ttyS0 panic=-1 init=/none cryptomgr.notests"
 
@@ -189,23 +160,33 @@ def debian_kernels(run):
     xen_texts = (version.group(0) if version else "(XEN) Xen version",
                  f"(XEN) Command line: {XEN_WORDS}", "(XEN) Could not construct domain 0")
     ipxe_texts = ("iPXE initialising devices...ok", "Open Source Network Boot Firmware",
-                  "Hello from")
+                  IPXE_END)
     linux_texts = ("Linux version ", f"Command line: {LINUX_WORDS}", "BIOS-e820: [mem 0x0000000000000000"
                    "-0x000000000009fbff] usable", "Unable to mount root fs")
     for name, texts in (("ipxe", ipxe_texts), ("xen1", xen_texts), ("xen2", xen_texts),
                         ("linux16", linux_texts), ("linux32", linux_texts)):
         has(run, name, said(text, name), *texts)
         run.check(f"{name}/outcome", outcome(text, name) == ("reset", 0), f"{outcome(text, name)}")
-    lines, _ = by_qemu(run, "-kernel", "xen", "-append", XEN_WORDS, "-initrd", "m1 dom0 words",
-                       until=xen_texts[-1])
-    has(run, "xen1/as-under-qemu", lines, *xen_texts)
-    lines, _ = by_qemu(run, "-machine", "graphics=off", "-kernel", "ipxe.lkrn", "-initrd",
-                       "script.ipxe", until="Hello from")
-    has(run, "ipxe/as-under-qemu", lines, *ipxe_texts)
+    debian_under_qemu(run, text, xen_texts[-1])
+
+
+def debian_under_qemu(run, text, xen_end):
+    linux_end = "Kernel Offset"
+    lines, _ = by_qemu(run, *LIKE_OURS, "-kernel", "vmlinuz", "-append", LINUX_WORDS, end=linux_end)
+    for name in ("linux16", "linux32"):
+        compare(run, name, "linux", until(said(text, name), linux_end), until(lines, linux_end), least=200)
+    lines, _ = by_qemu(run, *LIKE_OURS, "-kernel", "xen", "-append", XEN_WORDS, "-initrd", "m1 dom0 words",
+                       end=xen_end)
+    for name in ("xen1", "xen2"):
+        compare(run, name, "xen", until(said(text, name), xen_end), until(lines, xen_end), least=25)
+    lines, _ = by_qemu(run, *LIKE_OURS, "-machine", "graphics=off", "-kernel", "ipxe.lkrn", "-initrd",
+                       "script.ipxe", end=IPXE_END)
+    compare(run, "ipxe", "ipxe", until(said(text, "ipxe"), IPXE_END), until(lines, IPXE_END), least=3)
 
 
 def memtest(variant):
-    """memtest86+ draws its screen on the serial line, and tests until it is ended."""
+    """memtest86+ draws its screen on the serial line, and tests until it is ended. What is compared is
+    the screen as it is drawn first: which of its changes are shown depends on the time."""
 
     def function(run):
         name = f"memtest86+{variant}.bin"
@@ -221,6 +202,12 @@ def memtest(variant):
                       "another size of memory")
             ended = outcome(machine.log, "memtest")
             run.check(f"memtest-{variant}/end", ended and ended[0] == "killed", f"{ended}")
+            text = machine.log
+        lines, _ = by_qemu(run, *LIKE_OURS, "-kernel", name, "-append", "console=ttyS0,115200",
+                           end="Moving inversions", memory=16)
+        theirs = "\n".join(lines)
+        compare(run, f"memtest-{variant}", "memtest", screen(text), screen(theirs), least=5)
+        run.check(f"memtest-{variant}/errors-under-qemu", "Errors: 0" in theirs, "it found errors")
 
     return Case("formats-memtest-" + variant, function, seconds=20)
 

@@ -10,6 +10,7 @@ import time
 
 from harness import HERE, Case, CaseFailed, outcome, vm
 from host import ExpectError
+from under_qemu import LIKE_OURS, by_qemu, compare, until
 
 CTRL_C = b"\x03"
 ESCAPE = b"\x01"
@@ -20,6 +21,7 @@ QUIET = "console=ttyS0 quiet"
 # Debian's kernel tests its ciphers at each boot; that is half of its instructions.
 FAST = QUIET + " cryptomgr.notests"
 LOUD = "console=ttyS0 cryptomgr.notests"
+KERNEL_END = "Run /init as init process"
 
 
 def initramfs(run, script=None, files=(), modules=()):
@@ -87,6 +89,12 @@ def platform(kernel):
         run.check("linux/tsc-frequency", abs(mhz - TSC_MHZ) < TSC_MHZ / 200, f"{mhz} MHz")
         check_complaints(run, text)
         check_end(run, status, text)
+        # The kernel's own words, until it starts its first program.
+        lines, _ = by_qemu(run, *LIKE_OURS, "-kernel", kernel, "-initrd", "platform.cpio", "-append", LOUD,
+                           end=KERNEL_END, memory=192)
+        ours = text.replace("\r", "").split("\n")
+        begin = next((i for i, line in enumerate(ours) if "Linux version" in line), 0)
+        compare(run, "linux", "linux", until(ours[begin:], KERNEL_END), until(lines, KERNEL_END), least=200)
 
     return function
 

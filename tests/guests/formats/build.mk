@@ -1,7 +1,7 @@
 # Kernels for every format that the loaders know, in $(BUILD)/guests/formats.
 
 FORMATS := $(BUILD)/guests/formats
-FORMAT_GUESTS := $(addprefix $(FORMATS)/,protocols.elf addresses.elf plain32.elf plain64.elf flat16.bin \
+FORMAT_GUESTS := $(addprefix $(FORMATS)/,protocols.elf addresses.elf pvh.elf plain32.elf plain64.elf flat16.bin \
 	flat32.bin flat64.bin)
 FORMAT_C_FLAGS := $(filter-out -mno-red-zone -mgeneral-regs-only,$(GUEST_C_FLAGS)) -m32 -march=i686 -mno-sse
 
@@ -9,11 +9,16 @@ $(FORMATS)/%.c.o: tests/guests/formats/%.c
 	@mkdir -p $(@D)
 	@$(GUEST_CC) $(FORMAT_C_FLAGS) -c -o $@ $<
 
-$(FORMATS)/protocols.elf $(FORMATS)/addresses.elf: $(FORMATS)/%.elf: tests/guests/formats/entry.asm $(FORMATS)/protocols.c.o \
-		tests/guests/formats/formats.ld
-	@nasm -f elf32 $(if $(filter addresses,$*),-DADDRESSES) -o $(FORMATS)/$*.o $<
+# QEMU's way to a PVH kernel has one module, the initrd.
+$(FORMATS)/pvh.c.o: tests/guests/formats/protocols.c
+	@mkdir -p $(@D)
+	@$(GUEST_CC) $(FORMAT_C_FLAGS) -DMODULES=1 -c -o $@ $<
+
+$(FORMATS)/protocols.elf $(FORMATS)/addresses.elf $(FORMATS)/pvh.elf: $(FORMATS)/%.elf: tests/guests/formats/entry.asm \
+		$(FORMATS)/protocols.c.o $(FORMATS)/pvh.c.o tests/guests/formats/formats.ld
+	@nasm -f elf32 $(if $(filter addresses,$*),-DADDRESSES) $(if $(filter pvh,$*),-DPVH_ALONE) -o $(FORMATS)/$*.o $<
 	@ld -m elf_i386 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
-		-T tests/guests/formats/formats.ld -o $@ $(FORMATS)/$*.o $(FORMATS)/protocols.c.o
+		-T tests/guests/formats/formats.ld -o $@ $(FORMATS)/$*.o $(FORMATS)/$(if $(filter pvh,$*),pvh,protocols).c.o
 
 $(FORMATS)/plain%.elf: tests/guests/formats/plain.asm
 	@mkdir -p $(@D)

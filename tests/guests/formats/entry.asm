@@ -1,6 +1,6 @@
 ; One kernel for every 32-bit protocol: headers of Multiboot 1 and 2, a PVH note, and an entry point
 ; of its own. Each entry keeps what it was handed and calls protocol_main (C). With ADDRESSES, the
-; Multiboot headers say by address fields what is loaded.
+; Multiboot headers say by address fields what is loaded; with PVH_ALONE, there are none.
 MAGIC_1 equ 0x1badb002
 MAGIC_2 equ 0xe85250d6
 %ifdef ADDRESSES
@@ -13,6 +13,7 @@ extern protocol_main
 extern image_begin, image_end, bss_end
 
 section .headers
+%ifndef PVH_ALONE
 align 8
 multiboot:
     dd MAGIC_1, FLAGS_1, -(MAGIC_1 + FLAGS_1)
@@ -39,6 +40,7 @@ multiboot2:
     dw 0, 0
     dd 8
 multiboot2_end:
+%endif
 
 section .note.pvh note align=4
     dd 4, 4, 18
