@@ -17,6 +17,7 @@
 #define HEADER_SIZE 36
 #define RSDP_CHECKSUM 8
 #define RSDP_OLD_SIZE 20
+#define RSDP_RSDT 16
 #define RSDP_XSDT 24
 #define RSDP_EXTENDED_CHECKSUM 32
 #define RSDP_SIZE 36
@@ -107,6 +108,15 @@ static void add_fadt(struct acpi_loader *loader, uint8_t *tables, uint32_t fadt)
     add_table_checksum(loader, tables, fadt);
 }
 
+/* The same tables as in the XSDT, once more. */
+static void add_rsdt(struct acpi_loader *loader, uint8_t *tables, uint32_t rsdt)
+{
+    uint32_t size = (uint32_t)get(tables + rsdt + HEADER_LENGTH, 4);
+    for (uint32_t entry = HEADER_SIZE; entry < size; entry += 4)
+        add_pointer(loader, ACPI_LOADER_TABLES, tables, rsdt + entry, 4);
+    add_table_checksum(loader, tables, rsdt);
+}
+
 void acpi_loader_make(struct acpi_loader *loader, uint8_t region[ACPI_REGION_SIZE])
 {
     uint8_t *tables = region + TABLES_OFFSET;
@@ -128,6 +138,8 @@ void acpi_loader_make(struct acpi_loader *loader, uint8_t region[ACPI_REGION_SIZ
         add_pointer(loader, ACPI_LOADER_TABLES, tables, entry, 8);
     }
     add_table_checksum(loader, tables, 0);
+    add_rsdt(loader, tables, (uint32_t)(get(region + RSDP_RSDT, 4) - TABLES_BASE));
+    add_pointer(loader, ACPI_LOADER_RSDP, region, RSDP_RSDT, 4);
     add_pointer(loader, ACPI_LOADER_RSDP, region, RSDP_XSDT, 8);
     add_checksum(loader, ACPI_LOADER_RSDP, region, RSDP_CHECKSUM, 0, RSDP_OLD_SIZE);
     add_checksum(loader, ACPI_LOADER_RSDP, region, RSDP_EXTENDED_CHECKSUM, 0, RSDP_SIZE);

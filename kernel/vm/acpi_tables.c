@@ -269,13 +269,13 @@ static void write_facs(uint8_t *region)
 #define RSDP_CHECKSUM 8
 #define RSDP_EXTENDED_CHECKSUM 32
 
-static void write_rsdp(struct table *rsdp, uint64_t xsdt)
+static void write_rsdp(struct table *rsdp, uint64_t xsdt, uint64_t rsdt)
 {
     put_text(rsdp, "RSD PTR ", 8);
     put(rsdp, 0, 1);
     put_text(rsdp, OEM_ID, 6);
     put(rsdp, 2, 1); /* revision */
-    put(rsdp, 0, 4); /* no RSDT */
+    put(rsdp, rsdt, 4);
     put(rsdp, RSDP_SIZE, 4);
     put(rsdp, xsdt, 8);
     put(rsdp, 0, 4);
@@ -284,6 +284,19 @@ static void write_rsdp(struct table *rsdp, uint64_t xsdt)
 }
 
 /* ---- All of them ---- */
+
+#define LISTED 3
+
+/* ACPI: Root System Description Table, and Extended System Description Table: the tables' addresses
+ * in so many bytes each. */
+static void write_root(struct table *root, const char *signature, const uint64_t *listed,
+                       unsigned size)
+{
+    begin(root, signature, 1);
+    for (unsigned i = 0; i < LISTED; i++)
+        put(root, listed[i], size);
+    end(root);
+}
 
 /* Where the next table begins, behind one that is done. */
 static struct table next_table(uint8_t *region, const struct table *done)
@@ -303,12 +316,12 @@ enum status acpi_tables_build(uint8_t region[ACPI_REGION_SIZE], const struct acp
     if (facts->vcpu_count == 0 || facts->vcpu_count > ACPI_VCPUS_MAX)
         return ERR_INVALID;
     memset(region, 0, ACPI_REGION_SIZE);
-    struct table rsdp = {.at = region, .size = GUEST_MAP_ACPI_SIZE, .address = GUEST_MAP_ACPI_BASE};
-    write_rsdp(&rsdp, GUEST_MAP_ACPI_BASE + TABLE_ALIGNMENT);
+    struct table rsdp = {.at = region, .size = GUEST_MAP_ACPI_SIZE, .used = RSDP_SIZE};
     struct table xsdt = next_table(region, &rsdp);
-    begin(&xsdt, "XSDT", 1);
-    xsdt.used += 3 * 8; /* filled in when the tables' places are known */
-    struct table dsdt = next_table(region, &xsdt);
+    xsdt.used = HEADER_SIZE + LISTED * 8; /* filled in when the tables' places are known */
+    struct table rsdt = next_table(region, &xsdt);
+    rsdt.used = HEADER_SIZE + LISTED * 4;
+    struct table dsdt = next_table(region, &rsdt);
     write_dsdt(&dsdt, facts);
     struct table fadt = next_table(region, &dsdt);
     write_fadt(&fadt, facts, dsdt.address);
@@ -318,11 +331,11 @@ enum status acpi_tables_build(uint8_t region[ACPI_REGION_SIZE], const struct acp
     write_mcfg(&mcfg);
     if (mcfg.overflow)
         return ERR_NO_SPACE;
-    xsdt.used = HEADER_SIZE;
-    put(&xsdt, fadt.address, 8);
-    put(&xsdt, madt.address, 8);
-    put(&xsdt, mcfg.address, 8);
-    end(&xsdt);
+    const uint64_t listed[LISTED] = {fadt.address, madt.address, mcfg.address};
+    rsdp.used = xsdt.used = rsdt.used = 0;
+    write_root(&xsdt, "XSDT", listed, 8);
+    write_root(&rsdt, "RSDT", listed, 4);
+    write_rsdp(&rsdp, xsdt.address, rsdt.address);
     write_facs(region);
     return STATUS_OK;
 }

@@ -1,5 +1,5 @@
 /*
- * A guest's ACPI tables: RSDP, XSDT, FADT, MADT, MCFG, DSDT and FACS. They say what
+ * A guest's ACPI tables: RSDP, XSDT, RSDT, FADT, MADT, MCFG, DSDT and FACS. They say what
  * kernel/vm/platform.h says; they lie where kernel/vm/guest_map.h says.
  */
 #pragma once

@@ -121,6 +121,24 @@ main:
     inc rdi
     loop .sum
     EXPECT_EQ rax, 0, "the checksum"
+
+    TEST "acpi-by-the-rsdt" ; as a kernel does that knows ACPI 1.0
+    mov rdi, [rsdp_address]
+    mov edi, [rdi + 16]
+    mov eax, [rdi]
+    EXPECT_EQ rax, 'RSDT', "its signature"
+    mov esi, edi
+    mov ecx, [rdi + 4]
+    EXPECT_EQ rcx, 36 + 3 * 4, "its length"
+    xor eax, eax
+.sum_root:
+    add al, [rsi]
+    inc rsi
+    loop .sum_root
+    EXPECT_EQ rax, 0, "its checksum"
+    mov esi, [rdi + 36]
+    mov eax, [rsi]
+    EXPECT_EQ rax, 'FACP', "the first table"
 .out:
     DONE
 

@@ -73,6 +73,19 @@ static void the_rsdp_comes_first(void)
     CHECK(find("DSDT") == NULL);
 }
 
+/* As a reader of ACPI 1.0 does, to which the RSDP has 20 bytes. */
+static void the_rsdt_lists_what_the_xsdt_lists(void)
+{
+    build(1, true);
+    const uint8_t *rsdt = table_at(get(region + 16, 4)), *xsdt = table_at(get(region + 24, 8));
+    CHECK(memcmp(rsdt, "RSDT", 4) == 0);
+    uint64_t count = (get(rsdt + 4, 4) - 36) / 4;
+    CHECK_EQ(count, 3);
+    CHECK_EQ(count, (get(xsdt + 4, 4) - 36) / 8);
+    for (uint64_t i = 0; i < count; i++)
+        CHECK_EQ(get(rsdt + 36 + 4 * i, 4), get(xsdt + 36 + 8 * i, 8));
+}
+
 static void the_fadt_says_what_the_platform_is(void)
 {
     build(1, true);
@@ -325,6 +338,7 @@ static void pvpanic_is_named_where_it_is(void)
 
 TEST_MAIN({"pvpanic is named where it is", pvpanic_is_named_where_it_is},
           {"the_rsdp_comes_first", the_rsdp_comes_first},
+          {"the_rsdt_lists_what_the_xsdt_lists", the_rsdt_lists_what_the_xsdt_lists},
           {"the_fadt_says_what_the_platform_is", the_fadt_says_what_the_platform_is},
           {"the_facs_lies_in_its_own_page", the_facs_lies_in_its_own_page},
           {"the_madt_counts_the_vcpus", the_madt_counts_the_vcpus},

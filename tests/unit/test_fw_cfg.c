@@ -282,6 +282,11 @@ static void tables_are_whole_where_firmware_puts_them(void)
         CHECK(memcmp(table, order[i], 4) == 0);
         CHECK_EQ(total(table, get(table + 4, 4)), 0);
     }
+    const uint8_t *rsdt = tables + (get(rsdp + 16, 4) - TABLES_AT);
+    CHECK(memcmp(rsdt, "RSDT", 4) == 0);
+    CHECK_EQ(total(rsdt, get(rsdt + 4, 4)), 0);
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_EQ(get(rsdt + 36 + 4 * i, 4), get(xsdt + 36 + 8 * i, 8));
     const uint8_t *fadt = tables + (get(xsdt + 36, 8) - TABLES_AT);
     const uint8_t *dsdt = tables + (get(fadt + 40, 4) - TABLES_AT);
     const uint8_t *facs = tables + (get(fadt + 36, 4) - TABLES_AT);
