@@ -60,6 +60,27 @@ INIT bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t 
     return false;
 }
 
+static INIT const struct guest_map_entry *entry_at(const struct guest_map *map, uint64_t base)
+{
+    for (unsigned i = 0; i < map->count; i++)
+        if (base >= map->entry[i].base && base - map->entry[i].base < map->entry[i].size)
+            return &map->entry[i];
+    return NULL;
+}
+
+INIT bool guest_map_takes_image(const struct guest_map *map, uint64_t base, uint64_t size)
+{
+    uint64_t end = base + size;
+    while (base < end) {
+        const struct guest_map_entry *entry = entry_at(map, base);
+        if (entry == NULL || (entry->type != GUEST_MAP_RAM && (entry->type != GUEST_MAP_RESERVED ||
+                                                               base >= PLATFORM_LEGACY_HOLE_END)))
+            return false;
+        base = entry->base + entry->size;
+    }
+    return size != 0 && end >= size;
+}
+
 INIT unsigned guest_map_e820(const struct guest_map *map, struct guest_map_e820 *e820)
 {
     for (unsigned i = 0; i < map->count; i++) {

@@ -74,6 +74,10 @@ void guest_map_add_firmware(struct guest_map *map, uint64_t size);
 /* Whether [base, base + size) is all usable RAM of the map; false when size is 0 or wraps. */
 bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size);
 
+/* Whether a kernel's own file may be loaded to [base, base + size): RAM, and below 1 MiB what is
+ * reserved for a BIOS, whose memory a kernel may take, but neither video memory nor ACPI tables. */
+bool guest_map_takes_image(const struct guest_map *map, uint64_t base, uint64_t size);
+
 /* An entry of the E820 map as it lies in memory. ACPI: Address Range Descriptor Structure. */
 struct PACKED guest_map_e820 {
     uint64_t base;

@@ -75,22 +75,26 @@ static enum status add(struct loader *loader, struct load_bios_header *header)
     memcpy(code, header, sizeof(*header));
     fill_page_0(bios, header, page);
     enum status status = load_add(loader, LOAD_BIOS_SEGMENT << 4, code, bios->size);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK &&
+        load_claim_image(loader, LOAD_BIOS_RESET, LOAD_BIOS_RESET_SIZE) == STATUS_OK)
         status = load_add(loader, LOAD_BIOS_RESET, code + bios->size - LOAD_BIOS_RESET_SIZE,
                           LOAD_BIOS_RESET_SIZE);
     return status == STATUS_OK ? load_add(loader, 0, page, PAGE_0_SIZE) : status;
 }
 
-static bool has_bios(const struct loader *loader)
+/* A kernel may have its own use for page 0, or for the BIOS's place, and then gets no BIOS. */
+static bool claim_bios(struct loader *loader)
 {
-    return loader->request->bios.size >= sizeof(struct load_bios_header) + LOAD_BIOS_RESET_SIZE;
+    uint64_t size = loader->request->bios.size;
+    return size >= sizeof(struct load_bios_header) + LOAD_BIOS_RESET_SIZE &&
+           load_claim(loader, 0, PAGE_0_SIZE) == STATUS_OK &&
+           load_claim_image(loader, LOAD_BIOS_SEGMENT << 4, size) == STATUS_OK;
 }
 
-/* A kernel may have its own use for page 0, and then gets no BIOS. */
 enum status load_bios(struct loader *loader)
 {
     struct load_bios_header header;
-    if (!has_bios(loader) || load_claim(loader, 0, PAGE_0_SIZE) != STATUS_OK)
+    if (!claim_bios(loader))
         return STATUS_OK;
     return add(loader, &header);
 }
@@ -98,7 +102,7 @@ enum status load_bios(struct loader *loader)
 enum status load_bios_enter(struct loader *loader)
 {
     struct load_bios_header header;
-    if (!has_bios(loader) || load_claim(loader, 0, PAGE_0_SIZE) != STATUS_OK)
+    if (!claim_bios(loader))
         return STATUS_OK;
     enum status status = add(loader, &header);
     load_entry_16(loader, LOAD_BIOS_SEGMENT, header.start, LOAD_BIOS_SEGMENT, 0);

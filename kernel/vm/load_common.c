@@ -17,10 +17,8 @@ static int find_claim(const struct loader *loader, uint64_t base, uint64_t size)
     return -1;
 }
 
-enum status load_claim(struct loader *loader, uint64_t base, uint64_t size)
+static enum status claim(struct loader *loader, uint64_t base, uint64_t size)
 {
-    if (!guest_map_is_ram(loader->request->map, base, size))
-        return ERR_RANGE;
     if (find_claim(loader, base, size) >= 0)
         return ERR_EXISTS;
     if (loader->claims == LOAD_CLAIMS_MAX)
@@ -28,6 +26,18 @@ enum status load_claim(struct loader *loader, uint64_t base, uint64_t size)
     loader->claim[loader->claims].base = base;
     loader->claim[loader->claims++].size = size;
     return STATUS_OK;
+}
+
+enum status load_claim(struct loader *loader, uint64_t base, uint64_t size)
+{
+    bool is_there = guest_map_is_ram(loader->request->map, base, size);
+    return is_there ? claim(loader, base, size) : ERR_RANGE;
+}
+
+enum status load_claim_image(struct loader *loader, uint64_t base, uint64_t size)
+{
+    bool is_there = guest_map_takes_image(loader->request->map, base, size);
+    return is_there ? claim(loader, base, size) : ERR_RANGE;
 }
 
 /* The lowest room in [low, high), which is RAM. Each step passes a claim, so the loop ends. */

@@ -25,6 +25,9 @@ struct loader {
  */
 enum status MUST_CHECK load_claim(struct loader *loader, uint64_t base, uint64_t size);
 
+/* The same for a part of the kernel's file, which may also lie where a PC's BIOS would. */
+enum status MUST_CHECK load_claim_image(struct loader *loader, uint64_t base, uint64_t size);
+
 /* Takes the lowest (highest) room of size bytes at a multiple of alignment, a power of two, wholly
  * inside [min, end). ERR_NO_SPACE: there is none. */
 enum status MUST_CHECK load_claim_lowest(struct loader *loader, uint64_t size, uint64_t alignment,

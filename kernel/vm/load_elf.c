@@ -146,7 +146,12 @@ static enum status place_segment(const struct elf *elf, unsigned i,
     if (!is_in_file(elf, segment))
         return load_fail(elf->loader, ERR_TRUNCATED, name,
                          "truncated: segment %u lies past the end of the file", i);
-    enum status status = load_claim(elf->loader, base, segment->memsz);
+    enum status status = load_claim_image(elf->loader, base, segment->memsz);
+    if (status == ERR_RANGE && base < MIB(1))
+        return load_fail(elf->loader, status, name,
+                         "segment %u (0x%llx, %llu KiB) reaches into video memory or the ACPI "
+                         "tables, 0xa0000 to 0xbffff and 0xe0000 to 0xeffff: link it elsewhere",
+                         i, at, (size + 1023) >> 10);
     if (status == ERR_RANGE)
         return load_fail(elf->loader, status, name,
                          "segment %u (0x%llx, %llu KiB) lies outside the guest's RAM of %llu MiB: "

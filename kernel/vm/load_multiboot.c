@@ -51,25 +51,34 @@ struct multiboot {
 
 /* ---- The header ---- */
 
-static bool find_header(struct loader *loader, struct multiboot *mb)
+const uint8_t *load_find_header(const struct loader *loader, const struct load_search *search,
+                                uint64_t *offset)
 {
     const struct load_file *kernel = &loader->request->kernel;
-    uint64_t limit = kernel->size < SEARCH_SIZE ? kernel->size : SEARCH_SIZE;
-    *mb = (struct multiboot){.loader = loader};
-    for (uint64_t at = 0; limit >= HEADER_SIZE && at <= limit - HEADER_SIZE;
-         at += HEADER_ALIGNMENT) {
-        const uint8_t *header = kernel->at + at;
-        if (!load_has_magic(header, HEADER_MAGIC))
+    uint64_t limit = kernel->size < search->limit ? kernel->size : search->limit;
+    for (*offset = 0; limit >= search->size && *offset <= limit - search->size;
+         *offset += search->alignment) {
+        const uint8_t *header = kernel->at + *offset;
+        uint32_t sum = 0;
+        if (!load_has_magic(header, search->magic))
             continue;
-        uint32_t flags = (uint32_t)load_get(header + 4, 4);
-        if ((uint32_t)(HEADER_MAGIC + flags + load_get(header + 8, 4)) == 0) {
-            mb->header = header;
-            mb->offset = at;
-            mb->flags = flags;
-            return true;
-        }
+        for (unsigned at = 0; at < search->size; at += 4)
+            sum += (uint32_t)load_get(header + at, 4);
+        if (sum == 0)
+            return header;
     }
-    return false;
+    return NULL;
+}
+
+static bool find_header(struct loader *loader, struct multiboot *mb)
+{
+    static const struct load_search search = {HEADER_MAGIC, HEADER_ALIGNMENT, HEADER_SIZE,
+                                              SEARCH_SIZE};
+    *mb = (struct multiboot){.loader = loader};
+    mb->header = load_find_header(loader, &search, &mb->offset);
+    if (mb->header != NULL)
+        mb->flags = (uint32_t)load_get(mb->header + 4, 4);
+    return mb->header != NULL;
 }
 
 bool load_multiboot_recognises(struct loader *loader)
@@ -134,7 +143,7 @@ enum status load_by_addresses(struct loader *loader, const struct load_addresses
         return load_fail(loader, ERR_INVALID, kernel,
                          "malformed: its Multiboot entry 0x%llx lies outside what is loaded",
                          (unsigned long long)entry);
-    enum status status = load_claim(loader, load, room);
+    enum status status = load_claim_image(loader, load, room);
     if (status != STATUS_OK)
         return load_fail(loader, status, kernel,
                          "its %llu KiB at 0x%llx lie outside the guest's RAM of %llu MiB: raise "

@@ -12,6 +12,18 @@ bool load_multiboot2_recognises(struct loader *loader);
 enum status MUST_CHECK load_multiboot(struct loader *loader);
 enum status MUST_CHECK load_multiboot2(struct loader *loader);
 
+/* A header of either version: where it may begin, and how long its fixed part is, all of whose
+ * words, the magic number first, have the sum 0. */
+struct load_search {
+    uint32_t magic;
+    unsigned alignment, size;
+    uint64_t limit; /* it ends there at the latest */
+};
+
+/* The first header in the kernel's file, and its place there; NULL: none. */
+const uint8_t *load_find_header(const struct loader *loader, const struct load_search *search,
+                                uint64_t *offset);
+
 /* The address fields, which both versions have: a file that is loaded in one piece. */
 struct load_addresses {
     uint64_t offset; /* of the header in the file */

@@ -70,23 +70,13 @@ struct multiboot2 {
 
 static bool find_header(struct loader *loader, struct multiboot2 *mb)
 {
-    const struct load_file *kernel = &loader->request->kernel;
-    uint64_t limit = kernel->size < SEARCH_SIZE ? kernel->size : SEARCH_SIZE;
+    static const struct load_search search = {HEADER_MAGIC, HEADER_ALIGNMENT, HEADER_SIZE,
+                                              SEARCH_SIZE};
     *mb = (struct multiboot2){.loader = loader};
-    for (uint64_t at = 0; limit >= HEADER_SIZE && at <= limit - HEADER_SIZE;
-         at += HEADER_ALIGNMENT) {
-        const uint8_t *header = kernel->at + at;
-        if (!load_has_magic(header, HEADER_MAGIC))
-            continue;
-        uint64_t architecture = load_get(header + 4, 4), size = load_get(header + 8, 4);
-        if ((uint32_t)(HEADER_MAGIC + architecture + size + load_get(header + 12, 4)) == 0) {
-            mb->header = header;
-            mb->offset = at;
-            mb->size = size;
-            return true;
-        }
-    }
-    return false;
+    mb->header = load_find_header(loader, &search, &mb->offset);
+    if (mb->header != NULL)
+        mb->size = load_get(mb->header + 8, 4);
+    return mb->header != NULL;
 }
 
 bool load_multiboot2_recognises(struct loader *loader)

@@ -2,8 +2,9 @@
  * Any bytes as a kernel of any format. The input is a file as it stands, or (first byte 1 to 4) a
  * list of changes to a bzImage or an ELF file that loads, with a PVH note or a header of either
  * Multiboot, so that the fuzzer gets past the first checks. The second byte chooses what the
- * configuration would say. Whatever it is, only the guest's RAM and its ACPI tables are written, no
- * piece overlaps another, and an entry that is accepted lies in RAM.
+ * configuration would say. Whatever it is, only the guest's RAM and its ACPI tables are written,
+ * and by the file itself, what is reserved for a BIOS; no piece overlaps another, and an entry that
+ * is accepted lies in RAM, or there.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -130,6 +131,26 @@ static void change(uint8_t *file, const uint8_t *data, size_t size)
     }
 }
 
+/* What the file was loaded to is no canary's place any more: it is put back. */
+static void forgive_image(const struct load_request *request, const struct load_plan *plan,
+                          const struct guest_mem *mem)
+{
+    static uint8_t canaries[TEMPLATE_SIZE];
+    memset(canaries, CANARY, sizeof(canaries));
+    for (uint32_t i = 0; i < plan->pieces; i++) {
+        const struct load_piece *piece = &plan->piece[i];
+        const uint8_t *from = piece->from;
+        if (from == NULL || from < request->kernel.at ||
+            from >= request->kernel.at + request->kernel.size)
+            continue;
+        REQUIRE(guest_map_takes_image(request->map, piece->at, piece->size));
+        for (uint64_t at = 0, size; at < piece->size; at += size) {
+            size = piece->size - at < TEMPLATE_SIZE ? piece->size - at : TEMPLATE_SIZE;
+            REQUIRE(guest_mem_write(mem, GPA(piece->at + at), canaries, size) == STATUS_OK);
+        }
+    }
+}
+
 static void require_canaries(void)
 {
     static uint8_t canaries[RESERVED_HIGH_SIZE];
@@ -143,7 +164,7 @@ static void require_entry(const struct guest_map *map, const struct guest_entry 
 {
     bool is_long = entry->efer != 0, is_protected = (entry->cr0 & CR0_PE) != 0;
     uint64_t start = entry->segment[SEG_CS].base + entry->rip;
-    REQUIRE(guest_map_is_ram(map, start, 1) || (!is_protected && start == GUEST_MAP_BIOS));
+    REQUIRE(guest_map_takes_image(map, start, 1) || (!is_protected && start == GUEST_MAP_BIOS));
     REQUIRE(entry->rflags == RFLAGS_FIXED && is_long == ((entry->cr0 & CR0_PG) != 0));
     if (is_long)
         REQUIRE(guest_map_is_ram(map, entry->cr3, 6 * 4096) && entry->cr3 % 4096 == 0);
@@ -179,8 +200,9 @@ static void load(const struct load_request *request)
     if (status != STATUS_OK)
         return;
     REQUIRE(load_plan_replay(plan, &mem, false) == STATUS_OK);
-    require_canaries();
     require_pieces(plan);
+    forgive_image(request, plan, &mem);
+    require_canaries();
     require_entry(request->map, &plan->entry);
 }
 

@@ -91,6 +91,25 @@ static void ram_is_where_it_is(void)
     CHECK(!guest_map_is_ram(&map, MIB(1), 0));
 }
 
+static void images_may_lie_where_a_bios_would(void)
+{
+    struct guest_map map;
+    CHECK_EQ(guest_map_make(&map, MIB(4)), STATUS_OK);
+    static const struct {
+        uint64_t base, size;
+        bool takes;
+    } cases[] = {
+        {0, 0xa0000, true},     {0, 0xa0001, false},      {0xa0000, 1, false},
+        {0xbffff, 2, false},    {0xc0000, 0x20000, true}, {0xc0000, 0x20001, false},
+        {0xe0000, 1, false},    {0xef000, 1, false},      {0xf0000, MIB(4) - 0xf0000, true},
+        {MIB(4) - 1, 1, true},  {MIB(4) - 1, 2, false},   {0xe0000000, 1, false},
+        {~0ull, 1, false},      {~0ull, 2, false},        {MIB(1), 0, false},
+        {MIB(1), ~0ull, false},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+        CHECK_EQ(guest_map_takes_image(&map, cases[i].base, cases[i].size), cases[i].takes);
+}
+
 static void e820_is_the_same_map(void)
 {
     struct guest_map map;
@@ -110,4 +129,5 @@ TEST_MAIN({"refuses_bad_sizes", refuses_bad_sizes},
           {"entries_are_sorted_and_disjoint", entries_are_sorted_and_disjoint},
           {"all_but_the_ecam_is_backed", all_but_the_ecam_is_backed},
           {"ram_is_where_it_is", ram_is_where_it_is},
+          {"images_may_lie_where_a_bios_would", images_may_lie_where_a_bios_would},
           {"e820_is_the_same_map", e820_is_the_same_map})

@@ -216,6 +216,19 @@ static void low_kernels_are_not_overwritten(void)
     CHECK(cmdline >= 0x3000 && (cmdline + 6 <= 0x8000 || cmdline >= 0x9000));
 }
 
+/* As QEMU has it; and as a linker does that puts the headers into the first segment, a page before
+ * what the kernel calls its first address. */
+static void segments_may_lie_where_a_bios_would(void)
+{
+    static const uint64_t bases[] = {0x9f000, 0xc0000, 0xdf000, 0xf0000, 0xff000};
+    for (size_t i = 0; i < ARRAY_SIZE(bases); i++) {
+        make_guest(true);
+        put_segment(1, 1, SEGMENT_AT, bases[i], SEGMENT_SIZE, SEGMENT_SIZE);
+        succeeds();
+        CHECK_EQ(guest_get(bases[i], 8), 0x0807060504030201ull);
+    }
+}
+
 static void bad_segments_are_refused(void)
 {
     make_guest(true);
@@ -225,9 +238,22 @@ static void bad_segments_are_refused(void)
     put_segment(1, 1, SEGMENT_AT, ~0ull, 0x10, 0x1000);
     fails(ERR_RANGE, "vmlinux: segment 1 (0xffffffffffffffff, 4 KiB) lies outside the guest's RAM "
                      "of 4 MiB: raise `memory`");
-    put_segment(1, 1, SEGMENT_AT, 0x9f000, 0x10, 0x1000);
-    fails(ERR_RANGE, "vmlinux: segment 1 (0x9f000, 4 KiB) lies outside the guest's RAM of 4 MiB: "
-                     "raise `memory`");
+    static const struct {
+        uint64_t base, size;
+        const char *text;
+    } below[] = {{0x9f000, 0x1001, "vmlinux: segment 1 (0x9f000, 5 KiB)"},
+                 {0xa0000, 1, "vmlinux: segment 1 (0xa0000, 1 KiB)"},
+                 {0xdffff, 2, "vmlinux: segment 1 (0xdffff, 1 KiB)"},
+                 {0xeffff, 2, "vmlinux: segment 1 (0xeffff, 1 KiB)"}};
+    for (size_t i = 0; i < ARRAY_SIZE(below); i++) {
+        char text[256];
+        snprintf(text, sizeof(text),
+                 "%s reaches into video memory or the ACPI tables, 0xa0000 to "
+                 "0xbffff and 0xe0000 to 0xeffff: link it elsewhere",
+                 below[i].text);
+        put_segment(1, 1, SEGMENT_AT, below[i].base, 1, below[i].size);
+        fails(ERR_RANGE, text);
+    }
     put_segment(1, 1, SEGMENT_AT, MIB(2), 0x10, ~0ull);
     CHECK_EQ(load_kernel(&request, plan, LOAD_PLAN_SIZE, &error), ERR_RANGE);
     put_segment(1, 1, SEGMENT_AT, MIB(1) + 0x2fff, 0x10, 0x10);
@@ -339,6 +365,7 @@ TEST_MAIN({"segments_lie_at_their_physical_addresses", segments_lie_at_their_phy
           {"the_entry_is_32_bit_without_paging", the_entry_is_32_bit_without_paging},
           {"the_start_information_is_complete", the_start_information_is_complete},
           {"low_kernels_are_not_overwritten", low_kernels_are_not_overwritten},
+          {"segments_may_lie_where_a_bios_would", segments_may_lie_where_a_bios_would},
           {"bad_segments_are_refused", bad_segments_are_refused},
           {"too_many_segments", too_many_segments},
           {"bad_headers_are_refused", bad_headers_are_refused},

@@ -73,6 +73,28 @@ static void an_elf_by_multiboot_1(void)
     }
 }
 
+/* A BIOS that begins at F000:0000 and ends at the reset vector gives way to a kernel there. */
+static void a_kernel_takes_the_bios_place(void)
+{
+    static char bios[0x400];
+    memset(bios, 'B', sizeof(bios));
+    static const struct {
+        uint64_t base;
+        bool has_bios, has_reset;
+    } places[] = {{MIB(1), true, true}, {0xff000, true, false}, {0xf0000, false, false}};
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        make_guest();
+        make_elf(false, places[i].base, places[i].base, places[i].base + 0x10);
+        put_header_1(3);
+        request.bios = (struct load_text){bios, sizeof(bios)};
+        succeeds();
+        CHECK_EQ(entry->rip, places[i].base + 0x10);
+        CHECK_EQ(guest_get(places[i].base, 8), 0x0807060504030201ull);
+        CHECK_EQ(guest_get(0xf03f0, 1) == 'B', places[i].has_bios);
+        CHECK_EQ(guest_get(0xffff0, 1) == 'B', places[i].has_reset);
+    }
+}
+
 static void modules_in_order(void)
 {
     make_1(1);
@@ -493,8 +515,10 @@ static void long_strings(void)
     fails(ERR_NO_SPACE, "kernel: no room for the command line, or a module's, below 640 KiB");
 }
 
-TEST_MAIN({"an_elf_by_multiboot_1", an_elf_by_multiboot_1}, {"modules_in_order", modules_in_order},
-          {"the_address_fields", the_address_fields}, {"bad_address_fields", bad_address_fields},
+TEST_MAIN({"an_elf_by_multiboot_1", an_elf_by_multiboot_1},
+          {"a_kernel_takes_the_bios_place", a_kernel_takes_the_bios_place},
+          {"modules_in_order", modules_in_order}, {"the_address_fields", the_address_fields},
+          {"bad_address_fields", bad_address_fields},
           {"what_multiboot_1_refuses", what_multiboot_1_refuses},
           {"there_is_no_display", there_is_no_display},
           {"where_the_header_is", where_the_header_is},
