@@ -24,16 +24,16 @@ LOUD = "console=ttyS0 cryptomgr.notests"
 KERNEL_END = "Run /init as init process"
 
 
-def initramfs(run, script=None, files=(), modules=()):
+def initramfs(run, script=None, files=(), modules=(), tree=None):
     """The initramfs of the default guest, with /test.sh if a script is named, and files of the
-    case's folder by their names."""
+    case's folder by their names; with the modules of another kernel, if their folder is given."""
     if script is None:
         run.link("initramfs.cpio", run.files.initramfs)
         return "initramfs.cpio"
     name = script.replace(".sh", ".cpio")
     folder = os.path.join(HERE, "linux")
     command = [sys.executable, os.path.join(HERE, "guest_files.py"), "initramfs", "--modules",
-               run.files.modules, "--out", run.path(name), "--add", f"test.sh={folder}/{script}",
+               tree or run.files.modules, "--out", run.path(name), "--add", f"test.sh={folder}/{script}",
                "--add", f"report.sh={folder}/report.sh"]
     for file in files:
         command += ["--add", f"{file}={run.path(file)}"]

@@ -3,7 +3,7 @@
 import os
 import re
 
-from cases_linux import linux
+from cases_linux import FAST, initramfs, linux
 from harness import Case, outcome, vm
 
 ALL_DEVICES = {"debug_exit": "0xf4", "debug_console": "0xe9", "pc_testdev": "yes", "pvpanic": "yes"}
@@ -67,7 +67,23 @@ def linux_devices(run):
               f"{ended}, exit status {status}")
 
 
+def linux_watchdog(run):
+    """The kernel that Debian installs, with its own driver: a watchdog that is fed does nothing; one
+    that is not ends the guest, after the time that was set."""
+    folder = os.path.join(run.files.build, "guest", "standard")
+    run.link("vmlinux", os.path.join(folder, "vmlinux"))
+    initrd = initramfs(run, "watchdog.sh", modules=("ib700wdt",), tree=os.path.join(folder, "modules"))
+    conf = vm("linux", kernel="vmlinux", initrd=initrd, cmdline=FAST, memory="192M", watchdog="ib700",
+              watchdog_action="stop")
+    status, text = run.run_to_end(conf, memory=768)
+    run.report_guest(text, "linux")
+    ended = outcome(text, "linux")
+    run.check("linux-watchdog/outcome", ended == ("watchdog", 0) and status == 1,
+              f"{ended}, exit status {status}")
+
+
 CASES = [
+    Case("linux-watchdog", linux_watchdog, seconds=40, limit=240),
     Case("linux-qemu-devices", linux_devices, seconds=60, limit=300),
     Case("guest-qemu-devices", devices, seconds=15),
     Case("guest-ends", ends, seconds=25),

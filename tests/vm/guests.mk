@@ -28,8 +28,18 @@ $(BUILD)/config_files: tests/vm/config_files.c $(wildcard kernel/vm/config*.[ch]
 	@mkdir -p $(@D)
 	@$(HOST_CC) -std=gnu11 -I. -O1 -g $(WARNINGS) -o $@ $(filter %.c,$^)
 
+# The kernel that Debian installs on machines has drivers that its cloud kernel is built without.
+STANDARD := $(GUEST)/standard
+$(STANDARD)/fetched: tests/vm/guest_files.py
+	@mkdir -p $(@D)
+	@$(GUEST_FILES) fetch --package linux-image-amd64 --out $(STANDARD)
+	@touch $@
+
+$(STANDARD)/vmlinux: $(STANDARD)/fetched
+	@$(GUEST_FILES) vmlinux --kernel $(STANDARD)/vmlinuz --out $@
+
 # Kernels of other formats from Debian's packages: package, and the file in it.
-DEBIAN_KERNELS := $(addprefix $(GUEST)/,memtest86+x64.bin memtest86+ia32.bin ipxe.lkrn xen)
+DEBIAN_KERNELS := $(addprefix $(GUEST)/,memtest86+x64.bin memtest86+ia32.bin ipxe.lkrn xen) $(STANDARD)/vmlinux
 $(GUEST)/memtest86+%.bin: tests/vm/guest_files.py
 	@mkdir -p $(@D)
 	@$(GUEST_FILES) file --package memtest86+ --path 'boot/memtest86+$*.bin' --out $@
