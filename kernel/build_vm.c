@@ -456,6 +456,7 @@ static void report_result(struct guest *guest)
         .name = vm->name,
         .outcome = vm->outcome,
         .code = vm->code,
+        .success = guest->config->debug_exit_success,
         .time = guest->started != 0 ? guest->ended - guest->started : 0,
         .exits = vcpu_exits(&guest->vcpu[0]),
         .resets = guest->resets,

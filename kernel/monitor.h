@@ -136,7 +136,8 @@ struct result {
     const char *name;
     enum vm_outcome outcome;
     uint32_t code;
-    uint64_t time; /* TSC counts from its start to its end; 0: it did not start */
+    uint32_t success; /* the code of a debug exit that passes */
+    uint64_t time;    /* TSC counts from its start to its end; 0: it did not start */
     uint64_t exits;
     uint64_t resets;
     const struct verdict *verdict; /* NULL: it did not start */

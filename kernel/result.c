@@ -20,7 +20,7 @@ static size_t append_string(char *to, size_t room, const char *text, size_t leng
 
 static int exit_code(const struct result *result)
 {
-    int code = vm_exit_code(result->outcome, result->code);
+    int code = vm_exit_code(result->outcome, result->code, result->success);
     bool is_silent = result->verdict != NULL && result->verdict->missing != 0;
     return code == 0 && is_silent ? 1 : code;
 }

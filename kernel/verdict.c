@@ -109,8 +109,9 @@ void verdict_start(struct guest *guest)
 static enum vm_outcome judge(const struct guest *guest, const struct watch *watch)
 {
     enum vm_outcome outcome = guest->vm.outcome;
-    bool is_orderly =
-        vm_exit_code(outcome, guest->vm.code) == 0 || outcome == VM_RESET || outcome == VM_TIMEOUT;
+    uint32_t success = guest->config->debug_exit_success;
+    bool is_orderly = vm_exit_code(outcome, guest->vm.code, success) == 0 || outcome == VM_RESET ||
+                      outcome == VM_TIMEOUT;
     if (outcome == VM_KILLED)
         return outcome;
     if (watch_is_rejected(watch))

@@ -39,6 +39,7 @@
  * | on-reset   | reset, stop                             | reset    |
  * | on-end     | stop, restart                           | stop     |
  * | debug-exit | an I/O port                             | none     |
+ * | debug-exit-success | the value that is success       | 0        |
  * | debug-console, shutdown-port | an I/O port           | none     |
  * | pc-testdev, pvpanic | yes, no                        | no       |
  * | fw-cfg     | yes, no                                | no       |
@@ -151,8 +152,10 @@ struct config_vm {
     enum config_on_reset on_reset;
     enum config_on_end on_end;
     bool has_debug_exit;
-    uint16_t debug_exit;    /* port, as the next two */
-    uint16_t debug_console; /* 0: none, as the next */
+    uint32_t debug_exit_success; /* the value that passes */
+    uint32_t success_line;       /* 0: the key is not there */
+    uint16_t debug_exit;         /* port, as the next two */
+    uint16_t debug_console;      /* 0: none, as the next */
     uint16_t shutdown_port;
     bool has_pc_testdev;
     bool has_pvpanic;

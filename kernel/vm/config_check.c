@@ -92,6 +92,11 @@ static void check_vms(const struct config_parser *parser)
                           "[vm %s]: load and mode say where a flat binary goes; add 'format = "
                           "flat', or remove them",
                           vm->name);
+        if (vm->success_line != 0 && !vm->has_debug_exit)
+            config_report(parser, vm->success_line,
+                          "[vm %s]: debug-exit-success says which value of debug-exit passes; add "
+                          "'debug-exit = PORT'",
+                          vm->name);
         check_patterns(parser, vm);
         for (uint32_t j = 0; j < i; j++)
             if (vm->pin != CONFIG_PIN_ANY && config->vm[j].pin == vm->pin)

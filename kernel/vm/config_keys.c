@@ -228,6 +228,16 @@ static void parse_debug_exit(struct config_parser *parser)
     parser->vm->debug_exit = (uint16_t)port;
 }
 
+static void parse_debug_exit_success(struct config_parser *parser)
+{
+    uint64_t value = 0;
+    parser->vm->success_line = parser->line;
+    if (config_number(parser->value, &value) != STATUS_OK || value > UINT32_MAX)
+        config_report_value(parser, "allowed is a value from 0 to 0xffffffff, for example 0x10");
+    else
+        parser->vm->debug_exit_success = (uint32_t)value;
+}
+
 /* A port that a device has for itself alone. */
 static void parse_port(struct config_parser *parser, const char *allowed, uint16_t *to)
 {
@@ -415,6 +425,7 @@ static const struct key vm_keys[] = {
     {"on-reset", false, parse_on_reset},
     {"on-end", false, parse_on_end},
     {"debug-exit", false, parse_debug_exit},
+    {"debug-exit-success", false, parse_debug_exit_success},
     {"debug-console", false, parse_debug_console},
     {"shutdown-port", false, parse_shutdown_port},
     {"pc-testdev", false, parse_pc_testdev},

@@ -85,9 +85,10 @@ const char *vm_outcome_text(enum vm_outcome outcome)
     return outcome < ARRAY_SIZE(text) ? text[outcome] : "?";
 }
 
-int vm_exit_code(enum vm_outcome outcome, uint32_t code)
+int vm_exit_code(enum vm_outcome outcome, uint32_t code, uint32_t success)
 {
-    if (outcome == VM_POWEROFF || outcome == VM_EXPECTED || (outcome == VM_DEBUG_EXIT && code == 0))
+    if (outcome == VM_POWEROFF || outcome == VM_EXPECTED ||
+        (outcome == VM_DEBUG_EXIT && code == success))
         return 0;
     return outcome == VM_DEBUG_EXIT ? (int)((code << 1 | 1) & 0xff) : 1;
 }

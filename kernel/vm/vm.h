@@ -99,6 +99,7 @@ void vm_panicked(struct vm *vm, bool is_over);
 /* The word of an outcome on the result line: "poweroff", "debug-exit", ... */
 const char *vm_outcome_text(enum vm_outcome outcome);
 
-/* The exit code that the outcome means for `make run`: 0 for a power-off and a debug-exit of 0,
- * (value << 1) | 1 for another debug-exit, else 1; 0 also where it said what it had to. */
-int vm_exit_code(enum vm_outcome outcome, uint32_t code);
+/* The exit code that the outcome means for `make run`: 0 for a power-off and a debug-exit of the
+ * value that is success, (value << 1) | 1 for another debug-exit, else 1; 0 also where it said what
+ * it had to. */
+int vm_exit_code(enum vm_outcome outcome, uint32_t code, uint32_t success);

@@ -22,7 +22,7 @@ static void require_vm(const struct config_vm *vm)
     struct guest_map map;
     REQUIRE(vm->name[0] != '\0' && memchr(vm->name, '\0', CONFIG_NAME_MAX) != NULL);
     REQUIRE(guest_map_make(&map, vm->memory) == STATUS_OK);
-    REQUIRE(vm->kernel[0] != '\0');
+    REQUIRE(vm->kernel[0] != '\0' || vm->firmware[0] != '\0');
     REQUIRE(memchr(vm->cmdline, '\0', CONFIG_CMDLINE_MAX) != NULL);
     REQUIRE(vm->disk_count <= CONFIG_DISKS_MAX && vm->hvc_count <= CONFIG_HVCS_MAX);
     REQUIRE(vm->pin == CONFIG_PIN_ANY || vm->pin <= 255);

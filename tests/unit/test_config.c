@@ -63,7 +63,11 @@ static void qemu_devices_are_read(void)
     CHECK_EQ(line, 3);
     CHECK_STR(config_file(&config, 2, &line), "d e");
     CHECK(config_file(&config, 3, &line) == NULL);
+    CHECK_EQ(parse("[vm a]\nkernel = k\ndebug-exit-success = 0x10\ndebug-exit = 0xf4\n"),
+             STATUS_OK);
+    CHECK_EQ(vm->debug_exit_success, 16);
     CHECK_EQ(parse("[vm a]\nkernel = k\npvpanic = no\nwatchdog = no\n"), STATUS_OK);
+    CHECK_EQ(vm->debug_exit_success, 0);
     CHECK(!vm->has_pvpanic && !vm->has_watchdog);
 }
 
@@ -92,6 +96,10 @@ static void qemu_devices_have_messages(void)
         {"fw-cfg-file = opt/a ../b", "'.' and '..' are not allowed"},
         {"fw-cfg-file = opt/org.example/a-name-that-is-longer-than-fifty-five-characters b",
          "a name has up to 55 characters"},
+        {"debug-exit-success = 0x100000000\ndebug-exit = 1", "a value from 0 to 0xffffffff"},
+        {"debug-exit-success = pass\ndebug-exit = 1", "a value from 0 to 0xffffffff"},
+        {"debug-exit-success = 1",
+         "[vm a]: debug-exit-success says which value of debug-exit passes"},
         {"watchdog = yes", "allowed are ib700, no"},
         {"watchdog-action = pause", "allowed are reset, stop, nmi, none"},
     };
@@ -260,7 +268,8 @@ static const struct mistake mistakes[] = {
      "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, firmware, format, entry, load, "
      "mode, initrd, "
      "module, cmdline, disk, on-reset, "
-     "on-end, debug-exit, debug-console, shutdown-port, pc-testdev, pvpanic, fw-cfg, "
+     "on-end, debug-exit, debug-exit-success, debug-console, shutdown-port, pc-testdev, pvpanic, "
+     "fw-cfg, "
      "fw-cfg-file, watchdog, watchdog-action, pin, hvc, timeout, "
      "expect, reject, on-panic\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",

@@ -173,10 +173,13 @@ static void first_outcome_stands(void)
     CHECK_EQ(vm.code, 5);
     CHECK_EQ(vcpu.requests, VCPU_REQUEST_STOP);
     CHECK_EQ(kicks, 1);
-    CHECK_EQ(vm_exit_code(vm.outcome, vm.code), 11);
-    CHECK_EQ(vm_exit_code(VM_POWEROFF, 0), 0);
-    CHECK_EQ(vm_exit_code(VM_DEBUG_EXIT, 0), 0);
-    CHECK_EQ(vm_exit_code(VM_KILLED, 0), 1);
+    CHECK_EQ(vm_exit_code(vm.outcome, vm.code, 0), 11);
+    CHECK_EQ(vm_exit_code(vm.outcome, vm.code, 5), 0);
+    CHECK_EQ(vm_exit_code(VM_POWEROFF, 0, 5), 0);
+    CHECK_EQ(vm_exit_code(VM_DEBUG_EXIT, 0, 0), 0);
+    CHECK_EQ(vm_exit_code(VM_DEBUG_EXIT, 0, 5), 1);
+    CHECK_EQ(vm_exit_code(VM_KILLED, 0, 0), 1);
+    CHECK_EQ(vm_exit_code(VM_KILLED, 5, 5), 1);
 }
 
 static void resets_obey_the_configuration(void)
@@ -224,8 +227,8 @@ static void outcomes_have_names(void)
             CHECK(strcmp(vm_outcome_text(i), vm_outcome_text(other)) != 0);
     CHECK(strcmp(vm_outcome_text(VM_EXPECTED), "expected") == 0);
     CHECK(strcmp(vm_outcome_text(VM_REJECTED + 1), "?") == 0);
-    CHECK_EQ(vm_exit_code(VM_EXPECTED, 0), 0);
-    CHECK_EQ(vm_exit_code(VM_REJECTED, 0), 1);
+    CHECK_EQ(vm_exit_code(VM_EXPECTED, 0, 0), 0);
+    CHECK_EQ(vm_exit_code(VM_REJECTED, 0, 0), 1);
 }
 
 static void standing_request_makes_no_kick(void)

@@ -108,6 +108,10 @@ VERDICTS = [
     ("escapes", "<\\\u00e4>~n~h", {"expect": "<.*>"}, "expected",
      {"passed": True, "matched": "<\\\u00c3\u00a4>"}),
     ("code", "~d5", {}, "debug-exit", {"passed": False, "code": 5}),
+    ("success", "~d5", {"debug-exit-success": "5"}, "debug-exit", {"passed": True, "code": 5}),
+    ("no-success", "~d0", {"debug-exit-success": "5"}, "debug-exit", {"passed": False, "code": 0}),
+    ("success-expected", "yes~d5", {"debug-exit-success": "5", "expect": "^yes$"}, "expected",
+     {"passed": True, "code": 5}),
     ("off", "bye~n~q", {"shutdown_port": "0x8900", "timeout": "10s"}, "poweroff", {"passed": True}),
 ]
 
