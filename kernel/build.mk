@@ -15,7 +15,7 @@ SMALL := -Oz -fno-inline-functions-called-once
 
 # What an exit passes is compiled for speed, all else for size.
 FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ept.c inject.c run.c state.c vmx_hw.c ept.c) \
-	$(addprefix kernel/vm/,events.c guest_access.c timers.c cpuid_policy.c msr_policy.c) \
+	$(addprefix kernel/vm/,vm.c events.c guest_access.c timers.c cpuid_policy.c msr_policy.c) \
 	$(addprefix drivers/model/,lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c pit.c uart.c) \
 	$(addprefix kernel/,core/hw_x86.c core/page_table.c core/paging.c core/paging_rules.c core/pages.c board.c console/mux.c)
 

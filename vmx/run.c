@@ -32,23 +32,24 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 }
 
 /* SDM: VMX-Preemption Timer: counts down by one whenever bit `shift` of the TSC changes. Counted so
- * that the guest does not exit just before its deadline. */
-static void arm_preemption_timer(struct vcpu *vcpu, uint64_t now)
+ * that the guest does not exit just before its deadline. Times are the guest's but for look_at: see
+ * vm->behind. */
+static void arm_preemption_timer(struct vcpu *vcpu, uint64_t time)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc);
     uint64_t deadline = vcpu->timers.next;
     uint64_t end = earlier(deadline, vmx->break_at);
-    uint64_t ticks = end > now ? ((end + BIT(shift) - 1) >> shift) - (now >> shift) : 0;
+    uint64_t ticks = end > time ? ((end + BIT(shift) - 1) >> shift) - (time >> shift) : 0;
     vmx->armed = deadline;
-    vmx->look_at = earlier(end, now + LAG_BOUND(vcpu->vm->clock.hz));
+    vmx->look_at = earlier(end, time + LAG_BOUND(vcpu->vm->clock.hz)) + vcpu->vm->behind;
     vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, earlier(ticks, UINT32_MAX));
 }
 
-static COLD void run_timers(struct vcpu *vcpu, uint64_t now)
+static COLD void run_timers(struct vcpu *vcpu, uint64_t time)
 {
     spinlock_acquire(&vcpu->vm->lock);
-    timers_run(&vcpu->timers, now);
+    timers_run(&vcpu->timers, time);
     spinlock_release(&vcpu->vm->lock);
 }
 
@@ -95,7 +96,8 @@ bool run_serve_requests(struct vcpu *vcpu)
         return false;
     if (requests & VCPU_REQUEST_WORK) {
         continue_work(vcpu);
-        arm_preemption_timer(vcpu, hw_rdtsc()); /* it may have set one of the guest's timers */
+        /* It may have set one of the guest's timers. */
+        arm_preemption_timer(vcpu, vm_time(vcpu->vm, hw_rdtsc()));
         /* What it raised is looked for anyway. */
         __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
     }
@@ -105,29 +107,38 @@ bool run_serve_requests(struct vcpu *vcpu)
     return true;
 }
 
-static void set_break(struct vmx_vcpu *vmx, uint64_t now, uint64_t length)
+static void set_break(struct vmx_vcpu *vmx, uint64_t time, uint64_t length)
 {
     vmx->break_length = length;
-    vmx->break_at = vmx->needs_breaks ? now + length : NO_BREAK;
+    vmx->break_at = vmx->needs_breaks ? time + length : NO_BREAK;
 }
 
-static void let_interrupts_in(struct vcpu *vcpu, uint64_t now)
+static void let_interrupts_in(struct vcpu *vcpu, uint64_t time)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     uint64_t before = cpu_this()->interrupts, hz = vcpu->vm->clock.hz;
     hw_take_interrupts();
     bool came = cpu_this()->interrupts != before;
-    set_break(vmx, now,
+    set_break(vmx, time,
               came ? SHORTEST_BREAK(hz) : earlier(2 * vmx->break_length, LONGEST_BREAK(hz)));
+}
+
+static COLD void do_what_is_due(struct vcpu *vcpu, uint64_t time)
+{
+    if (time >= vmx_of(vcpu)->break_at)
+        let_interrupts_in(vcpu, time);
+    if (time >= vcpu->timers.next)
+        run_timers(vcpu, time);
+    arm_preemption_timer(vcpu, time);
 }
 
 void run_look_at_time(struct vcpu *vcpu, uint64_t now)
 {
-    if (now >= vmx_of(vcpu)->break_at)
-        let_interrupts_in(vcpu, now);
-    if (now >= vcpu->timers.next)
-        run_timers(vcpu, now);
-    arm_preemption_timer(vcpu, now);
+    uint64_t time = vm_time(vcpu->vm, now);
+    if (time >= vmx_of(vcpu)->break_at || time >= vcpu->timers.next)
+        do_what_is_due(vcpu, time);
+    else
+        arm_preemption_timer(vcpu, time);
 }
 
 enum verdict exit_preemption_timer(struct vcpu *vcpu, struct vmx_exit *exit)
@@ -141,7 +152,7 @@ enum verdict exit_external_interrupt(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     irq_dispatch(exit->interruption & 0xff);
-    set_break(vmx, hw_rdtsc(), SHORTEST_BREAK(vcpu->vm->clock.hz));
+    set_break(vmx, clock_now(&vcpu->vm->clock), SHORTEST_BREAK(vcpu->vm->clock.hz));
     vmx->look_at = 0;
     return RETRY;
 }

@@ -39,7 +39,7 @@ static void init_vm(struct trial *trial, uint64_t tsc_hz)
     struct vm *vm = &trial->vm;
     vm->name = "trial";
     vm->id = OWNER;
-    vm->clock.hz = tsc_hz;
+    vm->clock = (struct clock){vm_clock_read, vm, tsc_hz};
     vm->log = (struct log_budget){.owner = vm->name, .left = 10};
     vm->kick = kick;
     vm->vcpu[0] = &trial->vcpu;

@@ -16,16 +16,27 @@ static void serve_call(struct vcpu *vcpu)
     __atomic_store_n(&call->is_done, true, __ATOMIC_RELEASE);
 }
 
-/* What was counted since then was not the guest's. */
-static void forget_time(struct vcpu *vcpu, uint64_t since)
+/* Each vCPU stands, but the time is the first one's. */
+static void stop_time(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
+    if (vcpu != vm->vcpu[0])
+        return;
     spinlock_acquire(&vm->lock);
-    if (vcpu == vm->vcpu[0]) {
-        vm->behind += hw_rdtsc() - since;
-        __atomic_store_n(&vm->stands_at, 0, __ATOMIC_RELEASE);
-    }
-    timers_set_behind(&vcpu->timers, vm->behind);
+    vm->stands_at = hw_rdtsc();
+    vm->clock.now = vm_clock_stands;
+    spinlock_release(&vm->lock);
+}
+
+static void go_on(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    if (vcpu != vm->vcpu[0])
+        return;
+    spinlock_acquire(&vm->lock);
+    /* Rounded down, since no clock goes backwards. */
+    vm->behind += align_down(hw_rdtsc() - vm->stands_at, VM_BEHIND_UNIT);
+    vm->clock.now = vm_clock_read;
     spinlock_release(&vm->lock);
 }
 
@@ -34,9 +45,7 @@ static void forget_time(struct vcpu *vcpu, uint64_t since)
 static void stand(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    uint64_t since = hw_rdtsc();
-    if (vcpu == vm->vcpu[0])
-        __atomic_store_n(&vm->stands_at, since, __ATOMIC_RELEASE);
+    stop_time(vcpu);
     while (vm_is_paused(vm)) {
         uint32_t requests =
             __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_DEBUG, __ATOMIC_SEQ_CST);
@@ -48,7 +57,7 @@ static void stand(struct vcpu *vcpu)
             vm_is_paused(vm))
             hw_sti_hlt();
     }
-    forget_time(vcpu, since);
+    go_on(vcpu);
 }
 
 void vcpu_serve_debug(struct vcpu *vcpu)

@@ -18,13 +18,7 @@ INIT void timer_init(struct timer *timer, struct timer_queue *queue,
 
 static inline void see_next(struct timer_queue *queue)
 {
-    queue->next = queue->head != NULL ? queue->head->deadline + queue->behind : TIMER_NEVER;
-}
-
-void timers_set_behind(struct timer_queue *queue, uint64_t behind)
-{
-    queue->behind = behind;
-    see_next(queue);
+    queue->next = queue->head != NULL ? queue->head->deadline : TIMER_NEVER;
 }
 
 /* Leaves queue->next as it was. */
@@ -59,7 +53,7 @@ void timer_arm(struct timer *timer, uint64_t deadline)
     timer->deadline = deadline;
     timer->next = *link;
     *link = timer;
-    see_next(queue);
+    queue->next = queue->head->deadline;
 }
 
 void timers_run(struct timer_queue *queue, uint64_t now)
@@ -67,7 +61,6 @@ void timers_run(struct timer_queue *queue, uint64_t now)
     /* What a firing timer arms goes behind the deadlines that were due before it, and each of these
      * is taken once: the count bounds the work even where a timer arms itself in the past. */
     unsigned due = 0;
-    now -= queue->behind;
     for (struct timer *timer = queue->head; timer != NULL && timer->deadline <= now;
          timer = timer->next)
         due++;

@@ -34,9 +34,7 @@ struct timer {
 /* Timers sorted by deadline. Zero-initialise, then timer_queue_init. */
 struct timer_queue {
     struct timer *head;
-    uint64_t next;   /* the head's deadline, by the TSC, TIMER_NEVER when empty: read without a call
-                        at   entries */
-    uint64_t behind; /* TSC - the clock that deadlines are by */
+    uint64_t next; /* the head's deadline, TIMER_NEVER when empty: read without a call at entries */
 };
 
 void timer_queue_init(struct timer_queue *queue);
@@ -47,9 +45,6 @@ void timer_init(struct timer *timer, struct timer_queue *queue,
 void timer_arm(struct timer *timer, uint64_t deadline);
 void timer_cancel(struct timer *timer);
 
-/* From here on the clock that deadlines are by is so much behind the TSC. */
-void timers_set_behind(struct timer_queue *queue, uint64_t behind);
-
-/* Fires, in order, the timers whose deadline is not after now (by the TSC), as many as were due at
- * the call: a timer that arms itself in the past cannot hold the processor. */
+/* Fires, in order, the timers whose deadline is not after now, as many as were due at the call: a
+ * timer that arms itself in the past cannot hold the processor. */
 void timers_run(struct timer_queue *queue, uint64_t now);

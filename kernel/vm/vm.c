@@ -46,9 +46,13 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause)
 
 uint64_t vm_clock_read(void *context)
 {
+    return vm_time(context, hw_rdtsc());
+}
+
+uint64_t vm_clock_stands(void *context)
+{
     const struct vm *vm = context;
-    uint64_t stands_at = __atomic_load_n(&vm->stands_at, __ATOMIC_ACQUIRE);
-    return (stands_at != 0 ? stands_at : hw_rdtsc()) - vm->behind;
+    return vm_time(vm, vm->stands_at);
 }
 
 void vm_ask_for_work(void *context)

@@ -17,6 +17,9 @@
 
 #define VM_VCPUS_MAX 64
 
+/* The low bits of the guest's time are those of the TSC, which a back end's timer may count by. */
+#define VM_BEHIND_UNIT 4096u
+
 /* How a VM ended. */
 enum vm_outcome {
     VM_RUNNING,
@@ -52,8 +55,8 @@ struct vm {
     bool reset_pending;  /* set by vm_request_reset, served by the VM's runner */
     bool stops_at_reset; /* on-reset = stop */
     bool is_paused;      /* by a debugger; atomic */
-    uint64_t stands_at;  /* TSC since when it is, 0: it runs; atomic */
-    uint64_t behind;     /* how much clock is behind the TSC: what it stood before */
+    uint64_t stands_at;  /* TSC when it was */
+    uint64_t behind;     /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
     enum vm_on_panic on_panic;
     /* Makes a vCPU that is in the guest on another processor leave it. Any context. */
     void (*kick)(struct vcpu *vcpu);
@@ -63,8 +66,14 @@ struct vm {
 };
 
 /* The guest's time: the machine's TSC, but that it stands still while a debugger holds the guest.
- * The port of vm->clock; context is the VM. */
+ * Ports of vm->clock, the latter as long as it does; context is the VM. */
 uint64_t vm_clock_read(void *context);
+uint64_t vm_clock_stands(void *context);
+
+static inline uint64_t vm_time(const struct vm *vm, uint64_t tsc)
+{
+    return tsc - vm->behind;
+}
 
 /* Guest TSC - machine's TSC, for back ends. */
 static inline uint64_t vcpu_machine_tsc_offset(const struct vcpu *vcpu)

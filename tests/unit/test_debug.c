@@ -117,17 +117,21 @@ static void paused_guest_stands_still(void)
     CHECK(run_serve_requests(&VCPU));
     CHECK_EQ(fake_hw.halts, 5);
     CHECK_EQ(clock_while_paused[0], clock_while_paused[1]);
-    CHECK(clock_now(&VM.clock) - clock < 1000);
-    CHECK(fake_hw.tsc + VMCS[VMCS_TSC_OFFSET] - guest_tsc < 1000);
+    CHECK(clock_now(&VM.clock) - clock < VM_BEHIND_UNIT + 1000);
+    CHECK(fake_hw.tsc + VMCS[VMCS_TSC_OFFSET] - guest_tsc < VM_BEHIND_UNIT + 1000);
     CHECK_EQ(clock_now(&VM.clock) + VCPU.tsc_offset,
              fake_hw.tsc - 1 + vcpu_machine_tsc_offset(&VCPU));
     /* The timer has as much time left as before. */
-    CHECK_EQ(VCPU.timers.next, deadline + VM.behind);
-    CHECK(VCPU.timers.next > fake_hw.tsc);
-    timers_run(&VCPU.timers, fake_hw.tsc);
+    CHECK_EQ(VCPU.timers.next, deadline);
+    CHECK(deadline < fake_hw.tsc && deadline > clock_now(&VM.clock));
+    run_look_at_time(&VCPU, fake_hw.tsc);
     CHECK_EQ(fired, 0);
-    fake_hw.tsc = VCPU.timers.next;
-    timers_run(&VCPU.timers, fake_hw.tsc);
+    CHECK(fake_guest.vmx.look_at <= deadline + VM.behind);
+    uint64_t left = (deadline + VM.behind - fake_hw.tsc) >> 7 << 7;
+    CHECK(VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE] << 7 >= left);
+    CHECK(VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE] << 7 <= left + 256);
+    fake_hw.tsc = deadline + VM.behind;
+    run_look_at_time(&VCPU, fake_hw.tsc);
     CHECK_EQ(fired, deadline);
     CHECK_EQ(VCPU.timers.next, TIMER_NEVER);
 }
