@@ -46,11 +46,8 @@ extern vmx_exit
         mov     rdi, [rdi + GPR_RDI]
 %endmacro
 
-; int vmx_guest_loop(struct vcpu *vcpu, bool launched): runs the guest, calling vmx_exit at every
-; VM exit, until that returns false. Returns 0 then, or 1 when an entry failed with VMfail; the
-; VM-instruction error is in the VMCS.
-global vmx_guest_loop
-vmx_guest_loop:
+; rbp = frame, rsp = &vCPU, which HOST_RSP becomes
+%macro SAVE_HOST 0
         push    rbp
         mov     rbp, rsp
         push    rbx
@@ -61,21 +58,10 @@ vmx_guest_loop:
         push    rdi
         mov     eax, VMCS_HOST_RSP
         vmwrite rax, rsp
-%ifdef DEBUG_CHECKS
-        push    rsi
-        call    host_check_begin
-        pop     rsi
-        mov     rdi, [rsp]
-%endif
-        test    esi, esi
-        jnz     resume
-        LOAD_GUEST
-        vmlaunch
-        jmp     failed
+%endmacro
 
-; The host's state has been loaded from the VMCS: RSP = HOST_RSP, interrupts off.
-global vmx_exit_stub
-vmx_exit_stub:
+; rdi = vCPU, which has every register but RSP
+%macro SAVE_GUEST 0
         push    rdi
         mov     rdi, [rsp + 8]
         mov     [rdi + GPR_RAX], rax
@@ -91,6 +77,30 @@ vmx_exit_stub:
 %assign i i + 1
 %endrep
         pop     qword [rdi + GPR_RDI]
+%endmacro
+
+; int vmx_guest_loop(struct vcpu *vcpu, bool launched): runs the guest, calling vmx_exit at every
+; VM exit, until that returns false. Returns 0 then, or 1 when an entry failed with VMfail; the
+; VM-instruction error is in the VMCS.
+global vmx_guest_loop
+vmx_guest_loop:
+        SAVE_HOST
+%ifdef DEBUG_CHECKS
+        push    rsi
+        call    host_check_begin
+        pop     rsi
+        mov     rdi, [rsp]
+%endif
+        test    esi, esi
+        jnz     resume
+        LOAD_GUEST
+        vmlaunch
+        jmp     failed
+
+; The host's state has been loaded from the VMCS: RSP = HOST_RSP, interrupts off.
+global vmx_exit_stub
+vmx_exit_stub:
+        SAVE_GUEST
 %ifdef DEBUG_CHECKS
         pushfq                          ; no instruction so far has changed RFLAGS
         pop     qword [rdi + GPR_RSP]
@@ -110,6 +120,7 @@ leave_guest:
 %ifdef DEBUG_CHECKS
         call    host_check_end
 %endif
+left:
         xor     eax, eax
 return:
         pop     rdi
@@ -120,5 +131,17 @@ return:
         pop     rbx
         pop     rbp
         ret
+
+; int vmx_guest_once(struct vcpu *vcpu): resumes the guest, with HOST_RIP = vmx_once_stub, until its next
+; VM exit. Returns 0 then, or 1 when the entry failed with VMfail. HOST_RSP is no longer the caller's.
+global vmx_guest_once
+vmx_guest_once:
+        SAVE_HOST
+        jmp     resume
+
+global vmx_once_stub
+vmx_once_stub:
+        SAVE_GUEST
+        jmp     left
 
 section .note.GNU-stack noalloc noexec nowrite progbits

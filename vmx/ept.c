@@ -1,6 +1,7 @@
 #include "vmx/ept.h"
 
 #include "kernel/core/hash.h"
+#include "kernel/core/mem.h"
 
 #define ENTRIES 512
 #define LEVELS 4
@@ -92,6 +93,43 @@ enum status ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, uint64
         hpa.v += done;
         size -= done;
     }
+    return STATUS_OK;
+}
+
+enum status ept_overlay_init(const struct ept *ept, struct ept *overlay)
+{
+    enum status status = overlay->ports.alloc(overlay->ports.context, &overlay->root);
+    if (status == STATUS_OK)
+        memcpy(overlay->ports.map(overlay->ports.context, overlay->root),
+               ept->ports.map(ept->ports.context, ept->root), PAGE_SIZE);
+    return status;
+}
+
+enum status ept_overlay_map(const struct ept *ept, struct ept *overlay, gpa_t gpa, hpa_t hpa,
+                            uint64_t access)
+{
+    hpa_t from = ept->root, table = overlay->root;
+    for (unsigned level = LEVELS; level > 1; level--) {
+        uint64_t below = from.v != 0 ? *entry_of(ept, from, level, gpa.v) : 0;
+        uint64_t *entry = entry_of(overlay, table, level, gpa.v);
+        if (below != 0 && is_leaf(below, level))
+            return ERR_EXISTS;
+        from.v = below & EPT_ADDRESS;
+        if ((*entry & EPT_ADDRESS) == from.v) { /* not a copy yet */
+            enum status status = overlay->ports.alloc(overlay->ports.context, &table);
+            if (status != STATUS_OK)
+                return status;
+            if (from.v != 0)
+                memcpy(overlay->ports.map(overlay->ports.context, table),
+                       ept->ports.map(ept->ports.context, from), PAGE_SIZE);
+            *entry = table.v | EPT_READ | EPT_WRITE | EPT_EXECUTE;
+        }
+        table.v = *entry & EPT_ADDRESS;
+    }
+    uint64_t *entry = entry_of(overlay, table, 1, gpa.v);
+    if (*entry != 0)
+        return ERR_EXISTS;
+    *entry = hpa.v | access | EPT_HOST_DECIDES;
     return STATUS_OK;
 }
 

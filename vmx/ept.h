@@ -52,6 +52,15 @@ enum status MUST_CHECK ept_init(struct ept *ept, const struct ept_ports *ports,
 enum status MUST_CHECK ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size,
                                uint64_t access);
 
+/*
+ * A second tree that shares ept's tables but for those on the way to single pages, which it has
+ * beside: overlay is a copy of *ept with ports of its own, whose frames are its to give back.
+ * ept_overlay_map: ERR_EXISTS, there is a page; else the port's error.
+ */
+enum status MUST_CHECK ept_overlay_init(const struct ept *ept, struct ept *overlay);
+enum status MUST_CHECK ept_overlay_map(const struct ept *ept, struct ept *overlay, gpa_t gpa,
+                                       hpa_t hpa, uint64_t access);
+
 /* The leaf that holds gpa: its entry, and in *size the bytes that it maps. ERR_NOT_FOUND: none. */
 enum status MUST_CHECK ept_walk(const struct ept *ept, gpa_t gpa, uint64_t *entry, uint64_t *size);
 

@@ -178,3 +178,20 @@ bool vmx_exit(struct vcpu *vcpu)
         carry_out(vcpu, &exit, verdict);
     return run_prepare_entry(vcpu);
 }
+
+COLD enum verdict exit_again(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    uint32_t basic = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
+    exit->reason = basic;
+    exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    exit->guest_physical = vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+    exit->interruption = (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_INFORMATION);
+    if (basic >= ARRAY_SIZE(rows))
+        return exit_refuse(vcpu, exit);
+    vcpu->exit_count[basic]++;
+    enum verdict verdict = rows[basic].handle(vcpu, exit);
+    if (verdict != ADVANCE)
+        return verdict;
+    exit->next_rip = exit->rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH);
+    return ADVANCE_TO;
+}

@@ -121,6 +121,10 @@ static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct g
     case EMULATE_UNSUPPORTED:
         break;
     }
+    enum verdict verdict;
+    if (exit->reason == EXIT_REASON_EPT_VIOLATION && access->status == ERR_UNSUPPORTED &&
+        step_instruction(vcpu, exit, &verdict))
+        return verdict;
     return refuse_instruction(vcpu, exit, access);
 }
 

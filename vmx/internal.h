@@ -136,6 +136,15 @@ enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit);
 COLD struct guest_access *exit_access(struct vcpu *vcpu);
 COLD void exit_read_delivery(const struct vmx_exit *exit, struct deliver_state *state);
 
+/* step.c: lets the processor execute the instruction at RIP, which met an address without RAM (an
+ * EPT violation) and which the emulator has just fetched and does not know. False: that cannot be,
+ * and nothing changed; else *verdict is how the exit goes on. */
+COLD bool step_instruction(struct vcpu *vcpu, struct vmx_exit *exit, enum verdict *verdict);
+
+/* exit.c: handles another exit, which the VMCS tells of and which has interrupted no delivery, as
+ * part of the one under way. */
+COLD enum verdict exit_again(struct vcpu *vcpu, struct vmx_exit *exit);
+
 /* exit_cr.c: EFER, CR0 and CR4 depend on each other. #GP: false. */
 uint64_t cr_read_cr0(void); /* as the guest sees it */
 uint64_t cr_read_cr4(void);
@@ -155,5 +164,7 @@ void dump_report(struct vcpu *vcpu);
 /* entry.asm */
 int vmx_guest_loop(struct vcpu *vcpu, bool launched);
 void vmx_exit_stub(void);
+int vmx_guest_once(struct vcpu *vcpu);
+void vmx_once_stub(void);
 bool vmx_exit(struct vcpu *vcpu);
 NORETURN COLD void vmcs_write_failed(uint64_t field, uint64_t value);

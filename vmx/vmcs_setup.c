@@ -174,6 +174,8 @@ enum status vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_
     uint64_t area = vmx->xcr0_allowed != 0 ? xsave_size() : 512;
     hpa_t frame;
     status = alloc_frames(vm, align_up(area, PAGE_SIZE) / PAGE_SIZE, PAGE_VMX, &frame);
+    if (status == STATUS_OK)
+        status = alloc_frames(vm, VMX_STEP_FRAMES, PAGE_VMX, &vmx->step_frames);
     if (status != STATUS_OK)
         return status;
     vmx->xsave_area = phys_to_virt(frame);

@@ -48,9 +48,13 @@ COLD enum status MUST_CHECK vmx_vm_check(struct vmx_vm *vmx, const char *name);
 /* Goes on with hash over EPT and bitmaps. */
 COLD uint64_t vmx_vm_hash(const struct vmx_vm *vmx, uint64_t hash);
 
+/* Tables and data of the pages that a step asks for, three of which may be far from each other. */
+#define VMX_STEP_FRAMES 13
+
 /* What a vCPU needs of VMX; vcpu->backend. */
 struct vmx_vcpu {
     hpa_t vmcs;
+    hpa_t step_frames; /* VMX_STEP_FRAMES of them, for step.c */
     bool launched;
     uint32_t primary;        /* processor-based controls as the VMCS has them */
     uint32_t entry_controls; /* VM-entry controls as the VMCS has them */

@@ -43,33 +43,14 @@ static void write_line(void *context, uint64_t offset, unsigned size, uint64_t v
         irq_line_set(&device->line[offset + i], value >> (8 * i) & 0xff);
 }
 
-static uint64_t read_memory(void *context, uint64_t offset, unsigned size)
-{
-    const struct pc_testdev *device = context;
-    uint64_t value = 0;
-    memcpy(&value, device->memory + offset, size);
-    return value;
-}
-
-static void write_memory(void *context, uint64_t offset, unsigned size, uint64_t value)
-{
-    struct pc_testdev *device = context;
-#ifdef PLANTED_BUG_QEMU_DEVICES /* for the fuzzer's own test */
-    size = 8;
-#endif
-    memcpy(device->memory + offset, &value, size);
-}
-
 static const struct bus_ops echo_ops = {read_echo, write_echo};
 
 static const struct {
-    enum bus_space space;
     uint64_t base, length;
     struct bus_ops ops;
 } ranges[] = {
-    {BUS_PORT, PC_TESTDEV_FLUSH, 4, {read_nothing, write_flush}},
-    {BUS_PORT, PC_TESTDEV_LINES, PC_TESTDEV_LINE_COUNT, {read_nothing, write_line}},
-    {BUS_MMIO, PC_TESTDEV_MEMORY, PC_TESTDEV_MEMORY_SIZE, {read_memory, write_memory}},
+    {PC_TESTDEV_FLUSH, 4, {read_nothing, write_flush}},
+    {PC_TESTDEV_LINES, PC_TESTDEV_LINE_COUNT, {read_nothing, write_line}},
 };
 
 /* Byte by byte: the debug console's usual port is one of these, and then answers there. */
@@ -91,11 +72,13 @@ INIT enum status pc_testdev_attach(struct pc_testdev *device, struct bus *bus)
         return echo;
     for (size_t i = 0; i < ARRAY_SIZE(ranges); i++) {
         enum status status =
-            bus_add(bus, ranges[i].space, ranges[i].base, ranges[i].length, &ranges[i].ops, device);
+            bus_add(bus, BUS_PORT, ranges[i].base, ranges[i].length, &ranges[i].ops, device);
         if (status != STATUS_OK)
             return status;
     }
-    return attach_echo_bytes(device, bus);
+    enum status status = bus_add(bus, BUS_MMIO, PC_TESTDEV_MEMORY, PC_TESTDEV_MEMORY_SIZE,
+                                 &bus_memory_ops, &device->memory);
+    return status == STATUS_OK ? attach_echo_bytes(device, bus) : status;
 }
 
 void pc_testdev_reset(struct pc_testdev *device)

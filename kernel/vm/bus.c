@@ -112,3 +112,22 @@ void bus_write_anew(struct bus *bus, enum bus_space space, uint64_t address, uns
     for (unsigned i = 0; size > 1 && i < size; i++)
         bus_write(bus, space, byte_address(space, address, i), 1, value >> (8 * i) & 0xff);
 }
+
+static uint64_t read_memory(void *device, uint64_t offset, unsigned size)
+{
+    uint8_t *const *memory = device;
+    uint64_t value = 0;
+    memcpy(&value, *memory + offset, size);
+    return value;
+}
+
+static void write_memory(void *device, uint64_t offset, unsigned size, uint64_t value)
+{
+    uint8_t *const *memory = device;
+#ifdef PLANTED_BUG_QEMU_DEVICES /* for the fuzzer's own test */
+    size = 8;
+#endif
+    memcpy(*memory + offset, &value, size);
+}
+
+const struct bus_ops bus_memory_ops = {read_memory, write_memory};

@@ -21,6 +21,10 @@ struct bus_ops {
     void (*write)(void *device, uint64_t offset, unsigned size, uint64_t value);
 };
 
+/* Of a device that is memory and nothing else; device is the address of a pointer to its bytes,
+ * which are frames of its own. */
+extern const struct bus_ops bus_memory_ops;
+
 struct bus_range {
     uint64_t base;
     uint64_t length; /* bytes; 0: empty */

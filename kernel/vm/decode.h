@@ -46,6 +46,7 @@ enum operation {
     OPERATION_CMPXCHG,
     OPERATION_CMPXCHG8B, /* CMPXCHG16B too: size tells them apart */
     OPERATION_PUSH,
+    OPERATION_PUSHF,
     OPERATION_POP,
     OPERATION_SETCC,
     OPERATION_CMOVCC,

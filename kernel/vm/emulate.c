@@ -372,20 +372,33 @@ static void write_stack_pointer(struct emulate_state *state, uint64_t value)
     emulate_write_register(state, GPR_RSP, size, value & bits_size_mask(size));
 }
 
-static enum status do_push(const struct emulation *emulation)
+static enum status push(const struct emulation *emulation, uint64_t value)
 {
     struct emulate_state *state = emulation->state;
     unsigned size = emulation->instruction->size;
-    uint64_t value, linear;
-    uint64_t top = (state->gpr[GPR_RSP] - size) & bits_size_mask(stack_size(state));
-    enum status status = read_operand(emulation, &emulation->instruction->source, &value);
-    if (status == STATUS_OK)
-        status = emulate_linear(emulation, SEG_SS, top, size, ACCESS_WRITE, &linear);
+    uint64_t linear, top = (state->gpr[GPR_RSP] - size) & bits_size_mask(stack_size(state));
+    enum status status = emulate_linear(emulation, SEG_SS, top, size, ACCESS_WRITE, &linear);
     if (status == STATUS_OK)
         status = emulate_store(emulation, linear, size, value);
     if (status == STATUS_OK)
         write_stack_pointer(state, top);
     return status;
+}
+
+static enum status do_push(const struct emulation *emulation)
+{
+    uint64_t value;
+    enum status status = read_operand(emulation, &emulation->instruction->source, &value);
+    return status == STATUS_OK ? push(emulation, value) : status;
+}
+
+/* Virtual-8086 mode, where it is another instruction, is left out. */
+static enum status do_pushf(const struct emulation *emulation)
+{
+    uint64_t rflags = emulation->state->rflags;
+    if (rflags & RFLAGS_VM)
+        return ERR_UNSUPPORTED;
+    return push(emulation, rflags & ~RFLAGS_RF & bits_size_mask(emulation->instruction->size));
 }
 
 /* SDM: POP: a destination addressed by RSP uses its value after the pop. */
@@ -437,6 +450,7 @@ static enum status (*const handlers[OPERATION_COUNT])(const struct emulation *em
     [OPERATION_CMPXCHG] = do_modify,
     [OPERATION_CMPXCHG8B] = do_cmpxchg8b,
     [OPERATION_PUSH] = do_push,
+    [OPERATION_PUSHF] = do_pushf,
     [OPERATION_POP] = do_pop,
     [OPERATION_SETCC] = do_setcc,
     [OPERATION_CMOVCC] = do_cmovcc,

@@ -94,3 +94,12 @@ int vmx_guest_loop(struct vcpu *vcpu, bool launched)
 void vmx_exit_stub(void)
 {
 }
+
+int vmx_guest_once(struct vcpu *vcpu)
+{
+    return fake_vmcs.once == NULL ? 1 : fake_vmcs.once(vcpu);
+}
+
+void vmx_once_stub(void)
+{
+}

@@ -4,9 +4,8 @@
  */
 #pragma once
 
+#include "kernel/vm/vcpu.h"
 #include "vmx/vmcs.h"
-
-struct vcpu;
 
 struct fake_vmcs {
     uint64_t field[0x8000]; /* by encoding */
@@ -14,7 +13,8 @@ struct fake_vmcs {
     unsigned invvpids, invepts;
     bool fails_entries; /* with VMfailValid */
     int (*guest)(
-        struct vcpu *vcpu); /* the guest's part, in place of entry.asm's loop; NULL: none */
+        struct vcpu *vcpu);         /* the guest's part, in place of entry.asm's loop; NULL: none */
+    int (*once)(struct vcpu *vcpu); /* vmx_guest_once: plays the guest up to its exit */
 };
 
 /* The current one. */

@@ -159,12 +159,14 @@ static enum status alloc_frame(void *context, hpa_t *frame)
     return ERR_NO_MEMORY;
 }
 
-static void *map_frame(void *context, hpa_t frame)
+/* The root of the VM's EPT, which stays empty, and those that a step uses. */
+static uint8_t frames[FAKE_FRAMES][4096] ALIGNED(4096);
+
+void *fake_guest_frame(void *context, hpa_t frame)
 {
-    static uint8_t empty[4096] ALIGNED(4096);
     (void)context;
-    (void)frame;
-    return empty;
+    ASSERT(frame.v - FAKE_FRAMES_BASE < sizeof(frames));
+    return frames[(frame.v - FAKE_FRAMES_BASE) / 4096];
 }
 
 /* Its CPUID: every feature, a few leaves. */
@@ -266,18 +268,19 @@ static void start_policies(void)
 static void start_vmx(void)
 {
     struct fake_guest *guest = &fake_guest;
-    struct ept_ports ports = {alloc_frame, map_frame, NULL};
+    struct ept_ports ports = {alloc_frame, fake_guest_frame, NULL};
     const char *missing;
     guest->cpu.capabilities = capabilities;
     ASSERT(controls_negotiate(&capabilities, &guest->cpu.controls, &missing) == STATUS_OK);
     guest->vmx_vm = (struct vmx_vm){
-        .ept = {.root = HPA(0x7000), .ports = ports},
+        .ept = {.root = HPA(FAKE_FRAMES_BASE), .ports = ports},
         .owner = 2,
         .io_bitmap = HPA(0x8000),
         .msr_bitmap = HPA(0xa000),
     };
     guest->vmx = (struct vmx_vcpu){
         .vmcs = HPA(0xb000),
+        .step_frames = HPA(FAKE_FRAMES_BASE + 4096),
         .cr0_fixed = CR0_NE,
         .cr4_allowed = capabilities.cr4_fixed1 & ~CR4_VMXE,
         .xcr0_allowed = cpuid_xcr0_offered(&guest->vcpu.cpuid),

@@ -61,6 +61,11 @@ extern struct fake_guest fake_guest;
  * with a pattern. Paging maps the RAM one to one where the mode has paging. */
 void fake_guest_start(enum fake_mode mode);
 
+/* The frames of EPT: the VM's root, and those of a step. */
+#define FAKE_FRAMES (1 + VMX_STEP_FRAMES)
+#define FAKE_FRAMES_BASE 0x100000u
+void *fake_guest_frame(void *context, hpa_t frame);
+
 const char *fake_mode_name(enum fake_mode mode);
 unsigned fake_mode_cpl(enum fake_mode mode);
 bool fake_mode_is_64bit(enum fake_mode mode);

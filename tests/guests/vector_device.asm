@@ -1,6 +1,6 @@
 ; A vector instruction on device memory, which the emulator does not know: with CR0.TS, CR0.EM and
 ; CR4.OSFXSR as they are before an operating system saves vector registers, the guest gets its own
-; fault first; at last the instruction itself ends the guest, and only the guest.
+; fault first; then loads are the processor's own, and a store ends the guest, and only the guest.
 %include "tests/guests/lib.inc"
 
 DEVICE equ LAPIC32 + LAPIC_INITIAL
@@ -45,8 +45,13 @@ main:
     TEST "on-ram"
     movdqu xmm0, [rsp]
     movdqu [rsp - 64], xmm0
+    TEST "load"
+    mov dword [rdi], 0x12345678
+    movdqu xmm0, [rdi]
+    movd eax, xmm0
+    EXPECT_EQ rax, 0x12345678, "MOVDQU"
     call test_end
     call serial_drain
-    movdqu xmm0, [rdi]
+    movdqu [rdi], xmm0
     FAIL "the instruction on the device went on"
     ret

@@ -357,7 +357,7 @@ static void draw_stack_pointer(struct builder *builder)
     uint64_t offset = scene_draw_offset(scene, SEG_SS, size, builder->size), above = ~0ull;
     if (!is_free(builder, GPR_RSP))
         return;
-    if (operation == OPERATION_PUSH)
+    if (operation == OPERATION_PUSH || operation == OPERATION_PUSHF)
         offset += builder->size;
     if (scene->mode != NATIVE_64)
         above = 0xffffffff;

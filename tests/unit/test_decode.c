@@ -3,11 +3,11 @@
 #include "tests/check.h"
 
 static const char *const names[OPERATION_COUNT] = {
-    "add",  "or",      "adc",       "sbb",  "and", "sub",   "xor",    "cmp",     "rol",   "ror",
-    "rcl",  "rcr",     "shl",       "shr",  "sal", "sar",   "bt",     "bts",     "btr",   "btc",
-    "test", "not",     "neg",       "inc",  "dec", "mov",   "movzx",  "movsx",   "movbe", "xchg",
-    "xadd", "cmpxchg", "cmpxchg8b", "push", "pop", "setcc", "cmovcc", "clflush", "nop",   "movs",
-    "cmps", "stos",    "lods",      "scas", "ins", "outs"};
+    "add",  "or",      "adc",       "sbb",  "and",   "sub", "xor",   "cmp",    "rol",     "ror",
+    "rcl",  "rcr",     "shl",       "shr",  "sal",   "sar", "bt",    "bts",    "btr",     "btc",
+    "test", "not",     "neg",       "inc",  "dec",   "mov", "movzx", "movsx",  "movbe",   "xchg",
+    "xadd", "cmpxchg", "cmpxchg8b", "push", "pushf", "pop", "setcc", "cmovcc", "clflush", "nop",
+    "movs", "cmps",    "stos",      "lods", "scas",  "ins", "outs"};
 
 /* Turns "8b 43 10" into bytes; returns how many. */
 static unsigned parse_bytes(const char *hex, uint8_t *bytes)
@@ -237,7 +237,7 @@ static void arithmetic(void)
 
 static void stack_and_hints(void)
 {
-    ROWS({8, "ff 33", "push ds:[r3]/8.8"}, {8, "66 ff 33", "push ds:[r3]/8.2"},
+    ROWS({8, "9c", "pushf"}, {8, "ff 33", "push ds:[r3]/8.8"}, {8, "66 ff 33", "push ds:[r3]/8.2"},
          {8, "48 ff 33", "push ds:[r3]/8.8"}, {4, "ff 33", "push ds:[r3]/4.4"},
          {2, "ff 37", "push ds:[r3]/2.2"}, {8, "8f 04 24", "pop ss:[r4]/8.8"},
          {8, "8f 0b", "not supported"}, {8, "ff 13", "not supported"},
@@ -355,7 +355,7 @@ static void the_rest_is_refused(void)
                                           "0f af 03",
                                           "0f bc 03",
                                           "d8 03",
-                                          "9c",
+                                          "9d",
                                           "c5 f8 10 03",
                                           "62 f1 7c 48 10 03",
                                           "c4 e2 79 18 03",

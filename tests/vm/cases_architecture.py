@@ -16,17 +16,19 @@ import bare  # noqa: E402
 SUITE = ("architecture", "cpuid", "crs", "emulator", "events_code", "events_debug",
          "events_delivery", "events_delivery32", "events_nmi", "events_shadow", "events_task_gate",
          "exits", "interrupts", "mmio", "modes", "msr", "ports", "registers",
-         "stepping", "sweeps", "timers")
+         "stepping", "sweeps", "timers", "transfers")
 # Those at which TCG hangs or crashes; the page says why.
 NOT_ON_QEMU = ("events_code", "events_delivery", "events_delivery32", "exits", "registers")
+# What QEMU's machine has besides.
+QEMU_DEVICES = {"transfers": ["-device", "pc-testdev"]}
 
 
-def on_qemu(elf, folder, seconds):
+def on_qemu(elf, folder, seconds, devices):
     serial = os.path.join(folder, "qemu-serial.txt")
     command = ["qemu-system-x86_64", "-accel", "tcg", "-icount", "shift=2,sleep=off", "-cpu", "max",
                "-m", "64", "-display", "none",
                "-nodefaults", "-no-reboot", "-kernel", elf, "-serial", "file:" + serial,
-               "-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+               "-device", "isa-debug-exit,iobase=0xf4,iosize=4"] + devices
     try:
         subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, timeout=seconds, check=False)
@@ -50,7 +52,8 @@ def native(guest):
         seconds = 60 * run.scale
         machines = {"Bochs": outcomes(bare.run(elf, "corei7_skylake_x", seconds))}
         if guest not in NOT_ON_QEMU:
-            machines["QEMU"] = outcomes(on_qemu(elf, run.directory, seconds))
+            machines["QEMU"] = outcomes(on_qemu(elf, run.directory, seconds,
+                                                 QEMU_DEVICES.get(guest, [])))
         for machine, found in machines.items():
             check(run, machine, guest, found)
         cases = {case for found in machines.values() for case in found} - {"end"}
