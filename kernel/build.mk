@@ -28,6 +28,8 @@ INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c)
 	$(wildcard kernel/vm/acpi_*.c) $(filter-out kernel/vm/load_plan.c,$(wildcard kernel/vm/load*.c)) \
 	$(addprefix vmx/,controls.c vmx_cpu.c trial.c)
 INIT_ASM := kernel/core/entry.asm kernel/guest_bios.asm
+# The debugger, which is counted apart from the core that it looks at; linked by itself first, too.
+DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) kernel/vm/debug.c vmx/debug.c
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 
@@ -73,9 +75,15 @@ FORCE:
 INIT_OBJECTS := $(INIT_SOURCES:%.c=$(BUILD)/monitor/%.o) $(INIT_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
 LINK := $(MONITOR_CC) $(filter-out -MMD -MP,$(MONITOR_FLAGS)) -flto-partition=one
 
+DEBUGGER_OBJECTS := $(DEBUGGER_SOURCES:%.c=$(BUILD)/monitor/%.o)
+LINKED := $(BUILD)/monitor/init.o $(BUILD)/monitor/debugger.o \
+	$(filter-out $(INIT_OBJECTS) $(DEBUGGER_OBJECTS),$(MONITOR_OBJECTS))
+
 $(BUILD)/monitor/init.o: $(INIT_OBJECTS) $(BUILD)/monitor/sources
 	@$(LINK) -nostdlib -r -flinker-output=nolto-rel -o $@ $(INIT_OBJECTS)
 
-$(BUILD)/traprock.elf: $(MONITOR_OBJECTS) $(BUILD)/monitor/init.o linker.ld
-	@$(LINK) $(MONITOR_LDFLAGS) -T linker.ld -o $@ $(BUILD)/monitor/init.o \
-		$(filter-out $(INIT_OBJECTS),$(MONITOR_OBJECTS))
+$(BUILD)/monitor/debugger.o: $(DEBUGGER_OBJECTS) $(BUILD)/monitor/sources
+	@$(LINK) -nostdlib -r -flinker-output=nolto-rel -o $@ $(DEBUGGER_OBJECTS)
+
+$(BUILD)/traprock.elf: $(LINKED) linker.ld
+	@$(LINK) $(MONITOR_LDFLAGS) -T linker.ld -o $@ $(LINKED)

@@ -53,14 +53,15 @@ def measure_monitor(text):
 
 def measure_image(build):
     """Bytes of the monitor's text, constants and data, as `size` counts them: what is there while
-    guests run, and with what was given back before."""
+    guests run, and with what was given back before; the debugger apart."""
     made = subprocess.run(["size", "-A", os.path.join(build, "traprock.elf")],
                           stdout=subprocess.PIPE, text=True, check=True)
-    size = {name: int(count) for name, count in
-            re.findall(r"^(\.(?:init\.)?(?:text|rodata|data)) +(\d+)", made.stdout, re.MULTILINE)}
-    of_start = sum(count for name, count in size.items() if name.startswith(".init."))
-    return {"text-and-data-bytes": sum(size.values()) - of_start,
-            "text-and-data-with-start-bytes": sum(size.values())}
+    count = dict.fromkeys(("", "init.", "debugger."), 0)
+    for part, size in re.findall(r"^\.((?:init|debugger)\.)?(?:text|rodata|data) +(\d+)", made.stdout,
+                                 re.MULTILINE):
+        count[part] += int(size)
+    return {"text-and-data-bytes": count[""], "debugger-bytes": count["debugger."],
+            "text-and-data-with-start-bytes": sum(count.values())}
 
 
 def main():

@@ -6,7 +6,7 @@ PLANTED_EFI = $(BUILD)/planted/$(1)/BOOTX64.EFI
 
 $(BUILD)/planted/%/traprock.elf: $(BUILD)/traprock.elf
 	@mkdir -p $(@D)
-	@sources=$$(grep -lw PLANTED_BUG_$* $(MONITOR_SOURCES)) && others='$(BUILD)/monitor/init.o $(filter-out $(INIT_OBJECTS),$(MONITOR_OBJECTS))' && own= && \
+	@sources=$$(grep -lw PLANTED_BUG_$* $(MONITOR_SOURCES)) && others='$(LINKED)' && own= && \
 	for source in $$sources; do \
 		object=$(@D)/$$(echo $$source | tr / _).o && own="$$own $$object" && \
 		others=$$(echo " $$others " | sed "s# $(BUILD)/monitor/$${source%.c}.o # #") && \
