@@ -66,58 +66,82 @@ static bool is_taken(const struct monitor *self, const uint32_t *processor, uint
     return candidate >= cpu_count() || self->vmx_reason[candidate] != NULL;
 }
 
+#define NO_PROCESSOR UINT32_MAX
+
+struct assignment {
+    uint32_t processor[CONFIG_VMS_MAX]; /* of each guest, or NO_PROCESSOR */
+    uint32_t taken[CONFIG_VMS_MAX], count;
+};
+
+static uint32_t take(struct assignment *assignment, uint32_t processor)
+{
+    assignment->taken[assignment->count++] = processor;
+    return processor;
+}
+
+static uint32_t assign_pinned(const struct monitor *self, struct assignment *assignment,
+                              const struct config_vm *vm)
+{
+    if (!is_taken(self, assignment->taken, assignment->count, vm->pin))
+        return take(assignment, vm->pin);
+    log_error("%s:%u: %s: pin = %u: there is no such processor, or it has a guest already; this "
+              "machine has processors 0 to %u",
+              self->machine->boot.file[0].name, vm->pin_line, vm->name, vm->pin, cpu_count() - 1);
+    return NO_PROCESSOR;
+}
+
+static uint32_t assign_any(const struct monitor *self, struct assignment *assignment,
+                           const struct config_vm *vm)
+{
+    uint32_t candidate = 0;
+    while (candidate < cpu_count() &&
+           is_taken(self, assignment->taken, assignment->count, candidate))
+        candidate++;
+    if (candidate < cpu_count())
+        return take(assignment, candidate);
+    log_error(
+        "%s:%u: %s: no processor is left for it: %u guests, %u processors; remove guests, run "
+        "with more processors, or one after the other with `run = sequence`",
+        self->machine->boot.file[0].name, vm->line, vm->name, self->machine->config->vm_count,
+        cpu_count());
+    return NO_PROCESSOR;
+}
+
 /* Pinned guests first: the others take what is left, from processor 0 on. */
-static enum status assign_processors(struct monitor *self, uint32_t *processor)
+static void assign_processors(const struct monitor *self, struct assignment *assignment)
 {
     const struct config *config = self->machine->config;
-    uint32_t pinned[CONFIG_VMS_MAX], pins = 0;
-    for (uint32_t i = 0; i < config->vm_count; i++) {
-        uint32_t pin = config->vm[i].pin;
-        if (pin == CONFIG_PIN_ANY)
-            continue;
-        if (is_taken(self, pinned, pins, pin)) {
-            log_error("%s:%u: %s: pin = %u: there is no such processor, or it has a guest already; "
-                      "this machine has processors 0 to %u",
-                      self->machine->boot.file[0].name, config->vm[i].pin_line, config->vm[i].name,
-                      pin, cpu_count() - 1);
-            return ERR_INVALID;
-        }
-        pinned[pins++] = pin;
-        processor[i] = pin;
-    }
-    for (uint32_t i = 0; i < config->vm_count; i++) {
-        uint32_t candidate = 0;
+    assignment->count = 0;
+    for (uint32_t i = 0; i < config->vm_count; i++)
         if (config->vm[i].pin != CONFIG_PIN_ANY)
-            continue;
-        while (candidate < cpu_count() && is_taken(self, pinned, pins, candidate))
-            candidate++;
-        if (candidate == cpu_count()) {
-            log_error("%s:%u: %s: no processor is left for it: %u guests, %u processors; remove "
-                      "guests, or run with more processors",
-                      self->machine->boot.file[0].name, config->vm[i].line, config->vm[i].name,
-                      config->vm_count, cpu_count());
-            return ERR_NO_SPACE;
-        }
-        pinned[pins++] = candidate;
-        processor[i] = candidate;
-    }
-    return STATUS_OK;
+            assignment->processor[i] = assign_pinned(self, assignment, &config->vm[i]);
+    for (uint32_t i = 0; i < config->vm_count; i++)
+        if (config->vm[i].pin == CONFIG_PIN_ANY)
+            assignment->processor[i] = assign_any(self, assignment, &config->vm[i]);
 }
 
 /* ---- The start ----------------------------------------------------------------------------- */
 
-static enum status build_guests(struct monitor *self, const uint32_t *processor)
+static enum status build_guest(struct monitor *self, const struct config_vm *config,
+                               uint32_t processor)
+{
+    struct guest *guest;
+    if (processor == NO_PROCESSOR)
+        return ERR_NO_SPACE;
+    enum status status = guest_allocate(self, config, &guest);
+    return status == STATUS_OK ? guest_build(self, config, processor, guest) : status;
+}
+
+/* Whatever becomes of one, the others run. Returns whether there are any; if not, the run has come
+ * to its end. */
+static bool build_guests(struct monitor *self, const struct assignment *assignment)
 {
     const struct config *config = self->machine->config;
-    for (uint32_t i = 0; i < config->vm_count; i++) {
-        struct guest *guest;
-        enum status status = guest_allocate(self, &config->vm[i], &guest);
-        if (status == STATUS_OK)
-            status = guest_build(self, &config->vm[i], processor[i], guest);
-        if (status != STATUS_OK)
-            return status;
-    }
-    return STATUS_OK;
+    self->running = config->vm_count;
+    for (uint32_t i = 0; i < config->vm_count; i++)
+        if (build_guest(self, &config->vm[i], assignment->processor[i]) != STATUS_OK)
+            monitor_report_unborn(self, &config->vm[i], VM_STOPPED);
+    return self->guests != 0;
 }
 
 /* Nothing of the start may be on the stack when it goes. */
@@ -130,7 +154,7 @@ static NORETURN void leave_start(struct monitor *self)
 static void run(struct machine *self_machine)
 {
     struct monitor *self = &monitor;
-    uint32_t processor[CONFIG_VMS_MAX];
+    struct assignment assignment;
     self->machine = self_machine;
     log_set_level(self->machine->config->loglevel);
     monitor_init_terminal(self);
@@ -150,10 +174,7 @@ static void run(struct machine *self_machine)
         monitor_fail(self);
     else if (self->machine->config->run == CONFIG_RUN_SEQUENCE)
         sequence_run(self);
-    else if (assign_processors(self, processor) != STATUS_OK ||
-             build_guests(self, processor) != STATUS_OK)
-        monitor_fail(self);
-    else
+    else if (assign_processors(self, &assignment), build_guests(self, &assignment))
         leave_start(self);
     smp_idle();
 }

@@ -242,7 +242,6 @@ static void start_guests(struct monitor *self)
     struct guest *mine = NULL;
     integrity_seal(self);
     log_owners(&self->machine->pages);
-    self->running = self->guests;
     self->pages = pages_total(&self->machine->pages, PAGE_FREE);
     for (uint32_t i = 0; i < self->guests; i++)
         self->pages += self->guest[i]->pages;

@@ -156,6 +156,10 @@ void verdict_judge(struct guest *guest);
 /* result.c: tells the result and, when it was the last one, ends the monitor's run. */
 void monitor_report(struct monitor *monitor, const struct result *result);
 
+/* sequence.c: the result of a guest that was not built. */
+void monitor_report_unborn(struct monitor *monitor, const struct config_vm *config,
+                           enum vm_outcome outcome);
+
 /* Connects a line's UART to its interrupt or, where that has none, to a clock by which processor 0
  * looks after it. Called on processor 0, before the guests run. */
 void monitor_start_line(struct monitor *monitor, struct serial_line *line);

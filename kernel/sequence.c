@@ -16,8 +16,8 @@ static INIT bool is_known_to_the_machine(const struct config_vm *config)
     return false;
 }
 
-static INIT void report_unborn(struct monitor *monitor, const struct config_vm *config,
-                               enum vm_outcome outcome)
+INIT void monitor_report_unborn(struct monitor *monitor, const struct config_vm *config,
+                                enum vm_outcome outcome)
 {
     struct result result = {.name = config->name, .outcome = outcome};
     monitor_report(monitor, &result);
@@ -34,7 +34,7 @@ static INIT void run_one(struct monitor *monitor, const struct config_vm *config
 {
     struct pages *pages = &monitor->machine->pages;
     if (powers_off(monitor)) {
-        report_unborn(monitor, config, VM_KILLED);
+        monitor_report_unborn(monitor, config, VM_KILLED);
         return;
     }
     enum status status = STATUS_OK;
@@ -47,7 +47,7 @@ static INIT void run_one(struct monitor *monitor, const struct config_vm *config
         guest_run(*room);
         guest_discard(monitor);
     } else {
-        report_unborn(monitor, config, VM_STOPPED);
+        monitor_report_unborn(monitor, config, VM_STOPPED);
     }
     if (is_known_to_the_machine(config))
         *room = NULL;

@@ -160,8 +160,8 @@ def more_memory(run):
 def too_many_guests(run):
     run.guest("hello")
     refused(run, "more-guests-than-processors",
-            run.make_image(vm("one", kernel="hello.elf") + vm("two", kernel="hello.elf")),
-            r"traprock\.conf:4: two: no processor is left", 1)
+            run.make_image("".join(vm(name, kernel="hello.elf", debug_exit="0xf4") for name in ("one", "two"))),
+            r"traprock\.conf:5: two: no processor is left", 1)
 
 
 def no_such_processor(run):

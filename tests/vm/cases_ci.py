@@ -265,6 +265,55 @@ def children(process):
     return found
 
 
+# Guests that cannot be, and what is said of each.
+UNBORN = {
+    "large": ({"memory": "8G"}, "memory = 8192 MiB: "),
+    "tiny": ({"disk": "tiny.bin"}, "disk tiny.bin holds not even one sector"),
+    "ports": ({"debug-exit": "0x3f8"}, "debug-exit port (is it another device's?)"),
+    "bad": ({"kernel": "bad.elf"}, "bad.elf: truncated"),
+    "pinned": ({"pin": "9"}, "pin = 9: there is no such processor"),
+    "left": ({}, "no processor is left for it"),
+}
+
+
+def unborn(way):
+    """Guests that cannot be built, at once with one that can, or in a row: it runs, and each of the
+    others is reported with the reason."""
+
+    def function(run):
+        run.guest("say")
+        run.write("tiny.bin", b"x" * 100)
+        with open(run.path("say.elf"), "rb") as file:
+            run.write("bad.elf", file.read()[:0x1001])
+        names = [name for name in UNBORN if way == "parallel" or name not in ("pinned", "left")]
+        conf = traprock(run=way)
+        for name in [*names[:2], "good", *names[2:]]:
+            keys = {"kernel": "say.elf", "cmdline": "fine~d0", "debug-exit": "0xf4", "memory": "4M"}
+            conf += vm(name, **{**keys, **(UNBORN[name][0] if name in UNBORN else {})})
+        ci = Ci(run, conf, "--cpus", "5")
+        status = ci.wait()
+        run.check(f"unborn-{way}/status", status == 1, f"exit status {status}")
+        run.check(f"unborn-{way}/failed", ci.failed() == set(names), f"{ci.failed()}")
+        run.check(f"unborn-{way}/good", ci.tests["good"].findtext("system-out") == "fine", "did not run")
+        for name in names:
+            failure = ci.tests[name].find("failure")
+            run.check(f"unborn-{way}/{name}", failure is not None and UNBORN[name][1] in failure.text
+                      and '"outcome": "stopped"' in failure.text,
+                      "an error, and no failure" if failure is None else failure.text)
+        run.check(f"unborn-{way}/all", "\ntraprock: exit 1\n" in ci.output, "no end of the run")
+
+    return function
+
+
+def nobody(run):
+    """No guest at all can be built: results, and an end."""
+    run.guest("say")
+    ci = Ci(run, vm("a", kernel="say.elf", memory="8G") + vm("b", kernel="say.elf", pin="7"))
+    status = ci.wait()
+    run.check("nobody/status", status == 1, f"exit status {status}")
+    run.check("nobody/failed", ci.failed() == {"a", "b"} and ci.suite.get("errors") == "0", f"{ci.failed()}")
+
+
 def killed_emulator(run):
     """The emulator goes while a guest runs: that guest has no result, and the run says why."""
     run.guest("say")
@@ -344,6 +393,9 @@ CASES = [
     Case("ci-as-documented", as_documented, seconds=20),
     Case("ci-many", many, seconds=40),
     Case("ci-suite", suite, seconds=40),
+    Case("ci-unborn", unborn("parallel"), seconds=25),
+    Case("ci-unborn-sequence", unborn("sequence"), seconds=15),
+    Case("ci-nobody", nobody, seconds=15),
     Case("ci-killed", killed_emulator, seconds=20),
     Case("ci-bounded", bounded_from_outside, seconds=30),
     Case("ci-nothing-run", nothing_run, seconds=1),
