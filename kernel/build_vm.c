@@ -635,6 +635,25 @@ static void live(struct guest *guest)
     release(guest);
 }
 
+static void start_again(void *context)
+{
+    struct guest *guest = context;
+    if (restart(guest) == STATUS_OK)
+        guest_run(guest);
+    else
+        report_result(guest);
+}
+
+enum status guest_start(struct guest *guest)
+{
+    uint32_t *running = &guest->monitor->running;
+    __atomic_add_fetch(running, 1, __ATOMIC_SEQ_CST);
+    enum status status = smp_run(guest->processor, start_again, guest);
+    if (status != STATUS_OK)
+        __atomic_sub_fetch(running, 1, __ATOMIC_SEQ_CST);
+    return status;
+}
+
 void guest_run(void *context)
 {
     struct guest *guest = context;

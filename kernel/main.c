@@ -11,6 +11,7 @@
 #include "kernel/core/test_hooks.h"
 #include "kernel/core/time.h"
 #include "kernel/core/xsave_check.h"
+#include "kernel/debug/debugger.h"
 #include "kernel/monitor.h"
 #include "vmx/trial.h"
 
@@ -159,6 +160,7 @@ static void run(struct machine *self_machine)
     log_set_level(self->machine->config->loglevel);
     monitor_init_terminal(self);
     monitor_set_panic(self);
+    debugger_start(self);
     cpu_set_nmi_hook(vmx_nmi_hook);
     machine_start_processors(self_machine);
     TEST_HOOK(test_machine());

@@ -211,6 +211,8 @@ void monitor_finish(struct monitor *self)
     if (self->pages != 0)
         log_info("pages: %lu free after the guests, %lu before",
                  pages_total(&self->machine->pages, PAGE_FREE), self->pages);
+    if (self->powers_off || self->machine->config->on_idle != CONFIG_IDLE_WAIT)
+        mux_end_shell(&self->mux);
     int length = fmt_format(line, sizeof(line), "traprock: exit %d\r\n", self->exit_code);
     monitor_say(self, line, (size_t)length);
     if (self->has_line)

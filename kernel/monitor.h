@@ -127,6 +127,10 @@ void guest_discard(struct monitor *monitor);
  * ends the monitor's run. Matches smp_run. */
 void guest_run(void *guest);
 
+/* Has a guest that has ended run again, on its processor. ERR_BUSY: that has not come to its end
+ * yet; ERR_NOT_FOUND: it is not online. On processor 0. */
+enum status MUST_CHECK guest_start(struct guest *guest);
+
 /* sequence.c: builds and runs all guests of the configuration on this processor, one after the
  * other, and reports each. Of the start, which stays as long. Returns where on-idle = wait. */
 void sequence_run(struct monitor *monitor);

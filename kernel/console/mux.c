@@ -36,12 +36,12 @@ INIT void mux_remove_last(struct mux *mux)
     mux->count--;
     mux->waiting -= mux->guest[mux->count]->waits;
     mux->turn = 0;
-    if (mux->focus != MUX_NOBODY && mux->focus >= mux->count)
+    if (mux->focus < MUX_SHELL && mux->focus >= mux->count)
         mux->focus = 0;
 }
 
 /* Everything that reaches the line passes here, so that the column is known. */
-static void emit(struct mux *mux, const char *bytes, size_t count)
+void mux_emit(struct mux *mux, const char *bytes, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         mux->column = bytes[i] == '\n' || bytes[i] == '\r' ? 0 : mux->column + 1;
@@ -50,8 +50,17 @@ static void emit(struct mux *mux, const char *bytes, size_t count)
 
 static void start_line(struct mux *mux)
 {
+    if (mux->focus == MUX_SHELL && mux->shell->hide(mux->shell->context))
+        mux->column = 0;
     if (mux->column != 0)
-        emit(mux, "\r\n", 2);
+        mux_emit(mux, "\r\n", 2);
+}
+
+/* After lines that start_line began. */
+static void end_lines(struct mux *mux)
+{
+    if (mux->focus == MUX_SHELL)
+        mux->shell->show(mux->shell->context);
 }
 
 /* What the guest has in its buffer: as it is in focus, else as a line, finished or over-long. */
@@ -61,20 +70,28 @@ static void emit_buffer(struct mux_guest *guest)
     bool has_focus = guest->number == mux->focus;
     if (!has_focus) {
         start_line(mux);
-        emit(mux, guest->name, strlen(guest->name));
-        emit(mux, ": ", 2);
+        mux_emit(mux, guest->name, strlen(guest->name));
+        mux_emit(mux, ": ", 2);
     }
-    emit(mux, guest->line, guest->used);
-    if (!has_focus)
-        emit(mux, "\r\n", 2);
+    mux_emit(mux, guest->line, guest->used);
+    if (!has_focus) {
+        mux_emit(mux, "\r\n", 2);
+        end_lines(mux);
+    }
     guest->used = 0;
     mux->waiting -= guest->waits;
     guest->waits = false;
 }
 
+static bool has_room(const struct mux *mux)
+{
+    bool is_held = mux->is_held && mux->focus == MUX_SHELL;
+    return !is_held && mux->line.has_room(mux->line.context);
+}
+
 static bool may_write(const struct mux *mux)
 {
-    return mux->waiting == 0 && mux->line.has_room(mux->line.context);
+    return mux->waiting == 0 && has_room(mux);
 }
 
 static void wait_for_turn(struct mux_guest *guest)
@@ -88,7 +105,7 @@ static bool put_raw(struct mux_guest *guest, char byte)
 {
     struct mux *mux = guest->mux;
     if (may_write(mux)) {
-        emit(mux, &byte, 1);
+        mux_emit(mux, &byte, 1);
         return true;
     }
     if (guest->used == MUX_LINE_MAX)
@@ -145,10 +162,10 @@ static void wake_blocked(struct mux *mux)
     }
 }
 
-void mux_line_ready(struct mux *mux)
+static void serve_guests(struct mux *mux)
 {
     spinlock_acquire(&mux->lock);
-    while (mux->waiting != 0 && mux->line.has_room(mux->line.context)) {
+    while (mux->waiting != 0 && has_room(mux)) {
         struct mux_guest *guest = mux->guest[mux->turn];
         mux->turn = (mux->turn + 1) % mux->count;
         if (guest->waits)
@@ -158,11 +175,26 @@ void mux_line_ready(struct mux *mux)
     wake_blocked(mux);
 }
 
+void mux_line_ready(struct mux *mux)
+{
+    if (mux->focus == MUX_SHELL)
+        mux->shell->ready(mux->shell->context);
+    serve_guests(mux);
+}
+
+void mux_hold(struct mux *mux, bool holds)
+{
+    mux->is_held = holds;
+    if (!holds)
+        serve_guests(mux);
+}
+
 void mux_message(struct mux *mux, const char *text, size_t count)
 {
     spinlock_acquire(&mux->lock);
     start_line(mux);
-    emit(mux, text, count);
+    mux_emit(mux, text, count);
+    end_lines(mux);
     spinlock_release(&mux->lock);
 }
 
@@ -191,37 +223,82 @@ static void show_help(struct mux *mux)
                "  s  status of the guests\r\n"
                "  r  reset the guest in focus\r\n"
                "  x  power off\r\n"
-               "  c  give the terminal to the next guest\r\n"
+               "  n  give the terminal to the next guest\r\n"
+               "  c  the monitor's shell, and back\r\n"
                "  Ctrl-%c  send Ctrl-%c to the guest\r\n",
                key, key, key);
     say(mux, text);
 }
 
-/* What the old guest still has to say comes first; what the new one wrote of its line so far
- * belongs to the terminal now. */
-static void focus_next(struct mux *mux)
+/* With the lock, what the new one wrote of its line so far belongs to the terminal now. */
+static void announce(struct mux *mux)
 {
-    if (mux->count == 0)
-        return;
+    struct mux_guest *guest = mux->focus < mux->count ? mux->guest[mux->focus] : NULL;
+    const char *owner = guest != NULL             ? guest->name
+                        : mux->focus == MUX_SHELL ? "the monitor"
+                                                  : "nobody";
+    bool is_whole = guest != NULL && guest->waits;
+    char text[64];
+    start_line(mux);
+    int length = fmt_format(text, sizeof(text), "traprock: the terminal is %s's\r\n", owner);
+    mux_emit(mux, text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
+    if (guest != NULL)
+        emit_buffer(guest);
+    if (is_whole)
+        start_line(mux);
+}
+
+/* What the old guest still has to say comes first. */
+void mux_set_focus(struct mux *mux, unsigned focus)
+{
+    bool was_shell = mux->focus == MUX_SHELL;
     spinlock_acquire(&mux->lock);
     if (mux->focus < mux->count)
         emit_buffer(mux->guest[mux->focus]);
-    mux->focus = (mux->focus + 1) % mux->count;
-    struct mux_guest *guest = mux->guest[mux->focus];
-    bool is_whole = guest->waits;
-    start_line(mux);
-    char text[64];
-    int length = fmt_format(text, sizeof(text), "traprock: the terminal is %s's\r\n", guest->name);
-    emit(mux, text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
-    emit_buffer(guest);
-    if (is_whole)
-        start_line(mux);
+    if (was_shell)
+        start_line(mux); /* its row goes */
+    else
+        mux->before = mux->focus;
+    mux->focus = focus;
+    announce(mux);
     spinlock_release(&mux->lock);
+    if (was_shell != (focus == MUX_SHELL))
+        mux->shell->focus(mux->shell->context, !was_shell);
     wake_blocked(mux);
 }
 
-static void send_to_guest(struct mux *mux, uint8_t byte)
+unsigned mux_focus_before(const struct mux *mux)
 {
+    bool is_there = mux->before < mux->count;
+    return is_there || mux->count == 0 || mux->before == MUX_NOBODY ? mux->before : 0;
+}
+
+void mux_end_shell(struct mux *mux)
+{
+    if (mux->focus != MUX_SHELL)
+        return;
+    spinlock_acquire(&mux->lock);
+    mux->focus = mux_focus_before(mux);
+    start_line(mux);
+    spinlock_release(&mux->lock);
+}
+
+static void focus_next(struct mux *mux)
+{
+    unsigned last = mux->focus == MUX_SHELL ? mux->before : mux->focus;
+    if (mux->count != 0)
+        mux_set_focus(mux, (last + 1) % mux->count);
+}
+
+static void focus_shell(struct mux *mux)
+{
+    mux_set_focus(mux, mux->focus == MUX_SHELL ? mux_focus_before(mux) : MUX_SHELL);
+}
+
+static void send_to_focus(struct mux *mux, uint8_t byte)
+{
+    if (mux->focus == MUX_SHELL)
+        mux->shell->input(mux->shell->context, byte);
     if (mux->focus >= mux->count)
         return;
     struct mux_guest *guest = mux->guest[mux->focus];
@@ -253,9 +330,15 @@ static void run_command(struct mux *mux, uint8_t key)
     case 'x':
         commands->power_off(commands->context);
         return;
-    case 'c':
+    case 'n':
         focus_next(mux);
         return;
+    case 'c':
+        if (mux->shell != NULL) {
+            focus_shell(mux);
+            return;
+        }
+        /* fall through */
     default:
         say(mux, "traprock: no such key; h shows those that there are\r\n");
     }
@@ -270,7 +353,7 @@ void mux_input(struct mux *mux, uint8_t byte)
     if (after_escape && byte != mux->escape)
         run_command(mux, byte);
     else
-        send_to_guest(mux, byte);
+        send_to_focus(mux, byte);
 }
 
 bool mux_take_input(struct mux_guest *guest, uint8_t *byte)

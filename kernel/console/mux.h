@@ -15,9 +15,14 @@
  * Keys after the escape key (Ctrl-A unless configured otherwise):
  *     h, ?   help                 r   reset the guest in focus
  *     s      status               x   power off
- *     c      next guest           the escape key itself: sends it to the guest
+ *     n      next guest           the escape key itself: sends it to the guest, or to the shell
+ *     c      the monitor's shell, or from there back to the guest
  *
- * Locking: mux->lock, taken after a VM's device lock and held across the line's functions only.
+ * The shell keeps the last row of the terminal up to date while it has the focus; lines of others
+ * appear above it.
+ *
+ * Locking: mux->lock, taken after a VM's device lock and held across the line's functions and the
+ * shell's hide and show only.
  * Input comes from one processor at a time.
  */
 #pragma once
@@ -27,7 +32,8 @@
 #include "kernel/core/types.h"
 
 #define MUX_GUESTS_MAX 128
-#define MUX_NOBODY UINT32_MAX /* in place of a guest's number */
+#define MUX_NOBODY UINT32_MAX      /* in place of a guest's number */
+#define MUX_SHELL (UINT32_MAX - 1) /* the same */
 #define MUX_LINE_MAX 256
 #define MUX_INPUT_SIZE 1024u /* a power of two */
 
@@ -45,6 +51,19 @@ struct mux_commands {
     void (*status)(void *context);
     void (*reset)(void *context, unsigned guest);
     void (*power_off)(void *context);
+    void *context;
+};
+
+/* The monitor's shell, on the processor that has the input; hide and show, with the lock, on any.
+ */
+struct mux_shell {
+    void (*input)(void *context, uint8_t byte);
+    void (*ready)(void *context);           /* the line has room again */
+    void (*focus)(void *context, bool has); /* it has the terminal, or no longer */
+    /* Lines of others follow, and have come. hide returns whether it erased its row, so that the
+     * cursor is at the start of an empty line; show may write it anew, both by mux_emit. */
+    bool (*hide)(void *context);
+    void (*show)(void *context);
     void *context;
 };
 
@@ -74,8 +93,11 @@ struct mux {
     struct mux_commands commands;
     uint8_t escape;
     bool after_escape;
-    unsigned column; /* of the line as the terminal shows it: 0 is its start */
-    unsigned focus;  /* a guest's number, or MUX_NOBODY */
+    unsigned column;               /* of the line as the terminal shows it: 0 is its start */
+    unsigned focus;                /* a guest's number, MUX_NOBODY or MUX_SHELL */
+    unsigned before;               /* the focus before the shell's */
+    bool is_held;                  /* guests wait, since the shell shows something */
+    const struct mux_shell *shell; /* NULL: there is none */
     unsigned count;
     unsigned waiting; /* guests that wait for their turn */
     unsigned turn;    /* the guest that is looked at first */
@@ -112,6 +134,21 @@ void mux_input(struct mux *mux, uint8_t byte);
 bool mux_take_input(struct mux_guest *guest, uint8_t *byte);
 /* Whether mux_take_input would return one. */
 bool mux_has_input(const struct mux_guest *guest);
+
+/* Gives the focus to a guest, MUX_NOBODY or MUX_SHELL, and says so on the terminal. On the
+ * processor that has the input. */
+void mux_set_focus(struct mux *mux, unsigned focus);
+
+/* Who had it before the shell. */
+unsigned mux_focus_before(const struct mux *mux);
+
+/* Takes the terminal from the shell, if that has it, without a word: what follows is the last, and
+ * begins a line that whoever reads it by program finds. */
+void mux_end_shell(struct mux *mux);
+
+/* For the shell. Bytes for the line, with the lock; and whether the guests wait. */
+void mux_emit(struct mux *mux, const char *bytes, size_t count);
+void mux_hold(struct mux *mux, bool holds);
 
 /* Writes what waits of this guest, unfinished lines too: at its end. */
 void mux_flush(struct mux_guest *guest);

@@ -58,7 +58,7 @@ static void ring_put(struct log *log, const char *text, size_t length)
 }
 
 /* Moves a position that may lie within a line behind that line's newline. */
-static INIT uint64_t next_line(const struct log *log, uint64_t position)
+static uint64_t next_line(const struct log *log, uint64_t position)
 {
     while (position < log->written && log->ring[position++ % LOG_RING_SIZE] != '\n')
         ;
@@ -66,7 +66,7 @@ static INIT uint64_t next_line(const struct log *log, uint64_t position)
 }
 
 /* Where the oldest whole line begins. */
-static INIT uint64_t first_line(const struct log *log)
+static uint64_t first_line(const struct log *log)
 {
     uint64_t start = log->written > LOG_RING_SIZE ? log->written - LOG_RING_SIZE : 0;
     return start > 0 ? next_line(log, start) : 0;
@@ -108,7 +108,26 @@ INIT void log_replace_sink(const void *context, const struct log_sink *sink)
     unlock(log, locked);
 }
 
-INIT void log_set_level(enum log_level level)
+enum log_level log_level(void)
+{
+    return (enum log_level)__atomic_load_n(&max_level, __ATOMIC_RELAXED);
+}
+
+size_t log_copy(char *to, size_t size)
+{
+    const struct log *log = &the_log;
+    bool locked = lock(&the_log);
+    uint64_t start = first_line(log);
+    if (log->written - start > size)
+        start = next_line(log, log->written - size);
+    size_t count = (size_t)(log->written - start);
+    for (size_t i = 0; i < count; i++)
+        to[i] = log->ring[(start + i) % LOG_RING_SIZE];
+    unlock(&the_log, locked);
+    return count;
+}
+
+void log_set_level(enum log_level level)
 {
     __atomic_store_n(&max_level, (uint32_t)level, __ATOMIC_RELAXED);
 }

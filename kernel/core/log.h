@@ -28,6 +28,9 @@ void log_add_sink(const struct log_sink *sink);
 void log_replace_sink(const void *context, const struct log_sink *sink);
 /* Lines above this level are neither kept nor shown; LOG_INFO at the start. */
 void log_set_level(enum log_level level);
+enum log_level log_level(void);
+/* The ring's last whole lines, as many as fit into size bytes; returns how many bytes they have. */
+size_t log_copy(char *to, size_t size);
 void log_flush(void);
 /* From now on lines do not wait for the lock: whoever held it will not run again. */
 void log_break_lock(void);

@@ -176,6 +176,8 @@ struct config_vm {
 /* Most of a MiB: keep it off stacks. */
 struct config {
     uint16_t console; /* the first I/O port of a 16550 UART */
+    uint16_t shell;   /* the same of the shell's own; 0: it has none */
+    uint32_t shell_line;
     enum log_level loglevel;
     enum config_on_idle on_idle;
     uint8_t escape; /* the control character, 0x01 to 0x1f */

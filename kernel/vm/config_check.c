@@ -12,9 +12,16 @@ static bool uarts_overlap(uint16_t a, uint16_t b)
 static void check_uarts(const struct config_parser *parser)
 {
     const struct config *config = parser->config;
-    uint16_t used[1 + CONFIG_VMS_MAX * CONFIG_HVCS_MAX];
+    uint16_t used[2 + CONFIG_VMS_MAX * CONFIG_HVCS_MAX];
     unsigned count = 0;
     used[count++] = config->console;
+    used[count++] = config->shell != 0 ? config->shell : config->console;
+    if (config->shell != 0 && uarts_overlap(config->shell, config->console))
+        config_report(
+            parser, config->shell_line,
+            "the shell's serial port at 0x%x is the console's; the escape key and c reach "
+            "the shell there",
+            config->shell);
     for (uint32_t v = 0; v < config->vm_count; v++) {
         const struct config_vm *vm = &config->vm[v];
         for (uint32_t h = 0; h < vm->hvc_count; h++) {
@@ -25,7 +32,10 @@ static void check_uarts(const struct config_parser *parser)
                     continue;
                 config_report(parser, vm->hvc[h].line,
                               "[vm %s]: the serial port at 0x%x of its hvc belongs to %s already",
-                              vm->name, vm->hvc[h].port, i == 0 ? "the console" : "another hvc");
+                              vm->name, vm->hvc[h].port,
+                              i == 0   ? "the console"
+                              : i == 1 ? "the shell"
+                                       : "another hvc");
                 break;
             }
             used[count++] = vm->hvc[h].port;

@@ -52,6 +52,14 @@ static void parse_escape(struct config_parser *parser)
                             "allowed are ctrl-a to ctrl-z, ctrl-], ctrl-\\, ctrl-^, ctrl-_");
 }
 
+/* Whether the UART is free is seen when all is read. */
+static void parse_shell(struct config_parser *parser)
+{
+    parser->config->shell_line = parser->line;
+    if (config_uart(parser->value, &parser->config->shell) != STATUS_OK)
+        config_report_value(parser, "allowed are com1, com2, or an I/O port from 1 to 0xfff8");
+}
+
 static void parse_run(struct config_parser *parser)
 {
     static const char *const words[] = {"parallel", "sequence", NULL};
@@ -401,13 +409,10 @@ struct key {
 };
 
 static const struct key traprock_keys[] = {
-    {"console", false, parse_console},
-    {"loglevel", false, parse_loglevel},
-    {"on-idle", false, parse_on_idle},
-    {"escape", false, parse_escape},
-    {"run", false, parse_run},
-    {"terminal", false, parse_terminal},
-    {NULL, false, NULL},
+    {"console", false, parse_console},   {"loglevel", false, parse_loglevel},
+    {"on-idle", false, parse_on_idle},   {"escape", false, parse_escape},
+    {"shell", false, parse_shell},       {"run", false, parse_run},
+    {"terminal", false, parse_terminal}, {NULL, false, NULL},
 };
 
 static const struct key vm_keys[] = {

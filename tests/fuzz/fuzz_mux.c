@@ -28,6 +28,8 @@ struct terminal {
     size_t room;  /* bytes that it still takes from guests */
     char last;
     bool after_escape;
+    bool row_is_shown; /* the shell's */
+    unsigned typed;    /* bytes that the shell got */
 };
 
 static struct terminal terminal;
@@ -66,6 +68,48 @@ static void guest_ready(void *context)
     ((struct guest *)context)->is_blocked = false;
 }
 
+static void shell_input(void *context, uint8_t byte)
+{
+    (void)context;
+    (void)byte;
+    terminal.typed++;
+}
+
+static void shell_ready(void *context)
+{
+    (void)context;
+    REQUIRE(terminal.mux.focus == MUX_SHELL);
+}
+
+static void show_row(void *context)
+{
+    (void)context;
+    REQUIRE(terminal.mux.focus == MUX_SHELL);
+    if (!terminal.row_is_shown)
+        mux_emit(&terminal.mux, "> ", 2);
+    terminal.row_is_shown = true;
+}
+
+static bool hide_row(void *context)
+{
+    (void)context;
+    bool was_shown = terminal.row_is_shown;
+    if (was_shown)
+        mux_emit(&terminal.mux, "\r\x1b[K", 4);
+    terminal.row_is_shown = false;
+    return was_shown;
+}
+
+static void shell_focus(void *context, bool has)
+{
+    REQUIRE(!terminal.row_is_shown);
+    REQUIRE(has == (terminal.mux.focus == MUX_SHELL));
+    if (has)
+        show_row(context);
+    else
+        mux_hold(&terminal.mux, false);
+}
+
 static void expect(struct guest *guest, uint8_t byte)
 {
     if (guest->in - guest->out < MUX_INPUT_SIZE)
@@ -80,14 +124,19 @@ static void type(uint8_t byte)
     bool is_command = terminal.after_escape && byte != mux->escape;
     bool is_escape = !terminal.after_escape && byte == mux->escape;
     bool has_focus = focus < terminal.guests;
+    unsigned to_shell = terminal.typed + (!is_command && !is_escape && focus == MUX_SHELL);
     if (!is_command && !is_escape && has_focus)
         expect(&terminal.guest[focus], byte);
     terminal.after_escape = is_escape;
     mux_input(mux, byte);
     bool runs = byte == 's' || byte == 'x' || (byte == 'r' && has_focus);
     REQUIRE(terminal.commands - commands == (is_command && runs));
-    if (is_command && byte == 'c' && terminal.guests != 0)
-        REQUIRE(mux->focus == (focus + 1) % terminal.guests);
+    REQUIRE(terminal.typed == to_shell);
+    if (is_command && byte == 'n' && terminal.guests != 0)
+        REQUIRE(mux->focus < terminal.guests &&
+                (focus == MUX_SHELL || mux->focus == (focus + 1) % terminal.guests));
+    else if (is_command && byte == 'c')
+        REQUIRE((mux->focus == MUX_SHELL) != (focus == MUX_SHELL));
     else
         REQUIRE(mux->focus == focus);
 }
@@ -107,7 +156,8 @@ static void put(unsigned index, uint8_t byte)
 {
     struct guest *guest = &terminal.guest[index];
     size_t shown = terminal.shown;
-    bool may_pass = terminal.mux.waiting == 0 && terminal.room > 0;
+    bool is_held = terminal.mux.is_held && terminal.mux.focus == MUX_SHELL;
+    bool may_pass = terminal.mux.waiting == 0 && terminal.room > 0 && !is_held;
     bool is_full =
         index == terminal.mux.focus ? guest->port.used == MUX_LINE_MAX : guest->port.waits;
     bool is_taken = mux_put(&guest->port, byte);
@@ -125,7 +175,8 @@ static void check(void)
 {
     const struct mux *mux = &terminal.mux;
     REQUIRE(mux->count == terminal.guests);
-    REQUIRE(mux->focus < terminal.guests || mux->focus == 0 || mux->focus == MUX_NOBODY);
+    REQUIRE(mux->focus < terminal.guests || mux->focus == 0 || mux->focus >= MUX_SHELL);
+    REQUIRE(terminal.row_is_shown == (mux->focus == MUX_SHELL));
     REQUIRE(terminal.shown == 0 ||
             (mux->column == 0) == (terminal.last == '\n' || terminal.last == '\r'));
     unsigned waiting = 0;
@@ -146,8 +197,11 @@ static void start(uint8_t escape, unsigned guests, unsigned focus)
         "a", "guest", "one-whose-name-is-as-long-as-a-line-of-the-terminal-and-then-some-more"};
     const struct mux_line line = {line_write, line_has_room, NULL};
     const struct mux_commands commands = {command, reset, command, NULL};
+    static const struct mux_shell shell = {shell_input, shell_ready, shell_focus,
+                                           hide_row,    show_row,    NULL};
     memset(&terminal, 0, sizeof(terminal));
     mux_init(&terminal.mux, &line, &commands, escape, focus);
+    terminal.mux.shell = &shell;
     terminal.guests = guests;
     for (unsigned i = 0; i < guests; i++) {
         struct guest *guest = &terminal.guest[i];
@@ -173,11 +227,13 @@ static void step(struct fuzz_input *input)
         break;
     case 3:
         mux_message(&terminal.mux, "traprock: message\r\n", byte % 20);
+        if (terminal.mux.focus == MUX_SHELL && byte >= 128)
+            mux_hold(&terminal.mux, byte >= 192);
         break;
     case 4:
         terminal.room = byte % 64 * 16;
         mux_line_ready(&terminal.mux);
-        REQUIRE(terminal.room == 0 || terminal.mux.waiting == 0);
+        REQUIRE(terminal.room == 0 || terminal.mux.waiting == 0 || terminal.mux.is_held);
         if (byte < 64 && terminal.guests != 0) {
             mux_flush(&terminal.guest[index].port);
             REQUIRE(terminal.guest[index].port.used == 0);

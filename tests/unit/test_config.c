@@ -273,7 +273,7 @@ static const struct mistake mistakes[] = {
      "fw-cfg-file, watchdog, watchdog-action, pin, hvc, timeout, "
      "expect, reject, on-panic\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
-     "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, run, "
+     "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, shell, run, "
      "terminal\n"},
     {"[vm x]\nkernel = k\ninitrd =\n", "c.conf:3: initrd = : there is no value\n"},
     {"[vm x]\nkernel = k\ninitrd = # none\n", "c.conf:3: initrd = : there is no value\n"},
@@ -319,6 +319,13 @@ static const struct mistake mistakes[] = {
      "c.conf:3: hvc = com3: allowed are com1, com2, loop, or an I/O port from 1 to 0xfff8\n"},
     {"[vm x]\nkernel = k\nhvc = com1\n",
      "c.conf:3: [vm x]: the serial port at 0x3f8 of its hvc belongs to the console already\n"},
+    {"[traprock]\nshell = com9\n[vm x]\nkernel = k\n",
+     "c.conf:2: shell = com9: allowed are com1, com2, or an I/O port from 1 to 0xfff8\n"},
+    {"[traprock]\nshell = com1\n[vm x]\nkernel = k\n",
+     "c.conf:2: the shell's serial port at 0x3f8 is the console's; the escape key and c reach the "
+     "shell there\n"},
+    {"[traprock]\nshell = com2\n[vm x]\nkernel = k\nhvc = com2\n",
+     "c.conf:5: [vm x]: the serial port at 0x2f8 of its hvc belongs to the shell already\n"},
     {"[vm x]\nkernel = k\nhvc = com2\n[vm y]\nkernel = k\nhvc = 0x2f1\n",
      "c.conf:6: [vm y]: the serial port at 0x2f1 of its hvc belongs to another hvc already\n"},
     {"[vm x]\nkernel = k\ndisk = K\n", "c.conf:3: the files k and K differ in case only, which the "

@@ -125,12 +125,154 @@ static void typing_reaches_the_focus(void)
     CHECK(mux_take_input(&guest[0], &byte) && byte == 'a');
     CHECK(mux_take_input(&guest[0], &byte) && byte == 'b');
     CHECK(!mux_take_input(&guest[0], &byte));
-    type("\x01"
-         "c"
-         "z");
+    type("\x01nz");
     CHECK(!mux_has_input(&guest[0]));
     CHECK(mux_take_input(&guest[1], &byte) && byte == 'z');
     CHECK(strstr(shown, "the terminal is two's") != NULL);
+}
+
+static char typed[16];
+static unsigned typed_count, shell_ready, focuses;
+static bool row_is_shown, has_focus;
+
+static void shell_input(void *context, uint8_t byte)
+{
+    (void)context;
+    typed[typed_count++] = (char)byte;
+}
+
+static void on_shell_ready(void *context)
+{
+    (void)context;
+    shell_ready++;
+}
+
+static void on_focus(void *context, bool has)
+{
+    (void)context;
+    CHECK(has_focus != has);
+    has_focus = has;
+    focuses++;
+}
+
+static bool hide_row(void *context)
+{
+    (void)context;
+    bool was_shown = row_is_shown;
+    if (row_is_shown)
+        mux_emit(&mux, "<", 1);
+    row_is_shown = false;
+    return was_shown;
+}
+
+static void show_row(void *context)
+{
+    (void)context;
+    CHECK(!row_is_shown);
+    mux_emit(&mux, ">", 1);
+    row_is_shown = true;
+}
+
+/* With a shell that has the terminal and shows its row: `<` takes that away. */
+static struct mux_guest *start_in_shell(unsigned guests)
+{
+    static const struct mux_shell shell = {shell_input, on_shell_ready, on_focus,
+                                           hide_row,    show_row,       NULL};
+    struct mux_guest *guest = start(guests);
+    typed_count = shell_ready = focuses = 0;
+    row_is_shown = has_focus = false;
+    mux.shell = &shell;
+    type("\x01"
+         "c");
+    CHECK(has_focus);
+    CHECK_STR(shown, "traprock: the terminal is the monitor's\r\n");
+    show_row(NULL);
+    shown_size = 0;
+    shown[0] = '\0';
+    return guest;
+}
+
+static void the_shell_gets_what_is_typed(void)
+{
+    struct mux_guest *guest = start_in_shell(2);
+    uint8_t byte;
+    type("vm\x01\x01");
+    CHECK_EQ(typed_count, 3);
+    CHECK_EQ(typed[2], 1);
+    CHECK(!mux_has_input(&guest[0]));
+    type("\x01"
+         "cz");
+    CHECK(!has_focus);
+    CHECK_STR(shown, "<traprock: the terminal is one's\r\n");
+    CHECK(mux_take_input(&guest[0], &byte) && byte == 'z');
+    type("\x01"
+         "c\x01n");
+    CHECK_EQ(mux.focus, 1);
+    CHECK_EQ(focuses, 4);
+}
+
+static void lines_appear_above_the_shells_row(void)
+{
+    struct mux_guest *guest = start_in_shell(2);
+    put(&guest[0], "half");
+    CHECK_STR(shown, "");
+    put(&guest[0], " whole\n");
+    CHECK_STR(shown, "<one: half whole\r\n>");
+    mux_message(&mux, "hi\r\n", 4);
+    CHECK_STR(shown, "<one: half whole\r\n><hi\r\n>");
+    type("\x01s");
+    CHECK_EQ(statuses, 1);
+}
+
+static void guests_wait_while_the_shell_shows_something(void)
+{
+    struct mux_guest *guest = start_in_shell(1);
+    mux_hold(&mux, true);
+    put(&guest[0], "line\n");
+    CHECK(!mux_put(&guest[0], 'x'));
+    mux_line_ready(&mux);
+    CHECK_EQ(shell_ready, 1);
+    CHECK_STR(shown, "");
+    mux_message(&mux, "hi\r\n", 4); /* not the monitor */
+    CHECK_STR(shown, "<hi\r\n>");
+    unsigned before = ready;
+    mux_hold(&mux, false);
+    CHECK_STR(shown, "<hi\r\n><one: line\r\n>");
+    CHECK_EQ(ready, before + 1);
+    mux_hold(&mux, true); /* and a shell that is left holds nobody */
+    mux_set_focus(&mux, 0);
+    put(&guest[0], "y");
+    CHECK(strstr(shown, "one's\r\ny") != NULL);
+}
+
+static void the_shell_gives_way_to_the_last_words(void)
+{
+    struct mux_guest *guest = start_in_shell(1);
+    mux_end_shell(&mux);
+    mux_message(&mux, "traprock: exit 0\r\n", 18);
+    CHECK_STR(shown, "\r\ntraprock: exit 0\r\n");
+    CHECK_EQ(mux.focus, 0);
+    put(&guest[0], "z");
+    CHECK_STR(shown, "\r\ntraprock: exit 0\r\nz");
+    mux_end_shell(&mux);
+}
+
+static void the_shell_outlives_guests(void)
+{
+    struct mux_guest *guest = start(2);
+    (void)guest;
+    type("\x01n");
+    start_in_shell(2);
+    mux.before = 1;
+    mux_remove_last(&mux);
+    CHECK_EQ(mux.focus, MUX_SHELL);
+    CHECK_EQ(mux_focus_before(&mux), 0);
+    mux_remove_last(&mux);
+    type("\x01"
+         "c\x01"
+         "c");
+    CHECK(has_focus);
+    CHECK(strstr(shown, "nobody's") != NULL);
 }
 
 static void escape_reaches_the_monitor(void)
@@ -168,8 +310,8 @@ static void full_input_is_counted(void)
 static void keys_without_guests_do_no_harm(void)
 {
     (void)start(0);
-    type("a\x01r\x01"
-         "c\x01h");
+    type("a\x01r\x01n\x01h\x01"
+         "c");
     CHECK_EQ(resets, 0);
 }
 
@@ -177,8 +319,7 @@ static void removed_guest_gets_nothing(void)
 {
     struct mux_guest *guest = start(2);
     uint8_t byte;
-    type("\x01"
-         "c");
+    type("\x01n");
     mux_remove_last(&mux);
     type("k\x01r");
     CHECK(!mux_has_input(&guest[1]));
@@ -259,8 +400,7 @@ static void a_flood_does_not_keep_others_from_their_turn(void)
         CHECK(count_shown('x') >= 45 * MUX_LINE_MAX);
         room = SIZE_MAX;
         mux_line_ready(&mux);
-        type("\x01"
-             "c");
+        type("\x01n");
     }
 }
 
@@ -272,8 +412,7 @@ static void a_waiting_line_survives_a_change_of_focus(void)
     put(&guest[1], "whole\n");
     CHECK(!mux_put(&guest[1], 'z'));
     CHECK_STR(shown, "");
-    type("\x01"
-         "c");
+    type("\x01n");
     CHECK_STR(shown, "raw\r\ntraprock: the terminal is two's\r\nwhole\r\n");
     CHECK_EQ(ready, 1); /* the one that could not write */
     CHECK(mux_put(&guest[1], 'z'));
@@ -322,29 +461,32 @@ static void nobody_has_the_focus(void)
     CHECK_EQ(resets, 0);
     mux_remove_last(&mux);
     CHECK_EQ(mux.focus, MUX_NOBODY);
-    type("\x01"
-         "cx");
+    type("\x01nx");
     CHECK_EQ(mux.focus, 0);
     CHECK(mux_take_input(&guest[0], &byte) && byte == 'x');
     put(&guest[0], "raw");
     CHECK(strstr(shown, "traprock: the terminal is one's\r\nraw") != NULL);
 }
 
-TEST_MAIN({"focus_passes_through", focus_passes_through},
-          {"others_show_whole_lines", others_show_whole_lines},
-          {"long_lines_are_cut_not_lost", long_lines_are_cut_not_lost},
-          {"messages_start_lines", messages_start_lines},
-          {"typing_reaches_the_focus", typing_reaches_the_focus},
-          {"escape_reaches_the_monitor", escape_reaches_the_monitor},
-          {"full_input_is_counted", full_input_is_counted},
-          {"keys_without_guests_do_no_harm", keys_without_guests_do_no_harm},
-          {"removed_guest_gets_nothing", removed_guest_gets_nothing},
-          {"a_full_line_holds_back_the_guest_that_writes",
-           a_full_line_holds_back_the_guest_that_writes},
-          {"messages_do_not_wait_for_room", messages_do_not_wait_for_room},
-          {"a_flood_does_not_keep_others_from_their_turn",
-           a_flood_does_not_keep_others_from_their_turn},
-          {"a_waiting_line_survives_a_change_of_focus", a_waiting_line_survives_a_change_of_focus},
-          {"what_waits_goes_out_at_the_end", what_waits_goes_out_at_the_end},
-          {"nobody_has_the_focus", nobody_has_the_focus},
-          {"a_guest_that_is_removed_waits_no_more", a_guest_that_is_removed_waits_no_more})
+TEST_MAIN(
+    {"focus_passes_through", focus_passes_through},
+    {"others_show_whole_lines", others_show_whole_lines},
+    {"long_lines_are_cut_not_lost", long_lines_are_cut_not_lost},
+    {"messages_start_lines", messages_start_lines},
+    {"typing_reaches_the_focus", typing_reaches_the_focus},
+    {"the_shell_gets_what_is_typed", the_shell_gets_what_is_typed},
+    {"lines_appear_above_the_shells_row", lines_appear_above_the_shells_row},
+    {"guests_wait_while_the_shell_shows_something", guests_wait_while_the_shell_shows_something},
+    {"the_shell_gives_way_to_the_last_words", the_shell_gives_way_to_the_last_words},
+    {"the_shell_outlives_guests", the_shell_outlives_guests},
+    {"escape_reaches_the_monitor", escape_reaches_the_monitor},
+    {"full_input_is_counted", full_input_is_counted},
+    {"keys_without_guests_do_no_harm", keys_without_guests_do_no_harm},
+    {"removed_guest_gets_nothing", removed_guest_gets_nothing},
+    {"a_full_line_holds_back_the_guest_that_writes", a_full_line_holds_back_the_guest_that_writes},
+    {"messages_do_not_wait_for_room", messages_do_not_wait_for_room},
+    {"a_flood_does_not_keep_others_from_their_turn", a_flood_does_not_keep_others_from_their_turn},
+    {"a_waiting_line_survives_a_change_of_focus", a_waiting_line_survives_a_change_of_focus},
+    {"what_waits_goes_out_at_the_end", what_waits_goes_out_at_the_end},
+    {"nobody_has_the_focus", nobody_has_the_focus},
+    {"a_guest_that_is_removed_waits_no_more", a_guest_that_is_removed_waits_no_more})

@@ -149,7 +149,7 @@ def undisturbed(run):
 
 
 def two_guests(run):
-    """A flood and a spinning guest beside one that reports: it is not disturbed, and `c` changes
+    """A flood and a spinning guest beside one that reports: it is not disturbed, and `n` changes
     who has the terminal."""
     for name in ("timers", "flood", "spin"):
         run.guest(name)
@@ -157,7 +157,7 @@ def two_guests(run):
     with run.machine(run.make_image(conf), cpus=3) as machine:
         machine.expect(rb"^traprock: vm timers: debug-exit code=0", timeout=run.case.limit)
         run.report_guest(machine.log, "timers")
-        key(machine, b"c")
+        key(machine, b"n")
         machine.expect(rb"the terminal is", timeout=60)
         key(machine, b"x")
         if machine.wait() != 1:

@@ -158,7 +158,7 @@ def hostile(run):
         machine.expect(rb"^traprock: vm hostile: ", timeout=run.case.limit)
         machine.send(b"\x01s")
         machine.expect(rb"integrity: text.* unchanged", timeout=60)
-        machine.send(b"\x01cq")
+        machine.send(b"\x01nq")
         status = machine.wait()
         text = machine.log.replace("\r", "")
     run.report_guest(text, "hostile")

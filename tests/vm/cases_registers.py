@@ -51,7 +51,7 @@ def sentinels(run):
         for life in range(3):
             machine.expect(rb"^full, (all|not) well", timeout=limit)
             machine.expect(rb"^\w+: full, (all|not) well", timeout=limit)
-            for command in (b"r", b"c") * 2 if life < 2 else ():
+            for command in (b"r", b"n") * 2 if life < 2 else ():
                 key(machine, command)
                 machine.expect(rb"registers-after-reset" if command == b"r" else
                                rb"the terminal is", timeout=limit)

@@ -102,7 +102,7 @@ class Session:
         self.status()
         if self.resets_by_key > RESETS_BY_KEY_MAX:
             self.fail(f"{self.resets_by_key} times no new life within {SILENCE} s")
-        self.keys(b"c", b"r", b"c")
+        self.keys(b"n", b"r", b"n")
 
     def finish_witness(self):
         self.machine.send(b"q")

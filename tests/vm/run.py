@@ -33,6 +33,7 @@ import cases_harden
 import cases_linux
 import cases_qemu_devices
 import cases_registers
+import cases_shell
 from harness import Files, Run
 
 MODULES = (
@@ -51,6 +52,7 @@ MODULES = (
     cases_fuzz,
     cases_qemu_devices,
     cases_registers,
+    cases_shell,
     cases_entry_check,
     cases_harden,
 )

@@ -1,0 +1,132 @@
+#include "kernel/debug/debugger.h"
+
+#include "kernel/core/log.h"
+#include "kernel/core/mem.h"
+#include "kernel/core/paging.h"
+
+static const struct shell_command *const tables[] = {commands_vm, commands_device, commands_monitor,
+                                                     NULL};
+
+struct debug_shell *debug_shell_of(struct shell *shell)
+{
+    return shell->context;
+}
+
+/* ---- Guests by their names ------------------------------------------------------------------ */
+
+static struct guest *find_guest(struct shell *shell, const char *name)
+{
+    struct monitor *monitor = debug_shell_of(shell)->monitor;
+    for (uint32_t i = 0; i < monitor->guests; i++)
+        if (strcmp(monitor->guest[i]->vm.name, name) == 0)
+            return monitor->guest[i];
+    shell_print(shell, "there is no guest '%s'; `vm` lists those that there are\n", name);
+    return NULL;
+}
+
+/* Whether it is still among the guests: with run = sequence they come and go. */
+static bool is_there(const struct monitor *monitor, const struct guest *guest)
+{
+    for (uint32_t i = 0; i < monitor->guests; i++)
+        if (monitor->guest[i] == guest)
+            return true;
+    return false;
+}
+
+struct guest *debug_guest(struct shell *shell, unsigned count, char *const argument[],
+                          unsigned index)
+{
+    struct debug_shell *self = debug_shell_of(shell);
+    if (count > index)
+        return find_guest(shell, argument[index]);
+    if (!is_there(self->monitor, self->guest))
+        self->guest = self->monitor->guests != 0 ? self->monitor->guest[0] : NULL;
+    if (self->guest == NULL)
+        shell_print(shell, "there is no guest\n");
+    return self->guest;
+}
+
+struct guest *debug_live_guest(struct shell *shell, unsigned count, char *const argument[],
+                               unsigned index)
+{
+    struct guest *guest = debug_guest(shell, count, argument, index);
+    if (guest == NULL || guest->vm.outcome == VM_RUNNING)
+        return guest;
+    shell_print(shell, "%s has ended (%s); `start %s` runs it again\n", guest->vm.name,
+                vm_outcome_text(guest->vm.outcome), guest->vm.name);
+    return NULL;
+}
+
+void debug_complete_guests(struct shell *shell, struct completion *completion)
+{
+    const struct monitor *monitor = debug_shell_of(shell)->monitor;
+    for (uint32_t i = 0; i < monitor->guests; i++)
+        completion_offer(completion, monitor->guest[i]->vm.name);
+}
+
+void debug_refused(struct shell *shell, const struct guest *guest, const char *what,
+                   enum status status)
+{
+    const char *why = status == ERR_NOT_FOUND ? "it is not running"
+                      : status == ERR_TIMEOUT ? "its processor does not answer"
+                      : status == ERR_BUSY    ? "another debugger is at it"
+                                              : status_text(status);
+    shell_print(shell, "%s: %s: %s\n", guest->vm.name, what, why);
+}
+
+/* ---- The start ------------------------------------------------------------------------------ */
+
+static INIT void *allocate(struct monitor *monitor, uint64_t size)
+{
+    hpa_t frame;
+    uint64_t count = align_up(size, PAGE_SIZE) / PAGE_SIZE;
+    enum status status = pages_alloc(&monitor->machine->pages, count, PAGE_SIZE, PAGE_HEAP,
+                                     PAGE_OWNER_MONITOR, &frame);
+    if (status == STATUS_OK)
+        return memset(phys_to_virt(frame), 0, count * PAGE_SIZE);
+    log_warn("no memory for a shell: %s", status_text(status));
+    return NULL;
+}
+
+static INIT void start_on_console(struct monitor *monitor)
+{
+    struct debug_shell *self = allocate(monitor, sizeof(*self));
+    if (self == NULL)
+        return;
+    self->monitor = monitor;
+    struct shell_ports ports = shell_terminal_on_mux(&self->terminal, &self->shell, &monitor->mux);
+    shell_init(&self->shell, &ports, tables, self);
+}
+
+struct shell_line {
+    struct debug_shell debug;
+    struct host_uart uart;
+    struct serial_line line;
+};
+
+static INIT void start_on_line(struct monitor *monitor, uint16_t port)
+{
+    struct shell_line *self = allocate(monitor, sizeof(*self));
+    if (self == NULL)
+        return;
+    if (host_uart_init(&self->uart, port) != STATUS_OK) {
+        log_warn("shell = 0x%x: the machine has no UART there; the shell is on the console only",
+                 port);
+        return;
+    }
+    self->debug.monitor = monitor;
+    serial_line_init(&self->line, &self->uart);
+    struct shell_ports ports =
+        shell_terminal_on_line(&self->debug.terminal, &self->debug.shell, &self->line);
+    shell_init(&self->debug.shell, &ports, tables, &self->debug);
+    monitor_start_line(monitor, &self->line);
+    shell_enter(&self->debug.shell);
+}
+
+INIT void debugger_start(struct monitor *monitor)
+{
+    if (monitor->has_line)
+        start_on_console(monitor);
+    if (monitor->machine->config->shell != 0)
+        start_on_line(monitor, monitor->machine->config->shell);
+}

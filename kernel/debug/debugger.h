@@ -1,0 +1,42 @@
+/*
+ * The debugger: the monitor's shell on the console and, if the configuration says so, on a serial
+ * line of its own, and what its commands share. The core knows it by the multiplexer's port only.
+ *
+ * Everything here runs on processor 0, in its UARTs' interrupts; what touches a vCPU goes through
+ * vcpu_call, and what touches devices takes the VM's lock.
+ */
+#pragma once
+
+#include "kernel/debug/terminal.h"
+#include "kernel/monitor.h"
+
+/* A shell with its terminal. */
+struct debug_shell {
+    struct shell shell; /* its context is this structure */
+    struct shell_terminal terminal;
+    struct monitor *monitor;
+    struct guest *guest; /* that commands without a name mean; NULL: none is there */
+};
+
+/* Shells for the console and for the line that the configuration names, if there is memory for
+ * them; logs what fails. Before guests are built. */
+void debugger_start(struct monitor *monitor);
+
+/* ---- For commands --------------------------------------------------------------------------- */
+
+extern const struct shell_command commands_monitor[], commands_vm[], commands_device[];
+
+struct debug_shell *debug_shell_of(struct shell *shell);
+
+/* The guest of this name, which argument number index is, or where there are not so many the one
+ * that was chosen last; NULL, with a message: there is none. */
+struct guest *debug_guest(struct shell *shell, unsigned count, char *const argument[],
+                          unsigned index);
+/* The same, but a guest that has ended is a message too. */
+struct guest *debug_live_guest(struct shell *shell, unsigned count, char *const argument[],
+                               unsigned index);
+void debug_complete_guests(struct shell *shell, struct completion *completion);
+
+/* Says what kept vcpu_call, vm_pause and their like from doing `what`. */
+void debug_refused(struct shell *shell, const struct guest *guest, const char *what,
+                   enum status status);

@@ -1,0 +1,263 @@
+"""The monitor's shell, on the console and on a serial port of its own."""
+
+import random
+import re
+import time
+
+from harness import Case, CaseFailed, vm
+
+ESCAPE = b"\x01"
+PROMPT = rb"\(traprock\) "
+# What a terminal would do with it: CSI K, CSI n D, backspaces and returns only move and erase.
+CONTROLS = re.compile(rb"\x1b\[\d*[A-Z]|[\b\a]")
+TAKES = 30  # seconds of wall-clock time that an answer may take on a loaded machine
+
+
+class Shell:
+    """Somebody at a shell: on the console, after the escape key, or on COM2."""
+
+    def __init__(self, run, machine, line=None):
+        self.run, self.machine = run, machine
+        self.line = line or machine.console
+        self.position = len(self.line.data) if line is None else 0
+
+    def wait(self, pattern, times=1):
+        """The text from where the last wait ended to the end of the match."""
+        compiled = re.compile(pattern, re.MULTILINE)
+        deadline = time.monotonic() + times * TAKES * self.run.scale
+        with self.line.changed:
+            while True:
+                found = compiled.search(bytes(self.line.data), self.position)
+                if found:
+                    text = bytes(self.line.data[self.position:found.end()])
+                    self.position = found.end()
+                    return CONTROLS.sub(b"", text).decode(errors="replace").replace("\r", "")
+                if self.line.closed or time.monotonic() > deadline:
+                    raise CaseFailed(f"no {pattern!r} from the shell, but "
+                                     f"{bytes(self.line.data[self.position:])[-600:]!r}")
+                self.line.changed.wait(1.0)
+
+    def type(self, data):
+        self.line.send(data)
+
+    def enter(self):
+        """From the console."""
+        self.type(ESCAPE + b"c")
+        self.wait(rb"the terminal is the monitor's\r\n")
+        self.wait(PROMPT)
+
+    def command(self, text):
+        """What the command prints, its pages put together."""
+        self.type(text.encode() + b"\r")
+        said = self.wait(re.escape(text.encode()[-8:]) + rb"\r\n(.|\n)*?(\(traprock\) |--More-- )")
+        while said.endswith("--More-- "):
+            self.type(b" ")
+            said = said[:-len("--More-- ")] + self.wait(rb"\(traprock\) |--More-- ")
+        return re.sub(r"\(Space: next page.*?quit\)", "", said.split("\n", 1)[1])[:-len("(traprock) ")]
+
+    def check(self, name, text, *patterns):
+        """The command's output has all of the patterns."""
+        said = self.command(text)
+        for pattern in patterns:
+            self.run.check(f"shell/{name}", re.search(pattern, said, re.MULTILINE),
+                           f"no {pattern!r} in what {text!r} says: {said!r}")
+        return said
+
+
+# ---- On the console ------------------------------------------------------------------------------
+
+
+def console(run):
+    run.guest("spin")
+    conf = vm("spin", pin=0) + vm("other", kernel="spin.elf", pin=1)
+    with run.machine(run.make_image(conf), cpus=2) as machine:
+        machine.expect(rb"^spinning", timeout=run.case.limit)
+        shell = Shell(run, machine)
+        shell.enter()
+        shell.check("help", "help", r"^  vm \[NAME\] +list the guests", r"^  log ", r"^  poweroff ",
+                    r"`help COMMAND` says more")
+        shell.check("help-command", "help mem", r"^usage: mem \[all\|ADDRESS\]$", r"ADDRESS: the piece")
+        shell.check("unknown", "frobnicate", r"^unknown command 'frobnicate'; `help` lists")
+        shell.check("ambiguous", "re", r"^ambiguous command 're': .*resume.*reset")
+        shell.check("arguments", "vm a b", r"^usage: vm \[NAME\]$")
+        shell.check("vm", "vm", r"^\* spin +running +0 +64 MiB +\d+\.\d{3} s +\d+ +0$",
+                    r"^  other +running +1 ")
+        shell.check("vm-choose", "vm other", r"^\* other")
+        shell.check("vm-unknown", "vm nobody", r"^there is no guest 'nobody'; `vm` lists")
+        shell.check("uptime", "uptime", r"^0 days 00:0\d:\d\d\.\d{3}; TSC at \d+ kHz, 2 guests running$")
+        shell.check("log", "log", r"processors are up", r"starts \d+ us after the monitor")
+        shell.check("loglevel", "loglevel", r"^info$")
+        shell.check("loglevel-bad", "loglevel loud", r"'loud' is no level; allowed are error, warn")
+        shell.command("loglevel debug")
+        shell.check("loglevel-set", "loglevel", r"^debug$")
+        shell.check("terminal", "terminal", r"^80 columns, 24 rows$")
+        shell.check("terminal-bad", "terminal 3", r"^allowed are 20 to 256 columns")
+        shell.check("whole", "powero", r"^`poweroff` has to be written out$")
+        memory(run, shell)
+        devices(run, shell)
+        editing(run, shell)
+        lives(run, shell, machine)
+
+
+def memory(run, shell):
+    text = shell.check("mem", "mem", r"^ +\d+ KiB  monitor image", r"^ +65\d+ KiB  guest memory of spin$",
+                       r"guest memory of other$")
+    everything = shell.check("mem-all", "mem all", r"^0x[0-9a-f]{12}-0x[0-9a-f]{12} .*monitor image")
+
+    def total(pattern, said):
+        return sum(int(count) for count in re.findall(pattern, said))
+
+    kib = total(r"(\d+) KiB", text)
+    run.check("shell/mem-sums", kib == total(r"(\d+) KiB", everything) and kib > 400 << 10, f"{kib} KiB")
+    where = re.search(r"^0x([0-9a-f]+)-\S+ +\d+ KiB  guest memory of other", everything, re.MULTILINE)
+    shell.check("mem-address", f"mem 0x{int(where.group(1), 16) + 4097:x}", r"guest memory of other$")
+    shell.check("mem-nowhere", "mem 0xfffffffff000", r"^0xfffffffff000 is no memory")
+    shell.check("mem-bad", "mem 12monkeys", r"^'12monkeys' is no number; write for example")
+
+
+def devices(run, shell):
+    shell.check("pci", "pci spin", r"^00:00\.0  \w{4}:\w{4}  class 060000")
+    shell.check("irq", "irq spin", r"^local APIC 0: xAPIC at 0xfee00000", r"^  lvt lint0 .*extint",
+                r"^I/O APIC: id 0", r"^PIC master: irr 00", r"^  irr: none$")
+    shell.check("virtio", "virtio spin", r"virtio-\w+ at 00:0\d\.0: status 0x00|has no virtio device")
+    del run
+
+
+def editing(run, shell):
+    """Keys of an xterm, in one piece and byte by byte."""
+    shell.type(b"uptimx\x7fe\x01\x01\x1b[C\x1b[D\x1b[F")
+    for byte in b"\x1b[H\x1b[3~\x1b[3~":
+        shell.type(bytes([byte]))
+        time.sleep(0.02)
+    shell.type(b"up\r")
+    shell.wait(rb"\d+ days ")
+    shell.wait(PROMPT)
+    shell.type(b"\x1b[A\x1b[A\x1b[B\r")
+    shell.wait(rb"\d+ days ")
+    shell.wait(PROMPT)
+    shell.type(b"upt\t\x15pci ot\t\r")
+    shell.wait(rb"00:00\.0")
+    shell.wait(PROMPT)
+    shell.type(b"vm \t\t")
+    shell.wait(rb"spin  other")
+    shell.wait(PROMPT)
+    shell.type(b"\x03")
+    shell.wait(PROMPT)
+    run.check("shell/editing", True)
+
+
+def lives(run, shell, machine):
+    """Pause, resume, stop, start, reset, kick, console: and each where it makes no sense."""
+    shell.check("kick", "kick other", r"^other vcpu0: left the guest at rip 0x10\w+, exit reason \d+$")
+    shell.command("pause other")
+    shell.check("paused", "vm", r"^[ *] other +paused")
+    shell.check("pause-again", "pause other", r"^other was paused already$")
+    shell.command("pause spin")
+    shell.check("paused-both", "vm", r"^[ *] spin +paused")
+    shell.command("resume spin")
+    shell.command("resume other")
+    shell.check("resumed", "vm", r"^[ *] spin +running", r"^[ *] other +running")
+    shell.check("resume-again", "resume other", r"^other is not paused$")
+    shell.check("start-running", "start other", r"^other has not ended$")
+    shell.check("reset-short", "rese spin", r"^`reset` has to be written out$")
+    shell.command("reset spin")
+    shell.wait(rb"spin: spinning")
+    shell.check("resets", "vm", r"^[ *] spin .* 1$")
+    for name in ("other", "spin"):
+        shell.type(b"stop " + name.encode() + b"\r")
+        if name == "other":
+            shell.wait(rb"traprock: vm other: killed")
+            shell.check("stopped", "vm", r"^[ *] other +killed")
+            for command in ("stop", "pause", "resume", "reset", "kick"):
+                shell.check(command + "-ended", command + " other",
+                            r"^other has ended \(killed\); `start other` runs it again$")
+            shell.type(b"start other\r")
+            shell.wait(rb"other: spinning")
+            shell.check("started", "vm", r"^[ *] other +running .* 1$")
+            shell.type(b"console spin\r")
+            shell.wait(rb"the terminal is spin's\r\n")
+            shell.enter()
+    shell.wait(rb"traprock: vm spin: killed")
+    shell.type(b"poweroff\r")
+    status = machine.wait()
+    run.check("shell/poweroff", status == 1 and "traprock: vm other: killed code=0" in machine.log,
+              f"exit status {status}")
+
+
+# ---- On a port of its own ------------------------------------------------------------------------
+
+NOISE = 16_000
+
+
+def own_port(run):
+    """The shell has COM2 for itself, where noise of any bytes does no harm."""
+    run.guest("spin")
+    conf = "[traprock]\nshell = com2\non-idle = wait\n" + vm("spin", pin=0) + vm("other", kernel="spin.elf", pin=1)
+    with run.machine(run.make_image(conf), cpus=2, com2="line") as machine:
+        machine.expect(rb"^other: spinning", timeout=run.case.limit)
+        shell = Shell(run, machine, machine.com2)
+        shell.wait(PROMPT)
+        shell.check("own-port", "vm", r"^\* spin +running", r"^  other +running")
+        noise = random.Random(5).randbytes(NOISE)
+        for start in range(0, NOISE, 4096):
+            shell.type(noise[start:start + 4096])
+        time.sleep(1)
+        # Whatever it left: a key of several bytes, a page, a line.
+        shell.position = len(shell.line.data)
+        shell.type(b"q\x03\x03\x15terminal 80 0\r")
+        shell.wait(rb"terminal 80 0\r\n" + PROMPT, 3)
+        shell.check("after-noise", "vm", r"^\* spin +running", r"^  other +running")
+        shell.type(b"stop other\rstop spin\r")
+        machine.expect(rb"^traprock: exit 1\r?$", timeout=60)
+        shell.check("own-port-stopped", "vm", r"^\* spin +killed", r"^  other +killed")
+        shell.type(b"start spin\r")
+        machine.expect(rb"^spinning", timeout=60)
+        shell.check("own-port-started", "vm", r"^\* spin +running")
+        shell.type(b"poweroff\r")
+        with machine.console.changed:
+            ended = machine.console.changed.wait_for(lambda: machine.console.closed, timeout=60)
+        run.check("shell/own-port-poweroff", ended, "the machine goes on")
+
+
+def absent_port(run):
+    """A port that the machine has no UART at: the run goes on without."""
+    run.guest("hello")
+    status, text = run.run_to_end("[traprock]\nshell = 0x2e8\n" + vm("hello", debug_exit="0xf4"))
+    run.check("shell/absent-port", "shell = 0x2e8: the machine has no UART there" in text, "not said")
+    run.check("shell/absent-port-status", status == 0, f"exit status {status}")
+
+
+# ---- While guests flood --------------------------------------------------------------------------
+
+
+def flooded(run):
+    """Two guests that print all the time, one of them with the terminal: commands are answered, their
+    output is in one piece, and the guests go on."""
+    run.guest("flood")
+    conf = vm("flood", pin=0) + vm("also", kernel="flood.elf", pin=1)
+    with run.machine(run.make_image(conf), cpus=2) as machine:
+        machine.expect(rb"^traprock: .*|\n.*\n.*\n", timeout=run.case.limit)
+        time.sleep(1)
+        shell = Shell(run, machine)
+        shell.enter()
+        for number in range(5):
+            said = shell.check(f"flooded-{number}", "vm", r"^\* flood +\w+ ", r"^  also +\w+ ")
+            run.check(f"shell/flooded-whole-{number}",
+                      re.search(r"NAME.*\n\* flood.*\n  also.*\n", said), f"not in one piece: {said!r}")
+        before = len(machine.console.data)
+        shell.wait(rb"also: (.|\n)*flood: ")
+        run.check("shell/flood-goes-on", len(machine.console.data) > before)
+        shell.type(b"pause flood\rpause also\r")
+        time.sleep(1)
+        shell.position = len(machine.console.data)
+        shell.check("flood-paused", "vm", r"^\* flood +paused", r"^  also +paused")
+        shell.type(ESCAPE + b"x")
+        run.check("shell/flooded-exit-status", machine.wait() == 1)
+
+
+CASES = [
+    Case("shell-console", console, seconds=40),
+    Case("shell-own-port", own_port, seconds=40),
+    Case("shell-absent-port", absent_port),
+    Case("shell-flooded", flooded, seconds=30),
+]
