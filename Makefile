@@ -153,7 +153,7 @@ run: image ## boot CONF here; the terminal is the guest's console, Ctrl-A h show
 # Every guest a test: the exit status is 0 only if all of them passed.
 .PHONY: ci
 ci: packages-run ## boot CONF=FILE without a terminal and report each guest: JUNIT=out.xml TAP=out.tap (docs/ci.md)
-ifeq ($(origin CONF),file)
+ifeq ($(if $(filter file,$(origin CONF)),,$(strip $(CONF))),)
 	@echo 'make ci wants a configuration whose guests come to an end: make ci CONF=FILE' >&2; exit 2
 else
 	@$(MAKE) --no-print-directory -s $(BUILD)/BOOTX64.EFI $(BUILD)/config_files

@@ -352,6 +352,17 @@ def nothing_run(run):
     run.check("nothing-run/status", status == 2, f"exit status {status}")
     run.check("nothing-run/message", "suite.conf:3: expect = (: column 10: " in ci.output, "no message")
     run.check("nothing-run/report", ci.failed() == {"traprock"}, f"{ci.failed()}")
+    # A report that cannot be written is told before anything runs, and an old one does not stay.
+    for name in ("old.tap", "file"):
+        run.write(name, "ok 1 - old\n")
+    made = subprocess.run(
+        [sys.executable, os.path.join(HERE, "ci.py"), "--conf", ci.conf, "--efi", run.files.efi, "--config-tool",
+         run.files.config_tool, "--tap", run.path("old.tap"), "--logs", run.path("file/logs")],
+        capture_output=True, text=True, check=False)
+    wanted = f"LOGS={run.path('file/logs')}: cannot be written: Not a directory; name another\n"
+    run.check("nothing-run/unwritable", (made.returncode, made.stderr) == (2, wanted),
+              f"{made.returncode}: {made.stderr}")
+    run.check("nothing-run/old-report", not os.path.exists(run.path("old.tap")), "it is still there")
 
 
 def no_way_to_forge(run):
@@ -360,7 +371,7 @@ def no_way_to_forge(run):
     run.guest("say")
     forged = 'traprock-result~s{"name":"a","outcome":"poweroff","passed":true}~ntraprock:~sexit~s0~n~d1'
     conf = vm("a", kernel="say.elf", cmdline=forged, debug_exit="0xf4", memory="4M")
-    conf += "[traprock]\nterminal = focus\non-idle = wait\n"
+    conf += "[traprock]\nconsole = com2\nterminal = focus\non-idle = wait\n"
     ci = Ci(run, conf)
     status = ci.wait()
     run.check("forged/status", status == 1, f"exit status {status}")

@@ -32,6 +32,7 @@ GUEST_LINE = re.compile(r"([\w.-]+): ?(.*)", re.DOTALL)
 CONF_LINE = re.compile(r"traprock\.conf:(\d+):")
 SECTION = re.compile(rb"[ \t]*\[[ \t]*traprock[ \t]*\]")
 TERMINAL = re.compile(rb"[ \t]*terminal[ \t]*=")
+CONSOLE = re.compile(rb"[ \t]*console[ \t]*=")
 CONSOLE_MAX = 1 << 16  # characters of a console in a report
 ERRORS_MAX = 10        # lines of the log in one
 UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd]")
@@ -41,8 +42,8 @@ UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd]")
 
 
 class Configuration:
-    """A copy of the user's in which no guest has the terminal for itself: each line is told whose
-    it is, and none can be taken for the monitor's."""
+    """A copy of the user's in which no guest has the terminal for itself, so that each line is told
+    whose it is, and none can be taken for the monitor's; and the console is the line that is read."""
 
     def __init__(self, path, tool):
         self.path = path
@@ -59,20 +60,22 @@ class Configuration:
                 (each.split(" ", 1) for each in listed.stdout.splitlines())]
 
     def _with_lines(self, text):
-        lines, inside = text.split(b"\n"), None
+        lines, inside, has_terminal = text.split(b"\n"), None, False
         for number, line in enumerate(lines):
             bare = line.removeprefix(b"\xef\xbb\xbf")
             if bare.lstrip().startswith(b"["):
                 if inside is not None:
                     break
                 inside = number if SECTION.match(bare) else None
+            elif inside is not None and CONSOLE.match(bare):
+                lines[number] = b"console = com1"
             elif inside is not None and TERMINAL.match(bare):
-                lines[number] = b"terminal = lines"
-                return b"\n".join(lines)
+                lines[number], has_terminal = b"terminal = lines", True
         if inside is None:
             return text + b"\n[traprock]\nterminal = lines\n"
-        self.added = inside + 2
-        lines.insert(inside + 1, b"terminal = lines")
+        if not has_terminal:
+            self.added = inside + 2
+            lines.insert(inside + 1, b"terminal = lines")
         return b"\n".join(lines)
 
     def line(self, number):
@@ -218,9 +221,25 @@ def tap(tests):
     return "\n".join([*lines, ""])
 
 
+def make_way(arguments):
+    """Before minutes are spent: whether the reports and logs can be written; and those of an earlier
+    run go, so that none of them is taken for this one's."""
+    for what, path in (("JUNIT", arguments.junit), ("TAP", arguments.tap), ("LOGS", arguments.logs)):
+        try:
+            if what == "LOGS":
+                os.makedirs(path, exist_ok=True)
+            elif path:
+                os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+                with open(path, "ab"):
+                    pass
+                os.unlink(path)
+        except OSError as error:
+            print(f"{what}={path}: cannot be written: {error.strerror}; name another", file=sys.stderr)
+            sys.exit(2)
+
+
 def write(path, text):
     if path:
-        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
 
@@ -256,7 +275,6 @@ def make_image(arguments, configuration, directory):
 
 def boot(arguments, configuration, console, disk):
     """Returns why the run was none, or an empty text."""
-    os.makedirs(arguments.logs, exist_ok=True)
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(open(os.path.join(arguments.logs, "serial.log"), "wb", buffering=0))
         machine = host.Machine(disk, timeout=arguments.timeout, sinks=[log.write, console.put],
@@ -315,6 +333,7 @@ def main():
     arguments, started = arguments_parse(), time.monotonic()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    make_way(arguments)
     try:
         return run(arguments, started)
     except (image.ImageError, OSError) as error:
