@@ -133,6 +133,12 @@ static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     timer_queue_init(&vcpu->timers);
 }
 
+static uint32_t read_microcode(void)
+{
+    uint64_t signature;
+    return hw_rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &signature) == STATUS_OK ? signature >> 32 : 0;
+}
+
 static INIT void init_cpuid(struct guest *guest)
 {
     const struct vmx_cpu *cpu = &guest->monitor->vmx_cpu[guest->processor];
@@ -141,12 +147,16 @@ static INIT void init_cpuid(struct guest *guest)
         .raw = raw_cpuid,
         .tsc_hz = time_tsc_hz(),
         .xcr0_offered = cpu_by_index(guest->processor)->xcr0,
+        .microcode = read_microcode(),
         .vcpu_count = guest->vm.vcpu_count,
         .has_rdtscp = secondary & CONTROL_ENABLE_RDTSCP,
         .has_invpcid = secondary & CONTROL_ENABLE_INVPCID,
         .has_xsaves = secondary & CONTROL_ENABLE_XSAVES,
         .has_xsavec = !guest->monitor->xsavec_broken,
     };
+    const char *flaw = cpuid_keys_flaw(&facts);
+    if (flaw != NULL)
+        log_info("%s: no protection keys: %s", guest->vm.name, flaw);
     for (uint32_t i = 0; i < guest->vm.vcpu_count; i++) {
         facts.apic_id = i;
         cpuid_build(&guest->vcpu[i].cpuid, &facts);
@@ -155,10 +165,7 @@ static INIT void init_cpuid(struct guest *guest)
 
 static void init_msrs(struct guest *guest)
 {
-    struct msr_facts facts = {.tsc_hz = time_tsc_hz()};
-    uint64_t signature;
-    if (hw_rdmsr_safe(MSR_IA32_BIOS_SIGN_ID, &signature) == STATUS_OK)
-        facts.microcode = (uint32_t)(signature >> 32);
+    struct msr_facts facts = {.tsc_hz = time_tsc_hz(), .microcode = read_microcode()};
     if (hw_rdmsr_safe(MSR_IA32_ARCH_CAPABILITIES, &facts.arch_capabilities) != STATUS_OK)
         facts.arch_capabilities = 0;
     for (uint32_t i = 0; i < guest->vm.vcpu_count; i++) {

@@ -68,6 +68,7 @@ static void set_cr4(struct vcpu *vcpu, uint64_t value)
     vmcs_write(VMCS_GUEST_CR4, value | CR4_VMXE);
     vmcs_write(VMCS_CR4_READ_SHADOW, value);
     cpuid_set_osxsave(&vcpu->cpuid, value & CR4_OSXSAVE);
+    cpuid_set_ospke(&vcpu->cpuid, value & CR4_PKE);
 }
 
 /* SDM: IA32_EFER.LMA is LME and paging; the entry control must say the same. */

@@ -18,6 +18,7 @@ static void read_paging(const struct vcpu *vcpu, struct paging *paging)
     paging->cr3 = vmcs_read(VMCS_GUEST_CR3);
     paging->cr4 = cr_read_cr4();
     paging->efer = vmcs_read(VMCS_GUEST_IA32_EFER);
+    paging->pkru = paging->cr4 & CR4_PKE && paging->efer & EFER_LMA ? hw_rdpkru() : 0;
     paging->maxphyaddr = (uint8_t)cpuid_maxphyaddr(&vcpu->cpuid);
     paging->one_gib_pages = vmx_of(vcpu)->has_1g_pages;
     if (paging->cr4 & CR4_PAE && !(paging->efer & EFER_LMA)) {

@@ -17,9 +17,8 @@
 #define CR4_GUEST_OWNED                                                                            \
     (CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |   \
      CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP)
-/* Everything that Traprock lets a guest turn on where the processor has it; protection keys are
- * left out with their CPUID bit. */
-#define CR4_OFFERED (CR4_GUEST_OWNED | CR4_PAE | CR4_PCIDE | CR4_OSXSAVE)
+/* Everything that Traprock lets a guest turn on where the processor has it. */
+#define CR4_OFFERED (CR4_GUEST_OWNED | CR4_PAE | CR4_PCIDE | CR4_OSXSAVE | CR4_PKE)
 
 static enum status alloc_frames(struct vmx_vm *vmx, uint64_t count, enum page_kind kind,
                                 hpa_t *frame)
@@ -183,6 +182,8 @@ enum status vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_
     vmx->cr4_allowed = cpu->capabilities.cr4_fixed1 & CR4_OFFERED;
     if (vmx->xcr0_allowed == 0)
         vmx->cr4_allowed &= ~CR4_OSXSAVE;
+    if (!(vmx->xcr0_allowed & CPUID_XCR0_PKRU))
+        vmx->cr4_allowed &= ~CR4_PKE;
     return STATUS_OK;
 }
 

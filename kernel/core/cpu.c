@@ -178,6 +178,7 @@ INIT void cpu_early_init(void)
 #define LEAF7_EBX_SMEP BIT(7)
 #define LEAF7_EBX_SMAP BIT(20)
 #define LEAF7_ECX_UMIP BIT(2)
+#define LEAF7_ECX_PKU BIT(3)
 
 static INIT struct cpuid_regs cpuid_or_zero(uint32_t leaf, uint32_t subleaf)
 {
@@ -189,8 +190,9 @@ static INIT struct cpuid_regs cpuid_or_zero(uint32_t leaf, uint32_t subleaf)
     return regs;
 }
 
-/* CR4 for this processor: what protects the monitor, and what guests' state needs (OSFXSR,
- * OSXSAVE). VMXE is the back end's. */
+/* CR4 for this processor: what protects the monitor, and what guests' state needs (OSFXSR, OSXSAVE,
+ * and PKE to read PKRU, whose keys are of user pages, of which the monitor has none). VMXE is the
+ * back end's. */
 static INIT uint64_t wanted_cr4(void)
 {
     struct cpuid_regs leaf1 = cpuid_or_zero(1, 0), leaf7 = cpuid_or_zero(7, 0);
@@ -201,6 +203,7 @@ static INIT uint64_t wanted_cr4(void)
     cr4 |= leaf7.ebx & LEAF7_EBX_SMEP ? CR4_SMEP : 0;
     cr4 |= leaf7.ebx & LEAF7_EBX_SMAP ? CR4_SMAP : 0;
     cr4 |= leaf7.ecx & LEAF7_ECX_UMIP ? CR4_UMIP : 0;
+    cr4 |= leaf7.ecx & LEAF7_ECX_PKU ? CR4_PKE : 0;
     return cr4;
 }
 

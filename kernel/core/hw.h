@@ -53,6 +53,9 @@ uint64_t hw_xgetbv(uint32_t index);
 void hw_xsetbv(uint32_t index, uint64_t value);
 enum status MUST_CHECK hw_xsetbv_safe(uint32_t index, uint64_t value);
 
+/* PKRU. Needs CR4.PKE. */
+uint32_t hw_rdpkru(void);
+
 /* The time-stamp counter. The ordered form waits for every earlier load and instruction. */
 uint64_t hw_rdtsc(void);
 uint64_t hw_rdtsc_ordered(void);

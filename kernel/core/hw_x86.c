@@ -73,6 +73,13 @@ uint64_t hw_xgetbv(uint32_t index)
     return (uint64_t)high << 32 | low;
 }
 
+uint32_t hw_rdpkru(void)
+{
+    uint32_t pkru;
+    __asm__ volatile("rdpkru" : "=a"(pkru) : "c"(0) : "edx");
+    return pkru;
+}
+
 void hw_xsetbv(uint32_t index, uint64_t value)
 {
     __asm__ volatile("xsetbv" ::"c"(index), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))

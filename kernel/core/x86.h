@@ -87,3 +87,4 @@ enum vector {
 #define PF_USER BIT(2)
 #define PF_RESERVED BIT(3)
 #define PF_FETCH BIT(4)
+#define PF_KEY BIT(5)

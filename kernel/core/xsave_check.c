@@ -8,7 +8,7 @@
 #define XSAVEC_OFFERED BIT(1)
 #define FIRST_EXTENDED 2
 #define LEGACY MASK(1, 0)
-#define COMPONENTS 8 /* what guests are offered: no protection keys */
+#define COMPONENTS 8 /* what XSAVEC is doubted about: not PKRU */
 #define AREA_SIZE 4096
 #define MXCSR_OFFSET 24
 #define MXCSR_INITIAL 0x1f80

@@ -4,7 +4,7 @@
 #include "kernel/vm/cpuid_policy.h"
 
 enum reg { EAX, EBX, ECX, EDX };
-enum need { NONE, XSAVE, AVX, AVX512, RDTSCP, INVPCID, XSAVEC, XSAVES, NEEDS };
+enum need { NONE, XSAVE, AVX, AVX512, RDTSCP, INVPCID, XSAVEC, XSAVES, KEYS, NEEDS };
 
 #define XCR0_X87 BIT(0)
 #define XCR0_SSE BIT(1)
@@ -112,14 +112,42 @@ static uint32_t *result_reg(struct cpuid_result *result, unsigned reg)
     return regs[reg];
 }
 
-/* State components that belong together, together or not at all. SDM: XCR0. */
-static uint64_t sane_xcr0(uint64_t offered)
+/* Processors whose protection keys are broken. Signatures are leaf 01H's EAX; an emulator's are
+ * those of the processor that it is like, which has a revision of microcode. */
+static const struct {
+    uint32_t signature;
+    bool has_microcode;
+    const char *reason;
+} key_flaws[] = {
+    {0x000706e5, false, "Bochs 2.7 (corei7_icelake_u) lets a supervisor read what a key forbids"},
+    {0x000806c1, false, "Bochs 2.7 (tigerlake) lets a supervisor read what a key forbids"},
+};
+
+#define LEAF7_ECX_PKU BIT(3)
+
+const char *cpuid_keys_flaw(const struct cpuid_facts *facts)
 {
-    offered &= XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512;
+    uint32_t signature = raw_leaf(facts, 1, 0).eax;
+    if (!(raw_leaf(facts, 7, 0).ecx & LEAF7_ECX_PKU))
+        return NULL;
+    for (size_t i = 0; i < ARRAY_SIZE(key_flaws); i++)
+        if (signature == key_flaws[i].signature &&
+            (facts->microcode != 0) == key_flaws[i].has_microcode)
+            return key_flaws[i].reason;
+    return NULL;
+}
+
+/* State components that belong together, together or not at all. SDM: XCR0. */
+static uint64_t sane_xcr0(const struct cpuid_facts *facts)
+{
+    uint64_t offered =
+        facts->xcr0_offered & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | CPUID_XCR0_PKRU);
     if ((offered & (XCR0_X87 | XCR0_SSE)) != (XCR0_X87 | XCR0_SSE))
         return 0;
     if (!(offered & XCR0_AVX) || (offered & XCR0_AVX512) != XCR0_AVX512)
         offered &= ~XCR0_AVX512;
+    if (!(raw_leaf(facts, 7, 0).ecx & LEAF7_ECX_PKU) || cpuid_keys_flaw(facts) != NULL)
+        offered &= ~CPUID_XCR0_PKRU;
     return offered;
 }
 
@@ -132,6 +160,7 @@ static void apply_rules(struct cpuid_table *table, const struct cpuid_facts *fac
         [AVX512] = table->xcr0_offered & XCR0_AVX512,
         [RDTSCP] = facts->has_rdtscp,
         [INVPCID] = facts->has_invpcid,
+        [KEYS] = table->xcr0_offered & CPUID_XCR0_PKRU,
         [XSAVEC] = table->xcr0_offered != 0 && facts->has_xsavec,
         [XSAVES] = table->xcr0_offered != 0 && facts->has_xsavec && facts->has_xsaves,
     };
@@ -271,7 +300,7 @@ static void fill_widths(struct cpuid_table *table, const struct cpuid_facts *fac
 void cpuid_build(struct cpuid_table *table, const struct cpuid_facts *facts)
 {
     memset(table, 0, sizeof(*table));
-    table->xcr0_offered = sane_xcr0(facts->xcr0_offered);
+    table->xcr0_offered = sane_xcr0(facts);
     table->apic_id = facts->apic_id;
     lay_out(table);
     apply_rules(table, facts);

@@ -6,6 +6,7 @@
 #define LEAF_V2_EXTENDED_TOPOLOGY 0x1fu
 #define FEATURES_ECX_OSXSAVE BIT(27)
 #define FEATURES_EDX_APIC BIT(9)
+#define STRUCTURED_FEATURES_ECX_OSPKE BIT(4)
 #define EXTENDED_FEATURES_EDX_NX BIT(20)
 
 /* SDM: XSAVE Area: the legacy region and the header; and state components from here on lie behind
@@ -47,6 +48,11 @@ static void set_bit(uint32_t *value, uint64_t bit, bool on)
 void cpuid_set_osxsave(struct cpuid_table *table, bool enabled)
 {
     set_bit(&table->entry[table->leaf[0][1].first].ecx, FEATURES_ECX_OSXSAVE, enabled);
+}
+
+void cpuid_set_ospke(struct cpuid_table *table, bool enabled)
+{
+    set_bit(&table->entry[table->leaf[0][7].first].ecx, STRUCTURED_FEATURES_ECX_OSPKE, enabled);
 }
 
 void cpuid_set_apic(struct cpuid_table *table, bool enabled)

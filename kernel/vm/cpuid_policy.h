@@ -20,6 +20,7 @@ struct cpuid_facts {
     void *context;
     uint64_t tsc_hz;       /* the guest's true TSC frequency, not 0 */
     uint64_t xcr0_offered; /* what the guest may enable in XCR0; 0: it has no XSAVE */
+    uint32_t microcode;    /* the machine's revision; 0: it has none */
     uint32_t apic_id;      /* of this vCPU */
     uint32_t vcpu_count;   /* of its VM, at least 1 */
     bool has_rdtscp;       /* whether the back end lets the guest execute RDTSCP and RDPID, */
@@ -36,7 +37,9 @@ struct cpuid_facts {
 
 #define CPUID_ENTRIES_MAX 64
 #define CPUID_LEAVES 32u /* rows in each of the four quarters of the leaf numbers, 2 to the 5 */
-#define CPUID_XSTATES 8  /* state components that a guest may be offered: XCR0 bits 0 to 7 */
+#define CPUID_XSTATES 10 /* state components that a guest may be offered: XCR0 bits 0 to 7 and 9   \
+                          */
+#define CPUID_XCR0_PKRU BIT(9)
 
 struct cpuid_leaf {
     uint32_t subleaf_mask; /* all ones where ECX selects a subleaf, else 0 */
@@ -59,6 +62,9 @@ struct cpuid_table {
 /* Builds the table of a vCPU as after reset: XCR0 1, CR4.OSXSAVE 0, local APIC enabled. */
 void cpuid_build(struct cpuid_table *table, const struct cpuid_facts *facts);
 
+/* Why protection keys, which the machine has, are hidden; NULL: they are not. */
+const char *cpuid_keys_flaw(const struct cpuid_facts *facts);
+
 /* The answer to CPUID where it stands in the table, else NULL: cpuid_lookup knows the rest. In the
  * header since it stands on the way of an exit. */
 static inline const struct cpuid_result *cpuid_find(const struct cpuid_table *table, uint32_t leaf,
@@ -80,8 +86,9 @@ void cpuid_lookup(const struct cpuid_table *table, uint32_t leaf, uint32_t suble
 #define MISC_ENABLE_LIMIT_CPUID_MAXVAL BIT(22)
 #define MISC_ENABLE_XD_BIT_DISABLE BIT(34)
 
-/* The guest changed CR4.OSXSAVE, IA32_APIC_BASE.EN, XCR0, IA32_MISC_ENABLE. */
+/* The guest changed CR4.OSXSAVE, CR4.PKE, IA32_APIC_BASE.EN, XCR0, IA32_MISC_ENABLE. */
 void cpuid_set_osxsave(struct cpuid_table *table, bool enabled);
+void cpuid_set_ospke(struct cpuid_table *table, bool enabled);
 void cpuid_set_apic(struct cpuid_table *table, bool enabled);
 void cpuid_set_xcr0(struct cpuid_table *table, uint64_t xcr0);
 void cpuid_set_misc_enable(struct cpuid_table *table, uint64_t value);

@@ -9,6 +9,10 @@
 #define ENTRY_XD BIT(63)
 #define ENTRY_ADDRESS MASK(51, 12)
 
+/* Of one key in PKRU: no access, no writes. */
+#define PKRU_AD BIT(0)
+#define PKRU_WD BIT(1)
+
 #define LEVELS_MAX 4
 /* How often a walk begins again because another processor changed an entry under it. */
 #define RESTARTS_MAX 16
@@ -152,6 +156,19 @@ static inline bool is_permitted(const struct paging *paging, uint64_t access, ui
     return (paging->cr4 & CR4_SMAP) == 0 || (!implicit && (paging->rflags & RFLAGS_AC) != 0);
 }
 
+/* SDM: Protection Keys: of a user-mode address, for data. */
+static COLD bool is_locked(const struct walk *walk)
+{
+    const struct paging *paging = walk->paging;
+    uint64_t key = bits_get(walk->entry[walk->levels - 1], 62, 59);
+    uint32_t rights = paging->pkru >> 2 * key;
+    bool user = paging->cpl == 3 && !(walk->access & GUEST_WALK_IMPLICIT);
+    if (walk->access & GUEST_WALK_FETCH || !(walk->all & ENTRY_US))
+        return false;
+    return rights & PKRU_AD ||
+           (rights & PKRU_WD && walk->access & GUEST_WALK_WRITE && (user || paging->cr0 & CR0_WP));
+}
+
 /* SDM: Accessed and Dirty Flags. ERR_BUSY: an entry is no longer what the walk saw. */
 static enum status set_flags(const struct walk *walk)
 {
@@ -228,6 +245,8 @@ static inline enum status walk_once(struct walk *walk, gpa_t *gpa, struct except
         status = descend(walk, table, gpa, exception);
     if (status != STATUS_OK)
         return status;
+    if (__builtin_expect(paging->pkru != 0, 0) && is_locked(walk))
+        return page_fault(walk, PF_PRESENT | PF_KEY, exception);
     if (!is_permitted(paging, walk->access, walk->all, walk->any))
         return page_fault(walk, PF_PRESENT, exception);
     *gpa = leaf_address(walk);

@@ -1,7 +1,7 @@
 /*
  * The walk of a guest's own paging structures, as its processor makes it: no paging, 32-bit, PAE
- * and 4-level. SDM: Paging. Protection keys, 5-level paging and shadow stacks are not offered to
- * guests and not known here.
+ * and 4-level. SDM: Paging. 5-level paging, protection keys for supervisor pages and shadow stacks
+ * are not offered to guests and not known here.
  */
 #pragma once
 
@@ -16,6 +16,7 @@ struct paging {
     uint64_t cr4;
     uint64_t efer;
     uint64_t rflags;    /* AC overrides SMAP */
+    uint32_t pkru;      /* PKRU where protection keys are on (CR4.PKE in IA-32e mode), else 0 */
     uint64_t pdpte[4];  /* the PDPTE registers, of PAE paging only */
     uint8_t cpl;        /* 3 in virtual-8086 mode */
     uint8_t maxphyaddr; /* the guest's CPUID leaf 80000008: 32 to 52 */

@@ -127,6 +127,11 @@ uint64_t hw_xgetbv(uint32_t index)
     return fake_hw.xcr0;
 }
 
+uint32_t hw_rdpkru(void)
+{
+    return fake_hw.pkru;
+}
+
 void hw_xsetbv(uint32_t index, uint64_t value)
 {
     ASSERT(index == 0 && value & 1);

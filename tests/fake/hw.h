@@ -17,6 +17,7 @@ struct fake_hw {
     uint64_t cr2;
     uint64_t dr[8];
     uint64_t xcr0;
+    uint32_t pkru;
     unsigned taken_interrupts; /* hw_take_interrupts */
     unsigned dispatched;       /* irq_dispatch */
     uint8_t last_vector;       /* of the last of them */

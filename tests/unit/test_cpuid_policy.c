@@ -1,4 +1,6 @@
 /* The CPUID policy, over a machine that has everything and over one that has little. */
+#include <string.h>
+
 #include "kernel/core/bits.h"
 #include "kernel/vm/cpuid_policy.h"
 #include "tests/check.h"
@@ -15,11 +17,9 @@ static void everything(void *context, uint32_t leaf, uint32_t subleaf, struct cp
         {0x1c07c163, 0x0280003f, 0x5fff, 6}, /* L3 */
         {0, 0, 0, 0},
     };
-    static const struct cpuid_result xstates[8] = {
-        [2] = {256, 576, 0, 0},
-        [5] = {64, 1088, 0, 0},
-        [6] = {512, 1152, 2, 0},
-        [7] = {1024, 1664, 2, 0},
+    static const struct cpuid_result xstates[10] = {
+        [2] = {256, 576, 0, 0},   [5] = {64, 1088, 0, 0}, [6] = {512, 1152, 2, 0},
+        [7] = {1024, 1664, 2, 0}, [9] = {8, 2688, 0, 0},
     };
 
     (void)context;
@@ -31,7 +31,7 @@ static void everything(void *context, uint32_t leaf, uint32_t subleaf, struct cp
     else if (leaf == 4)
         *result = caches[subleaf < 4 ? subleaf : 4];
     else if (leaf == 0xd && subleaf >= 2)
-        *result = subleaf < 8 ? xstates[subleaf] : (struct cpuid_result){0};
+        *result = subleaf < 10 ? xstates[subleaf] : (struct cpuid_result){0};
     else if (leaf == 0x80000008)
         result->eax = 57 << 8 | 46;
 }
@@ -156,7 +156,7 @@ static void needs_are_obeyed(void)
     cpuid_build(&table, &facts);
     CHECK_EQ(look(&table, 1, 0).ecx & (BIT(28) | BIT(26)), 0);
     cpuid_set_xcr0(&table, 7);
-    for (uint32_t i = 0; i < 9; i++)
+    for (uint32_t i = 0; i < 11; i++)
         check_result(look(&table, 0xd, i), (struct cpuid_result){0});
 }
 
@@ -259,6 +259,51 @@ static void frequencies_are_exact(void)
     CHECK(facts.tsc_hz - (uint64_t)crystal.ecx * crystal.ebx < 2);
 }
 
+/* Those of every processor but what is listed, which are known by an emulator's lack of microcode.
+ */
+static void keyed(void *context, uint32_t leaf, uint32_t subleaf, struct cpuid_result *result)
+{
+    everything(context, leaf, subleaf, result);
+    if (leaf == 1)
+        result->eax = *(const uint32_t *)context;
+}
+
+static void protection_keys(void)
+{
+    struct cpuid_table table;
+    struct cpuid_facts facts = all;
+    facts.xcr0_offered = XCR0_ALL | BIT(9);
+    cpuid_build(&table, &facts);
+    CHECK(cpuid_keys_flaw(&facts) == NULL);
+    CHECK_EQ(look(&table, 7, 0).ecx & (BIT(3) | BIT(4)), BIT(3));
+    CHECK_EQ(look(&table, 0xd, 0).eax, 0x2e7);
+    CHECK_EQ(look(&table, 0xd, 0).ecx, 2696);
+    CHECK_EQ(look(&table, 0xd, 9).ebx, 2688);
+    cpuid_set_ospke(&table, true);
+    CHECK_EQ(look(&table, 7, 0).ecx & (BIT(3) | BIT(4)), BIT(3) | BIT(4));
+    cpuid_set_ospke(&table, false);
+    CHECK_EQ(look(&table, 7, 0).ecx & (BIT(3) | BIT(4)), BIT(3));
+    static const uint32_t emulated[] = {0x706e5, 0x806c1};
+    facts.raw = keyed;
+    for (size_t i = 0; i < ARRAY_SIZE(emulated); i++) {
+        uint32_t signature = emulated[i];
+        facts.context = &signature;
+        facts.microcode = 0;
+        CHECK(strstr(cpuid_keys_flaw(&facts), "Bochs") != NULL);
+        cpuid_build(&table, &facts);
+        CHECK_EQ(look(&table, 7, 0).ecx & BIT(3), 0);
+        CHECK_EQ(cpuid_xcr0_offered(&table), XCR0_ALL);
+        facts.microcode = 0xa6;
+        CHECK(cpuid_keys_flaw(&facts) == NULL);
+        cpuid_build(&table, &facts);
+        CHECK(look(&table, 7, 0).ecx & BIT(3));
+    }
+    facts.raw = little; /* no leaf 7, whatever stands there */
+    CHECK(cpuid_keys_flaw(&facts) == NULL);
+    cpuid_build(&table, &facts);
+    CHECK_EQ(cpuid_xcr0_offered(&table), XCR0_ALL);
+}
+
 static void the_guests_state_shows(void)
 {
     struct cpuid_table table;
@@ -327,7 +372,7 @@ static void tables_are_independent(void)
 
 TEST_MAIN({"hides_what_no_guest_may_have", hides_what_no_guest_may_have},
           {"shows_what_the_machine_has", shows_what_the_machine_has},
-          {"needs_are_obeyed", needs_are_obeyed},
+          {"needs_are_obeyed", needs_are_obeyed}, {"protection_keys", protection_keys},
           {"emulated_features_need_no_machine", emulated_features_need_no_machine},
           {"the_hypervisor_names_itself", the_hypervisor_names_itself},
           {"leaves_past_the_highest_are_the_highest", leaves_past_the_highest_are_the_highest},

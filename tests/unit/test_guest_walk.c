@@ -230,6 +230,38 @@ static void smep_and_smap(void)
     check_maps(LINEAR, GUEST_WALK_WRITE, 0x7000);
 }
 
+#define LOCKED (PF_PRESENT | PF_KEY)
+
+static void protection_keys(void)
+{
+    long_mode();
+    set64(0x4000, 3, 0x7000 | P | W | U | 5ull << 59);
+    paging.pkru = 3u << 8 | 3u << 12; /* of the keys beside it */
+    check_maps(LINEAR, GUEST_WALK_WRITE, 0x7000);
+    paging.pkru = 1u << 10;
+    check_faults(LINEAR, 0, LOCKED);
+    check_faults(LINEAR, GUEST_WALK_WRITE, LOCKED | PF_WRITE);
+    check_maps(LINEAR, GUEST_WALK_FETCH, 0x7000);
+    paging.cr0 &= ~CR0_WP; /* which is about writes */
+    check_faults(LINEAR, 0, LOCKED);
+    paging.cpl = 3;
+    check_faults(LINEAR, 0, LOCKED | PF_USER);
+    check_faults(LINEAR, GUEST_WALK_IMPLICIT, LOCKED);
+    paging.pkru = 2u << 10;
+    check_maps(LINEAR, 0, 0x7000);
+    check_faults(LINEAR, GUEST_WALK_WRITE, LOCKED | PF_WRITE | PF_USER);
+    check_maps(LINEAR, GUEST_WALK_WRITE | GUEST_WALK_IMPLICIT, 0x7000);
+    paging.cpl = 0;
+    check_maps(LINEAR, GUEST_WALK_WRITE, 0x7000);
+    paging.cr0 |= CR0_WP;
+    check_faults(LINEAR, GUEST_WALK_WRITE, LOCKED | PF_WRITE);
+    /* A supervisor's page has no key, and a large page has its own. */
+    set64(0x4000, 3, 0x7000 | P | W | 5ull << 59);
+    check_maps(LINEAR, GUEST_WALK_WRITE, 0x7000);
+    set64(0x3000, 1, 0x600000 | P | W | U | BIT(7) | 5ull << 59);
+    check_faults(LINEAR, GUEST_WALK_WRITE, LOCKED | PF_WRITE);
+}
+
 static void accessed_and_dirty_flags(void)
 {
     long_mode();
@@ -434,9 +466,10 @@ static void quick_walk_agrees(void)
 }
 
 TEST_MAIN({"no_paging_is_identity", no_paging_is_identity}, {"four_levels", four_levels},
-          {"large_pages", large_pages}, {"reserved_address_bits", reserved_address_bits},
-          {"execute_disable", execute_disable}, {"user_and_supervisor", user_and_supervisor},
-          {"smep_and_smap", smep_and_smap}, {"accessed_and_dirty_flags", accessed_and_dirty_flags},
+          {"protection_keys", protection_keys}, {"large_pages", large_pages},
+          {"reserved_address_bits", reserved_address_bits}, {"execute_disable", execute_disable},
+          {"user_and_supervisor", user_and_supervisor}, {"smep_and_smap", smep_and_smap},
+          {"accessed_and_dirty_flags", accessed_and_dirty_flags},
           {"tables_outside_ram", tables_outside_ram},
           {"tables_in_two_regions", tables_in_two_regions}, {"pae", pae},
           {"thirty_two_bit", thirty_two_bit}, {"four_mib_pages", four_mib_pages},

@@ -15,7 +15,7 @@ import bare  # noqa: E402
 
 SUITE = ("architecture", "cpuid", "crs", "emulator", "events_code", "events_debug",
          "events_delivery", "events_delivery32", "events_nmi", "events_shadow", "events_task_gate",
-         "exits", "interrupts", "mmio", "modes", "msr", "ports", "registers",
+         "exits", "interrupts", "keys", "mmio", "modes", "msr", "ports", "registers",
          "stepping", "sweeps", "timers", "transfers")
 # Those at which TCG hangs or crashes; the page says why.
 NOT_ON_QEMU = ("events_code", "events_delivery", "events_delivery32", "exits", "registers")

@@ -57,6 +57,15 @@ def endless(name, greeting, keys=None, **options):
     return Case("guest-" + name, function, seconds=25)
 
 
+def broken_keys(run):
+    """Protection keys of a processor that has them wrong: hidden, and the log says why."""
+    run.guest("keys")
+    status, text = run.run_to_end(vm("keys", debug_exit="0xf4"), cpu="corei7_icelake_u")
+    run.report_guest(text, "keys", EXPECTED_SKIPS)
+    run.check("keys/why", re.search(r"keys: no protection keys: Bochs 2\.7", text), "no reason")
+    run.check("keys/exit-status", status == 0, f"exit status {status}")
+
+
 def poweroff(run):
     run.guest("poweroff")
     status, text = run.run_to_end(vm("poweroff", debug_exit="0xf4"))
@@ -189,7 +198,7 @@ MODELS = {
     "haswell": ("corei7_haswell_4770", ()),
 }
 
-CASES = [reporting(name) for name in ("hello", "architecture", "ports", "mmio", "cpuid", "msr", "crs", "modes",
+CASES = [reporting(name) for name in ("hello", "architecture", "ports", "mmio", "cpuid", "msr", "crs", "modes", "keys",
                                       "interrupts", "stepping", "timers", "reset")]
 CASES += [reporting(name, model=model, variant=f"{name}-{short}", skips=skips)
           for short, (model, skips) in MODELS.items() for name in ("interrupts", "msr")]
@@ -198,6 +207,7 @@ CASES += [
     endless("flood", rb"flood 20\r?$"),
     endless("debug_loop", rb"^looping", errors=False),
     endless("align_loop", rb"^looping", errors=False),
+    Case("guest-keys-broken", broken_keys, seconds=25),
     Case("guest-poweroff", poweroff),
     Case("guest-triple-stop", triple_fault_stops),
     Case("guest-triple-reset", triple_fault_resets),
