@@ -37,8 +37,9 @@ struct cpuid_facts {
 
 #define CPUID_ENTRIES_MAX 64
 #define CPUID_LEAVES 32u /* rows in each of the four quarters of the leaf numbers, 2 to the 5 */
-#define CPUID_XSTATES 10 /* state components that a guest may be offered: XCR0 bits 0 to 7 and 9   \
-                          */
+#define CPUID_XSTATES                                                                              \
+    10 /* state components that a guest may be offered: XCR0 bits 0 to 7 and 9                     \
+        */
 #define CPUID_XCR0_PKRU BIT(9)
 
 struct cpuid_leaf {
