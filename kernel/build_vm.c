@@ -120,6 +120,8 @@ static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     vm->id = id;
     vm->clock = (struct clock){vm_clock_read, vm, time_tsc_hz()};
     vm->log = (struct log_budget){.owner = vm->name, .left = GUEST_LOG_LINES};
+    vm->is_debugged = guest->monitor->machine->config->gdb != 0;
+    vm->is_paused = guest->config->starts_paused;
     vm->stops_at_reset = guest->config->on_reset == CONFIG_RESET_STOP;
     vm->kick = kick;
     vm->work = continue_guest;
@@ -557,6 +559,9 @@ static void run_once(struct guest *guest)
         verdict_start(guest);
         spinlock_release(&vm->lock);
         log_start(guest);
+        if (vm_is_paused(vm))
+            log_info("%s: paused before its first instruction, until a debugger lets it go on",
+                     vm->name);
     }
     while (vm->outcome == VM_RUNNING && !vm->reset_pending)
         vmx_vcpu_run(&guest->vcpu[0]);

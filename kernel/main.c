@@ -12,6 +12,7 @@
 #include "kernel/core/time.h"
 #include "kernel/core/xsave_check.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/gdb_server.h"
 #include "kernel/monitor.h"
 #include "vmx/trial.h"
 
@@ -161,6 +162,10 @@ static void run(struct machine *self_machine)
     monitor_init_terminal(self);
     monitor_set_panic(self);
     debugger_start(self);
+    if (gdb_server_start(self) != STATUS_OK)
+        log_error("%s:%u: gdb: %s", self->machine->boot.file[0].name,
+                  self->machine->config->gdb_line,
+                  "the machine has no UART at this port, or no memory; nobody can attach");
     cpu_set_nmi_hook(vmx_nmi_hook);
     machine_start_processors(self_machine);
     TEST_HOOK(test_machine());

@@ -1,5 +1,7 @@
 /* What a guest's end tells whoever started the machine: two lines, and the exit code of the run. */
 #include "kernel/core/fmt.h"
+#include "kernel/core/hw.h"
+#include "kernel/core/smp.h"
 #include "kernel/core/time.h"
 #include "kernel/monitor.h"
 
@@ -64,6 +66,11 @@ void monitor_report(struct monitor *monitor, const struct result *result)
     monitor_say(monitor, line, (size_t)length);
     say_json(monitor, result);
     int code = exit_code(result), none = 0;
+    if (monitor->machine->config->gdb != 0) { /* which waits for its guest */
+        smp_wake(0);
+        if (cpu_takes_lines(cpu_this()))
+            hw_take_interrupts(); /* the machine may be about to go off */
+    }
     if (code != 0)
         __atomic_compare_exchange_n(&monitor->exit_code, &none, code, false, __ATOMIC_SEQ_CST,
                                     __ATOMIC_SEQ_CST);

@@ -17,8 +17,9 @@
 
 /* Some processors (Bochs) lose external-interrupt exits while the guest masks interrupts (trial.h).
  * Where the one that takes the machine's interrupts does, these are let in once a second whatever
- * the guest does, and more often after one came, which seldom comes alone. */
-#define LONGEST_BREAK(hz) (hz)
+ * the guest does, at gdb's pace where it may come, and more often after one came, which seldom
+ * comes alone. */
+#define LONGEST_BREAK(vm) ((vm)->is_debugged ? (vm)->clock.hz / 32 : (vm)->clock.hz)
 #define SHORTEST_BREAK(hz) ((hz) / 1024)
 #define NO_BREAK (UINT64_MAX / 2) /* with room for what arm_preemption_timer adds */
 
@@ -120,7 +121,7 @@ static void let_interrupts_in(struct vcpu *vcpu, uint64_t time)
     hw_take_interrupts();
     bool came = cpu_this()->interrupts != before;
     set_break(vmx, time,
-              came ? SHORTEST_BREAK(hz) : earlier(2 * vmx->break_length, LONGEST_BREAK(hz)));
+              came ? SHORTEST_BREAK(hz) : earlier(2 * vmx->break_length, LONGEST_BREAK(vcpu->vm)));
 }
 
 static COLD void do_what_is_due(struct vcpu *vcpu, uint64_t time)

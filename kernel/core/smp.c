@@ -46,9 +46,20 @@ extern const uint8_t ap_trampoline_long_mode[], ap_trampoline_parameters[];
 
 static struct smp_ports ports;
 
+static void (*woken)(void *context);
+static void *woken_context;
+
 static void wake(void *argument)
 {
     (void)argument;
+    if (woken != NULL && cpu_takes_lines(cpu_this()))
+        woken(woken_context);
+}
+
+INIT void smp_on_wake(void (*hook)(void *context), void *context)
+{
+    woken_context = context;
+    woken = hook;
 }
 
 /* Where a new processor arrives, on its own stack, with the monitor's tables. */

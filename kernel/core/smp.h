@@ -34,6 +34,9 @@ bool smp_is_busy(uint32_t index);
  * and interrupts are not masked by the guest (a hint only; see smp_kick). */
 void smp_wake(uint32_t index);
 
+/* What the processor that takes the machine's interrupts does when it is woken. At the start. */
+void smp_on_wake(void (*hook)(void *context), void *context);
+
 /* An NMI: a processor in guest mode exits, one in root mode counts it (cpu->nmi_count). */
 void smp_kick(uint32_t index);
 void smp_kick_others(void);

@@ -22,6 +22,7 @@
  * | escape     | ctrl-a to ctrl-z, ctrl-] ctrl-\ ctrl-^ ctrl-_ | ctrl-a |
  * | run        | parallel, sequence                      | parallel |
  * | terminal   | focus, lines                            | focus; with run = sequence: lines |
+ * | gdb        | com1, com2, or an I/O port              | none     |
  *
  * | [vm NAME]  | value                                   | default  |
  * |------------|-----------------------------------------|----------|
@@ -52,11 +53,12 @@
  * | expect     | a regular expression (regex.h); several times | none |
  * | reject     | the same                                | none     |
  * | on-panic   | stop, reset, ignore                     | stop, without a look at the console |
+ * | start      | run, paused                             | run      |
  *
  * There is no persistent storage behind a disk, so a plain `disk = FILE` means FILE,discard: the
  * guest may write, and what it wrote lives until power-off. Each `hvc` is the next port of the VM's
  * virtio console: a serial port of the machine, or `loop`, which gives back what it is given. A
- * serial port belongs to one user only: the console, or one hvc.
+ * serial port belongs to one user only: the console, the shell, gdb, or one hvc.
  */
 #pragma once
 
@@ -170,6 +172,7 @@ struct config_vm {
     char pattern_text[CONFIG_PATTERN_TEXT_MAX];
     enum config_on_panic on_panic;
     uint32_t on_panic_line; /* 0: the key is not there */
+    bool starts_paused;     /* until a debugger lets it go on */
     uint32_t pin;           /* processor, or CONFIG_PIN_ANY */
 };
 
@@ -178,6 +181,8 @@ struct config {
     uint16_t console; /* the first I/O port of a 16550 UART */
     uint16_t shell;   /* the same of the shell's own; 0: it has none */
     uint32_t shell_line;
+    uint16_t gdb; /* the same of gdb's; 0: none */
+    uint32_t gdb_line;
     enum log_level loglevel;
     enum config_on_idle on_idle;
     uint8_t escape; /* the control character, 0x01 to 0x1f */

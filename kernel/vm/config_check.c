@@ -9,19 +9,34 @@ static bool uarts_overlap(uint16_t a, uint16_t b)
     return (a > b ? a - b : b - a) < PLATFORM_PORT_UART_SIZE;
 }
 
+/* Who has a port, in the order in which check_uarts takes them; the rest are those of hvcs. */
+static const char *used_by(unsigned index)
+{
+    static const char *const users[] = {"the console", "the shell", "gdb"};
+    return index < ARRAY_SIZE(users) ? users[index] : "another hvc";
+}
+
 static void check_uarts(const struct config_parser *parser)
 {
     const struct config *config = parser->config;
-    uint16_t used[2 + CONFIG_VMS_MAX * CONFIG_HVCS_MAX];
+    uint16_t used[3 + CONFIG_VMS_MAX * CONFIG_HVCS_MAX];
     unsigned count = 0;
     used[count++] = config->console;
     used[count++] = config->shell != 0 ? config->shell : config->console;
+    used[count++] = config->gdb != 0 ? config->gdb : config->console;
     if (config->shell != 0 && uarts_overlap(config->shell, config->console))
         config_report(
             parser, config->shell_line,
             "the shell's serial port at 0x%x is the console's; the escape key and c reach "
             "the shell there",
             config->shell);
+    for (unsigned i = 0; config->gdb != 0 && i < 2; i++)
+        if (uarts_overlap(config->gdb, used[i]) && (i == 0 || config->shell != 0)) {
+            config_report(parser, config->gdb_line,
+                          "the serial port at 0x%x belongs to %s already; gdb needs one of its own",
+                          config->gdb, used_by(i));
+            break;
+        }
     for (uint32_t v = 0; v < config->vm_count; v++) {
         const struct config_vm *vm = &config->vm[v];
         for (uint32_t h = 0; h < vm->hvc_count; h++) {
@@ -32,10 +47,7 @@ static void check_uarts(const struct config_parser *parser)
                     continue;
                 config_report(parser, vm->hvc[h].line,
                               "[vm %s]: the serial port at 0x%x of its hvc belongs to %s already",
-                              vm->name, vm->hvc[h].port,
-                              i == 0   ? "the console"
-                              : i == 1 ? "the shell"
-                                       : "another hvc");
+                              vm->name, vm->hvc[h].port, used_by(i));
                 break;
             }
             used[count++] = vm->hvc[h].port;

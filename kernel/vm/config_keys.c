@@ -27,6 +27,13 @@ static void parse_console(struct config_parser *parser)
         config_report_value(parser, "allowed are com1, com2, or an I/O port from 1 to 0xfff8");
 }
 
+static void parse_gdb(struct config_parser *parser)
+{
+    parser->config->gdb_line = parser->line;
+    if (config_uart(parser->value, &parser->config->gdb) != STATUS_OK)
+        config_report_value(parser, "allowed are com1, com2, or an I/O port from 1 to 0xfff8");
+}
+
 static void parse_loglevel(struct config_parser *parser)
 {
     static const char *const words[] = {"error", "warn", "info", "debug", NULL};
@@ -385,6 +392,14 @@ static void parse_on_panic(struct config_parser *parser)
     parser->vm->on_panic_line = parser->line;
 }
 
+static void parse_start(struct config_parser *parser)
+{
+    static const char *const words[] = {"run", "paused", NULL};
+    int index = parser->vm->starts_paused;
+    parse_word(parser, words, "allowed are run, paused", &index);
+    parser->vm->starts_paused = index != 0;
+}
+
 static void parse_hvc(struct config_parser *parser)
 {
     struct config_vm *vm = parser->vm;
@@ -409,10 +424,15 @@ struct key {
 };
 
 static const struct key traprock_keys[] = {
-    {"console", false, parse_console},   {"loglevel", false, parse_loglevel},
-    {"on-idle", false, parse_on_idle},   {"escape", false, parse_escape},
-    {"shell", false, parse_shell},       {"run", false, parse_run},
-    {"terminal", false, parse_terminal}, {NULL, false, NULL},
+    {"console", false, parse_console},
+    {"loglevel", false, parse_loglevel},
+    {"on-idle", false, parse_on_idle},
+    {"escape", false, parse_escape},
+    {"shell", false, parse_shell},
+    {"run", false, parse_run},
+    {"terminal", false, parse_terminal},
+    {"gdb", false, parse_gdb},
+    {NULL, false, NULL},
 };
 
 static const struct key vm_keys[] = {
@@ -445,6 +465,7 @@ static const struct key vm_keys[] = {
     {"expect", true, parse_pattern},
     {"reject", true, parse_pattern},
     {"on-panic", false, parse_on_panic},
+    {"start", false, parse_start},
     {NULL, false, NULL},
 };
 

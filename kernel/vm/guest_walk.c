@@ -172,6 +172,8 @@ static COLD bool is_locked(const struct walk *walk)
 /* SDM: Accessed and Dirty Flags. ERR_BUSY: an entry is no longer what the walk saw. */
 static enum status set_flags(const struct walk *walk)
 {
+    if (walk->access & GUEST_WALK_PEEK)
+        return STATUS_OK;
     for (unsigned i = 0; i < walk->levels; i++) {
         bool dirty = i + 1 == walk->levels && (walk->access & GUEST_WALK_WRITE) != 0;
         uint64_t wanted = walk->entry[i] | ENTRY_A | (dirty ? ENTRY_D : 0);

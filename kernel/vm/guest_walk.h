@@ -28,6 +28,8 @@ struct paging {
 #define GUEST_WALK_FETCH BIT(1)
 /* A supervisor access whatever the CPL: of descriptor tables and task-state segments. */
 #define GUEST_WALK_IMPLICIT BIT(2)
+/* A debugger's: the accessed and dirty flags stay as they are. */
+#define GUEST_WALK_PEEK BIT(3)
 
 /*
  * Translates linear (canonical, or of 32 bits outside IA-32e mode; the bytes that follow it belong

@@ -55,6 +55,7 @@ struct vm {
     bool reset_pending;  /* set by vm_request_reset, served by the VM's runner */
     bool stops_at_reset; /* on-reset = stop */
     bool is_paused;      /* by a debugger; atomic */
+    bool is_debugged;    /* there is a line for gdb, whose Ctrl-C must come soon */
     uint64_t stands_at;  /* TSC when it was */
     uint64_t behind;     /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
     enum vm_on_panic on_panic;

@@ -271,10 +271,18 @@ static const struct mistake mistakes[] = {
      "on-end, debug-exit, debug-exit-success, debug-console, shutdown-port, pc-testdev, pvpanic, "
      "fw-cfg, "
      "fw-cfg-file, watchdog, watchdog-action, pin, hvc, timeout, "
-     "expect, reject, on-panic\n"},
+     "expect, reject, on-panic, start\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
      "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, shell, run, "
-     "terminal\n"},
+     "terminal, gdb\n"},
+    {"[traprock]\ngdb = com9\n[vm x]\nkernel = k\n",
+     "c.conf:2: gdb = com9: allowed are com1, com2, or an I/O port from 1 to 0xfff8\n"},
+    {"[vm x]\nkernel = k\nstart = later\n", "c.conf:3: start = later: allowed are run, paused\n"},
+    {"[traprock]\ngdb = com1\n[vm x]\nkernel = k\n",
+     "c.conf:2: the serial port at 0x3f8 belongs to the console already; gdb needs one of its "
+     "own\n"},
+    {"[traprock]\ngdb = com2\n[vm x]\nkernel = k\nhvc = com2\n",
+     "c.conf:5: [vm x]: the serial port at 0x2f8 of its hvc belongs to gdb already\n"},
     {"[vm x]\nkernel = k\ninitrd =\n", "c.conf:3: initrd = : there is no value\n"},
     {"[vm x]\nkernel = k\ninitrd = # none\n", "c.conf:3: initrd = : there is no value\n"},
     {"[vm x]\n= k\nkernel = k", "c.conf:2: not a section and not 'key = value'\n"},

@@ -28,6 +28,7 @@ import cases_exits
 import cases_firmware
 import cases_formats
 import cases_fuzz
+import cases_gdb
 import cases_guests
 import cases_harden
 import cases_linux
@@ -50,6 +51,7 @@ MODULES = (
     cases_firmware,
     cases_formats,
     cases_fuzz,
+    cases_gdb,
     cases_qemu_devices,
     cases_registers,
     cases_shell,

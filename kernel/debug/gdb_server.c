@@ -1,0 +1,293 @@
+#include "kernel/debug/gdb_server.h"
+
+#include "kernel/core/mem.h"
+#include "kernel/core/paging.h"
+#include "kernel/core/smp.h"
+#include "kernel/debug/gdb_stub.h"
+#include "kernel/vm/debug.h"
+
+struct gdb_server {
+    struct monitor *monitor;
+    struct host_uart uart;
+    struct serial_line line;
+    struct gdb_target target;
+    struct gdb_stub stub;
+};
+
+static struct guest *find(void *context, unsigned number)
+{
+    const struct gdb_server *server = context;
+    return number < server->monitor->guests ? server->monitor->guest[number] : NULL;
+}
+
+static struct vcpu *find_vcpu(void *context, unsigned number, unsigned vcpu)
+{
+    struct guest *guest = find(context, number);
+    return guest != NULL && vcpu < guest->vm.vcpu_count ? guest->vm.vcpu[vcpu] : NULL;
+}
+
+static const char *get_name(void *context, unsigned number)
+{
+    const struct guest *guest = find(context, number);
+    return guest != NULL ? guest->vm.name : NULL;
+}
+
+static bool is_alive(void *context, unsigned number)
+{
+    const struct guest *guest = find(context, number);
+    return guest != NULL && __atomic_load_n(&guest->vm.outcome, __ATOMIC_SEQ_CST) == VM_RUNNING;
+}
+
+static unsigned count_vcpus(void *context, unsigned number)
+{
+    const struct guest *guest = find(context, number);
+    return guest != NULL ? guest->vm.vcpu_count : 0;
+}
+
+static enum status pause(void *context, unsigned number)
+{
+    struct guest *guest = find(context, number);
+    return guest != NULL ? vm_pause(&guest->vm) : ERR_NOT_FOUND;
+}
+
+static void resume(void *context, unsigned number)
+{
+    struct guest *guest = find(context, number);
+    if (guest != NULL)
+        vm_resume(&guest->vm);
+}
+
+/* ---- Registers ----------------------------------------------------------------------------- */
+
+struct register_access {
+    struct gdb_registers *read;
+    const struct gdb_registers *write;
+    enum status status;
+};
+
+static void access_registers(struct vcpu *vcpu, void *context)
+{
+    struct register_access *access = context;
+    if (access->write != NULL) {
+        access->status = vmx_vcpu_set_registers(vcpu, &access->write->cpu);
+        if (access->status == STATUS_OK)
+            vmx_vcpu_set_fpu(vcpu, access->write->fpu);
+    } else {
+        vmx_vcpu_get_registers(vcpu, &access->read->cpu);
+        vmx_vcpu_get_fpu(vcpu, access->read->fpu);
+    }
+}
+
+static enum status call_registers(struct vcpu *vcpu, struct register_access *access)
+{
+    enum status status = vcpu != NULL ? vcpu_call(vcpu, access_registers, access) : ERR_NOT_FOUND;
+    return status == STATUS_OK ? access->status : status;
+}
+
+static enum status read_registers(void *context, unsigned number, unsigned vcpu,
+                                  struct gdb_registers *registers)
+{
+    struct register_access access = {.read = registers};
+    return call_registers(find_vcpu(context, number, vcpu), &access);
+}
+
+static enum status write_registers(void *context, unsigned number, unsigned vcpu,
+                                   const struct gdb_registers *registers)
+{
+    struct register_access access = {.write = registers};
+    return call_registers(find_vcpu(context, number, vcpu), &access);
+}
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+struct memory_access {
+    bool is_physical;
+    uint64_t address;
+    uint8_t *to;
+    const uint8_t *from; /* NULL: a read */
+    size_t size, done;
+    enum status status;
+};
+
+static enum status find_memory(struct vcpu *vcpu, const struct memory_access *access,
+                               const struct paging *paging, uint8_t **host, uint64_t *available)
+{
+    struct exception exception;
+    uint64_t address = access->address + access->done, in_page = PAGE_SIZE - address % PAGE_SIZE;
+    gpa_t gpa = GPA(address);
+    if (!access->is_physical) {
+        uint64_t upper = address >> 47;
+        if (paging->efer & EFER_LMA ? upper != 0 && upper != 0x1ffff : address >> 32 != 0)
+            return ERR_RANGE;
+        enum status status =
+            guest_walk(paging, &vcpu->vm->mem, GVA(address), GUEST_WALK_PEEK, &gpa, &exception);
+        if (status != STATUS_OK)
+            return status;
+    }
+    *host = guest_mem_span(&vcpu->vm->mem, gpa, available);
+    if (*host == NULL)
+        return ERR_RANGE;
+    *available = *available < in_page ? *available : in_page;
+    return STATUS_OK;
+}
+
+static void access_memory(struct vcpu *vcpu, void *context)
+{
+    struct memory_access *access = context;
+    struct paging paging;
+    vmx_vcpu_get_paging(vcpu, &paging);
+    while (access->done < access->size) {
+        uint8_t *host;
+        uint64_t piece;
+        access->status = find_memory(vcpu, access, &paging, &host, &piece);
+        if (access->status != STATUS_OK)
+            return;
+        if (piece > access->size - access->done)
+            piece = access->size - access->done;
+        if (access->from != NULL)
+            memcpy(host, access->from + access->done, piece);
+        else
+            memcpy(access->to + access->done, host, piece);
+        access->done += piece;
+    }
+}
+
+static enum status call_memory(struct vcpu *vcpu, struct memory_access *access, size_t *done)
+{
+    enum status status = vcpu != NULL ? vcpu_call(vcpu, access_memory, access) : ERR_NOT_FOUND;
+    *done = access->done;
+    return status == STATUS_OK ? access->status : status;
+}
+
+static enum status read_memory(void *context, unsigned number, unsigned vcpu, bool is_physical,
+                               uint64_t address, void *to, size_t size, size_t *done)
+{
+    struct memory_access access = {
+        .is_physical = is_physical, .address = address, .to = to, .size = size};
+    return call_memory(find_vcpu(context, number, vcpu), &access, done);
+}
+
+static enum status write_memory(void *context, unsigned number, unsigned vcpu, bool is_physical,
+                                uint64_t address, const void *from, size_t size, size_t *done)
+{
+    struct memory_access access = {
+        .is_physical = is_physical, .address = address, .from = from, .size = size};
+    return call_memory(find_vcpu(context, number, vcpu), &access, done);
+}
+
+/* ---- Steps and points ---------------------------------------------------------------------- */
+
+static enum status step(void *context, unsigned number, unsigned vcpu, uint64_t start, uint64_t end)
+{
+    (void)start;
+    (void)end;
+    return find_vcpu(context, number, vcpu) != NULL ? ERR_UNSUPPORTED : ERR_NOT_FOUND;
+}
+
+static enum status change_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
+                                uint64_t address, uint64_t size)
+{
+    (void)point;
+    (void)address;
+    (void)size;
+    return find_vcpu(context, number, vcpu) != NULL ? ERR_UNSUPPORTED : ERR_NOT_FOUND;
+}
+
+static void clear_points(void *context, unsigned number)
+{
+    (void)context;
+    (void)number;
+}
+
+/* ---- Ends ---------------------------------------------------------------------------------- */
+
+static void kill(void *context, unsigned number)
+{
+    struct guest *guest = find(context, number);
+    if (guest != NULL)
+        vm_stop(&guest->vm, VM_KILLED, 0);
+}
+
+/* It comes back to a pause. */
+static void reset(void *context, unsigned number)
+{
+    struct guest *guest = find(context, number);
+    if (guest == NULL || vm_pause(&guest->vm) != STATUS_OK)
+        return;
+    vm_reset(&guest->vm);
+}
+
+/* A guest may have stopped, or ended. */
+static void look(void *context)
+{
+    struct gdb_server *server = context;
+    struct gdb_stub *stub = &server->stub;
+    const struct guest *guest = find(server, stub->guest);
+    if (guest == NULL || !stub->is_running || is_alive(server, stub->guest))
+        return;
+    gdb_stub_ended(stub, stub->guest,
+                   (uint8_t)vm_exit_code(guest->vm.outcome, guest->vm.code,
+                                         guest->config->debug_exit_success));
+    serial_line_drain(&server->line); /* the machine may be about to go off */
+}
+
+/* ---- The line ------------------------------------------------------------------------------ */
+
+static void send(void *context, const void *bytes, size_t size)
+{
+    struct gdb_server *server = context;
+    serial_line_write(&server->line, bytes, size);
+}
+
+static void handle_input(void *context)
+{
+    struct gdb_server *server = context;
+    uint8_t byte;
+    while (serial_line_read(&server->line, &byte, 1) == 1)
+        gdb_stub_input(&server->stub, byte);
+}
+
+INIT enum status gdb_server_start(struct monitor *monitor)
+{
+    const struct config *config = monitor->machine->config;
+    struct gdb_server *server;
+    hpa_t frame;
+    if (config->gdb == 0)
+        return STATUS_OK;
+    enum status status =
+        pages_alloc(&monitor->machine->pages, align_up(sizeof(*server), PAGE_SIZE) / PAGE_SIZE,
+                    PAGE_SIZE, PAGE_HEAP, PAGE_OWNER_MONITOR, &frame);
+    if (status != STATUS_OK)
+        return status;
+    server = memset(phys_to_virt(frame), 0, sizeof(*server));
+    server->monitor = monitor;
+    server->target = (struct gdb_target){
+        .name = get_name,
+        .is_alive = is_alive,
+        .vcpus = count_vcpus,
+        .pause = pause,
+        .resume = resume,
+        .read_registers = read_registers,
+        .write_registers = write_registers,
+        .read_memory = read_memory,
+        .write_memory = write_memory,
+        .step = step,
+        .set_point = change_point,
+        .clear_point = change_point,
+        .clear_points = clear_points,
+        .kill = kill,
+        .reset = reset,
+        .send = send,
+        .context = server,
+    };
+    gdb_stub_init(&server->stub, &server->target);
+    status = host_uart_init(&server->uart, config->gdb);
+    if (status != STATUS_OK)
+        return status;
+    serial_line_init(&server->line, &server->uart);
+    server->line.input = handle_input;
+    server->line.context = server;
+    smp_on_wake(look, server);
+    monitor_start_line(monitor, &server->line);
+    return STATUS_OK;
+}

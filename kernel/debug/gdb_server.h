@@ -1,0 +1,12 @@
+/*
+ * gdb's line: a UART of the machine, behind which the stub serves the guests of the monitor. All of
+ * it runs on the processor that takes the machine's interrupts, in the UART's; what touches a guest
+ * runs on the guest's own processor (vcpu_call).
+ */
+#pragma once
+
+#include "kernel/monitor.h"
+
+/* Where the configuration has `gdb`: programs the UART and begins to listen; guests may come later.
+ * ERR_NOT_FOUND: no UART is there; ERR_NO_MEMORY. */
+enum status MUST_CHECK gdb_server_start(struct monitor *monitor);

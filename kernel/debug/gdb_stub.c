@@ -1,0 +1,734 @@
+#include "kernel/debug/gdb_stub.h"
+
+#include "kernel/core/fmt.h"
+#include "kernel/core/mem.h"
+#include "kernel/debug/gdb_command.h"
+
+/* What gdb shows of an error: its number. The POSIX ones, which people know. */
+enum error { ERROR_NO_ENTRY = 2, ERROR_FAULT = 14, ERROR_INVALID = 22, ERROR_NOT_HERE = 38 };
+
+#define MEMORY_PIECE 256
+
+/* A packet under way: what is left of it. */
+struct packet {
+    const uint8_t *at, *end;
+};
+
+static bool starts_with(struct packet *packet, const char *text)
+{
+    size_t length = strlen(text);
+    if ((size_t)(packet->end - packet->at) < length || memcmp(packet->at, text, length) != 0)
+        return false;
+    packet->at += length;
+    return true;
+}
+
+static bool take(struct packet *packet, char character)
+{
+    if (packet->at == packet->end || *packet->at != (uint8_t)character)
+        return false;
+    packet->at++;
+    return true;
+}
+
+static bool take_number(struct packet *packet, uint64_t *value)
+{
+    return gdb_take_number(&packet->at, packet->end, value);
+}
+
+static void say(struct gdb_stub *stub, const char *text)
+{
+    gdb_writer_text(&stub->writer, text);
+}
+
+static void say_error(struct gdb_stub *stub, enum error error)
+{
+    uint8_t number = (uint8_t)error;
+    gdb_writer_begin(&stub->writer); /* in place of what was said */
+    say(stub, "E");
+    gdb_writer_hex(&stub->writer, &number, 1);
+}
+
+static void say_status(struct gdb_stub *stub, enum status status)
+{
+    switch (status) {
+    case STATUS_OK:
+        say(stub, "OK");
+        return;
+    case ERR_NOT_FOUND:
+        say_error(stub, ERROR_NO_ENTRY);
+        return;
+    case ERR_UNSUPPORTED:
+        say_error(stub, ERROR_NOT_HERE);
+        return;
+    case ERR_RANGE:
+    case ERR_FAULT:
+        say_error(stub, ERROR_FAULT);
+        return;
+    default:
+        say_error(stub, ERROR_INVALID);
+    }
+}
+
+static void send_reply(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    gdb_writer_end(&stub->writer);
+    target->send(target->context, stub->writer.data, stub->writer.length);
+}
+
+static bool is_alive(const struct gdb_stub *stub)
+{
+    return stub->target->is_alive(stub->target->context, stub->guest);
+}
+
+/* ---- Stops --------------------------------------------------------------------------------- */
+
+static void say_thread(struct gdb_stub *stub, uint32_t vcpu)
+{
+    gdb_writer_number(&stub->writer, vcpu + 1u);
+}
+
+/* gdb: Stop Reply Packets. */
+static void say_stop(struct gdb_stub *stub)
+{
+    static const char *const reason[GDB_POINTS] = {
+        "swbreak:", "hwbreak:", "watch:", "rwatch:", "awatch:"};
+    const struct gdb_stop *stop = &stub->stop;
+    if (!is_alive(stub)) {
+        say(stub, "W00");
+        return;
+    }
+    say(stub, "T");
+    gdb_writer_hex(&stub->writer, &stop->signal, 1);
+    say(stub, "thread:");
+    say_thread(stub, stop->vcpu);
+    say(stub, ";");
+    if (!stop->has_point)
+        return;
+    say(stub, reason[stop->point]);
+    if (stop->point >= GDB_POINT_WRITE)
+        gdb_writer_number(&stub->writer, stop->address);
+    say(stub, ";");
+}
+
+void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_stop *stop)
+{
+    if (guest != stub->guest || !stub->is_attached)
+        return;
+    stub->stop = *stop;
+    stub->vcpu = stop->vcpu;
+    if (!stub->is_running)
+        return;
+    stub->is_running = false;
+    gdb_writer_begin(&stub->writer);
+    say_stop(stub);
+    send_reply(stub);
+}
+
+void gdb_stub_ended(struct gdb_stub *stub, unsigned guest, uint8_t code)
+{
+    if (guest != stub->guest || !stub->is_attached || !stub->is_running)
+        return;
+    stub->is_running = false;
+    gdb_writer_begin(&stub->writer);
+    say(stub, "W");
+    gdb_writer_hex(&stub->writer, &code, 1);
+    send_reply(stub);
+}
+
+static void stop_guest(struct gdb_stub *stub, uint8_t signal)
+{
+    const struct gdb_target *target = stub->target;
+    struct gdb_stop stop = {.signal = signal};
+    if (target->pause(target->context, stub->guest) != STATUS_OK && is_alive(stub))
+        return; /* it comes to a stop when its processor looks up; another Ctrl-C asks again */
+    gdb_stub_stopped(stub, stub->guest, &stop);
+}
+
+/* ---- Registers ----------------------------------------------------------------------------- */
+
+static enum status load(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    return target->read_registers(target->context, stub->guest, stub->vcpu, &stub->registers);
+}
+
+static void store(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    say_status(stub,
+               target->write_registers(target->context, stub->guest, stub->vcpu, &stub->registers));
+}
+
+static void say_register(struct gdb_stub *stub, unsigned number)
+{
+    uint8_t bytes[GDB_REGISTER_MAX];
+    size_t size = gdb_register_get(&stub->registers, number, bytes);
+    gdb_writer_hex(&stub->writer, bytes, size);
+}
+
+static void read_all(struct gdb_stub *stub, struct packet *packet)
+{
+    enum status status = load(stub);
+    (void)packet;
+    if (status != STATUS_OK) {
+        say_status(stub, status);
+        return;
+    }
+    for (unsigned i = 0; i < gdb_register_count(); i++)
+        say_register(stub, i);
+}
+
+/* One packet for all: what cannot be written keeps its value. */
+static void write_all(struct gdb_stub *stub, struct packet *packet)
+{
+    enum status status = load(stub);
+    uint8_t bytes[GDB_REGISTER_MAX] = {0};
+    for (unsigned i = 0; status == STATUS_OK && i < gdb_register_count(); i++) {
+        if (!gdb_take_bytes(&packet->at, packet->end, bytes, gdb_register_size(i)))
+            status = ERR_INVALID;
+        else if (gdb_register_set(&stub->registers, i, bytes) == ERR_NOT_FOUND)
+            status = ERR_NOT_FOUND;
+    }
+    if (status == STATUS_OK)
+        store(stub);
+    else
+        say_status(stub, status);
+}
+
+static void read_one(struct gdb_stub *stub, struct packet *packet)
+{
+    uint64_t number;
+    enum status status = ERR_INVALID;
+    if (take_number(packet, &number))
+        status = number < gdb_register_count() ? load(stub) : ERR_NOT_FOUND;
+    if (status == STATUS_OK)
+        say_register(stub, (unsigned)number);
+    else
+        say_status(stub, status);
+}
+
+static void write_one(struct gdb_stub *stub, struct packet *packet)
+{
+    uint64_t number;
+    uint8_t bytes[GDB_REGISTER_MAX] = {0};
+    enum status status = ERR_INVALID;
+    if (take_number(packet, &number) && take(packet, '=')) {
+        unsigned known = number < gdb_register_count() ? (unsigned)number : UINT32_MAX;
+        size_t size = gdb_register_size(known);
+        if (size == 0)
+            status = ERR_NOT_FOUND;
+        else if (gdb_take_bytes(&packet->at, packet->end, bytes, size))
+            status = load(stub);
+        if (status == STATUS_OK)
+            status = gdb_register_set(&stub->registers, known, bytes);
+    }
+    if (status == STATUS_OK)
+        store(stub);
+    else
+        say_status(stub, status);
+}
+
+/* ---- Memory -------------------------------------------------------------------------------- */
+
+static bool take_range(struct packet *packet, uint64_t *address, uint64_t *size)
+{
+    return take_number(packet, address) && take(packet, ',') && take_number(packet, size);
+}
+
+/* What can be read from the address on, which may be less than what was asked for. */
+static void read_memory(struct gdb_stub *stub, struct packet *packet)
+{
+    const struct gdb_target *target = stub->target;
+    uint8_t piece[MEMORY_PIECE];
+    uint64_t address, left;
+    size_t done = 0, total = 0;
+    enum status status = ERR_INVALID;
+    if (take_range(packet, &address, &left)) {
+        left = left < GDB_PACKET_MAX / 2 ? left : GDB_PACKET_MAX / 2;
+        do {
+            size_t size = left < sizeof(piece) ? left : sizeof(piece);
+            status = target->read_memory(target->context, stub->guest, stub->vcpu,
+                                         stub->is_physical, address + total, piece, size, &done);
+            gdb_writer_hex(&stub->writer, piece, done);
+            total += done;
+            left -= done;
+        } while (status == STATUS_OK && left > 0);
+    }
+    if (total == 0)
+        say_status(stub, status);
+}
+
+/* With the first byte that cannot be written it ends, and gdb is told. */
+static void write_piece(struct gdb_stub *stub, uint64_t address, const void *from, size_t size)
+{
+    const struct gdb_target *target = stub->target;
+    size_t done;
+    say_status(stub, target->write_memory(target->context, stub->guest, stub->vcpu,
+                                          stub->is_physical, address, from, size, &done));
+}
+
+static void write_memory(struct gdb_stub *stub, struct packet *packet)
+{
+    uint8_t *bytes = stub->reader.data; /* over the digits that were read */
+    uint64_t address, size;
+    if (!take_range(packet, &address, &size) || !take(packet, ':') || size > GDB_PACKET_MAX ||
+        !gdb_take_bytes(&packet->at, packet->end, bytes, size) || packet->at != packet->end)
+        say_error(stub, ERROR_INVALID);
+    else
+        write_piece(stub, address, bytes, size);
+}
+
+static void write_binary(struct gdb_stub *stub, struct packet *packet)
+{
+    uint64_t address, size;
+    if (!take_range(packet, &address, &size) || !take(packet, ':') ||
+        size != (uint64_t)(packet->end - packet->at))
+        say_error(stub, ERROR_INVALID);
+    else
+        write_piece(stub, address, packet->at, size);
+}
+
+/* ---- Threads ------------------------------------------------------------------------------- */
+
+/* "1", or "-1" and "0" for any. */
+static bool take_thread(const struct gdb_stub *stub, struct packet *packet, unsigned *vcpu)
+{
+    const struct gdb_target *target = stub->target;
+    uint64_t number;
+    if (starts_with(packet, "-1")) {
+        *vcpu = stub->vcpu;
+        return true;
+    }
+    if (!take_number(packet, &number) || number > target->vcpus(target->context, stub->guest))
+        return false;
+    *vcpu = number == 0 ? stub->vcpu : (unsigned)number - 1;
+    return true;
+}
+
+static void choose_thread(struct gdb_stub *stub, struct packet *packet)
+{
+    unsigned vcpu;
+    if (packet->at < packet->end)
+        packet->at++; /* 'g' or 'c' */
+    if (take_thread(stub, packet, &vcpu)) {
+        stub->vcpu = vcpu;
+        say(stub, "OK");
+    } else {
+        say_error(stub, ERROR_NO_ENTRY);
+    }
+}
+
+static void is_thread_alive(struct gdb_stub *stub, struct packet *packet)
+{
+    unsigned vcpu;
+    if (take_thread(stub, packet, &vcpu) && is_alive(stub))
+        say(stub, "OK");
+    else
+        say_error(stub, ERROR_NO_ENTRY);
+}
+
+static void list_threads(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    unsigned count = target->vcpus(target->context, stub->guest);
+    say(stub, "m");
+    for (unsigned i = 0; i < count; i++) {
+        if (i > 0)
+            say(stub, ",");
+        say_thread(stub, i);
+    }
+}
+
+static void describe_thread(struct gdb_stub *stub, struct packet *packet)
+{
+    const struct gdb_target *target = stub->target;
+    char text[80];
+    unsigned vcpu;
+    if (!take_thread(stub, packet, &vcpu)) {
+        say_error(stub, ERROR_NO_ENTRY);
+        return;
+    }
+    int length = fmt_format(text, sizeof(text), "vCPU %u of %s", vcpu,
+                            target->name(target->context, stub->guest));
+    gdb_writer_hex(&stub->writer, text,
+                   (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
+}
+
+/* ---- Going on ------------------------------------------------------------------------------ */
+
+static void go_on(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    if (!is_alive(stub)) {
+        say(stub, "W00");
+        send_reply(stub);
+        return;
+    }
+    stub->is_running = true;
+    target->resume(target->context, stub->guest);
+}
+
+/* Nothing but an error is said now. */
+static void step(struct gdb_stub *stub, unsigned vcpu, uint64_t start, uint64_t end)
+{
+    const struct gdb_target *target = stub->target;
+    enum status status = target->step(target->context, stub->guest, vcpu, start, end);
+    if (status == STATUS_OK) {
+        go_on(stub);
+    } else {
+        say_status(stub, status);
+        send_reply(stub);
+    }
+}
+
+/* "c", "s", "C 05" and "S 05", with an address to go on from: gdb itself writes registers instead.
+ */
+static void old_continue(struct gdb_stub *stub, struct packet *packet, bool is_step)
+{
+    if (packet->at < packet->end && *packet->at != ';') {
+        say_error(stub, ERROR_INVALID);
+        send_reply(stub);
+    } else if (is_step) {
+        step(stub, stub->vcpu, 0, 0);
+    } else {
+        go_on(stub);
+    }
+}
+
+struct action {
+    char kind; /* 'c', 's', 'r' or 't'; 0: none for this thread */
+    uint64_t start, end;
+};
+
+/* One ";ACTION[:THREAD]" of vCont. False: it is malformed. */
+static bool take_action(const struct gdb_stub *stub, struct packet *packet, struct action *action,
+                        unsigned *vcpu)
+{
+    uint64_t signal;
+    *vcpu = stub->vcpu;
+    if (!take(packet, ';') || packet->at == packet->end)
+        return false;
+    *action = (struct action){.kind = (char)*packet->at++};
+    if (action->kind == 'C' || action->kind == 'S') { /* a guest has no use for gdb's signals */
+        if (!take_number(packet, &signal))
+            return false;
+        action->kind |= 0x20;
+    }
+    if (action->kind == 'r' && (!take_number(packet, &action->start) || !take(packet, ',') ||
+                                !take_number(packet, &action->end)))
+        return false;
+    return !take(packet, ':') || take_thread(stub, packet, vcpu);
+}
+
+/* All vCPUs run or stand together: a step of one wins, since the first action that fits a thread
+ * is its own. */
+static void continue_threads(struct gdb_stub *stub, struct packet *packet)
+{
+    struct action chosen = {0}, action;
+    unsigned vcpu = stub->vcpu, of = vcpu;
+    while (packet->at < packet->end) {
+        if (!take_action(stub, packet, &action, &of)) {
+            say_error(stub, ERROR_INVALID);
+            send_reply(stub);
+            return;
+        }
+        if (chosen.kind == 0 || (chosen.kind == 'c' && action.kind != 'c' && of == vcpu)) {
+            chosen = action;
+            vcpu = of;
+        }
+    }
+    switch (chosen.kind) {
+    case 'c':
+        go_on(stub);
+        return;
+    case 's':
+        step(stub, vcpu, 0, 0);
+        return;
+    case 'r':
+        step(stub, vcpu, chosen.start, chosen.end);
+        return;
+    case 't':
+        say(stub, "OK");
+        send_reply(stub);
+        return;
+    default:
+        say_error(stub, ERROR_INVALID);
+        send_reply(stub);
+    }
+}
+
+static void detach(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    target->clear_points(target->context, stub->guest);
+    stub->is_attached = stub->is_running = false;
+    target->resume(target->context, stub->guest);
+}
+
+/* ---- Breakpoints --------------------------------------------------------------------------- */
+
+static void change_point(struct gdb_stub *stub, struct packet *packet, bool is_set)
+{
+    const struct gdb_target *target = stub->target;
+    uint64_t point, address, size;
+    if (!take_number(packet, &point) || !take(packet, ',') ||
+        !take_range(packet, &address, &size)) {
+        say_error(stub, ERROR_INVALID);
+        return;
+    }
+    if (point >= GDB_POINTS)
+        return; /* not known: an empty reply */
+    enum status (*change)(void *, unsigned, unsigned, enum gdb_point, uint64_t, uint64_t) =
+        is_set ? target->set_point : target->clear_point;
+    enum status status =
+        change(target->context, stub->guest, stub->vcpu, (enum gdb_point)point, address, size);
+    if (status != ERR_UNSUPPORTED)
+        say_status(stub, status);
+}
+
+/* ---- Questions ----------------------------------------------------------------------------- */
+
+static void describe_features(struct gdb_stub *stub, struct packet *packet)
+{
+    uint64_t offset, length;
+    if (!take_range(packet, &offset, &length)) {
+        say_error(stub, ERROR_INVALID);
+        return;
+    }
+    length = length < GDB_PACKET_MAX / 2 ? length : GDB_PACKET_MAX / 2;
+    say(stub, "m");
+    if (!gdb_description(&stub->writer, offset, length))
+        stub->writer.data[1] = 'l';
+}
+
+/* gdb: Memory Map Format. Addresses are virtual, and where a guest's page tables lead changes, so
+ * that gdb may not count on more than that everything can be written and breakpoints be set. */
+static void describe_memory(struct gdb_stub *stub, struct packet *packet)
+{
+    static const char head[] = "<?xml version=\"1.0\"?><!DOCTYPE memory-map PUBLIC \"+//IDN "
+                               "gnu.org//DTD GDB Memory Map V1.0//EN\" "
+                               "\"http://sourceware.org/gdb/gdb-memory-map.dtd\"><memory-map>"
+                               "<memory type=\"ram\" start=\"0x0\" length=\"0xffffffffffffffff\"/>"
+                               "</memory-map>";
+    uint64_t offset, length;
+    if (!take_range(packet, &offset, &length)) {
+        say_error(stub, ERROR_INVALID);
+        return;
+    }
+    offset = offset < sizeof(head) - 1 ? offset : sizeof(head) - 1;
+    size_t left = sizeof(head) - 1 - offset;
+    say(stub, length >= left ? "l" : "m");
+    for (size_t i = 0; i < left && i < length; i++)
+        gdb_writer_binary(&stub->writer, (uint8_t)head[offset + i]);
+}
+
+/* A new gdb: nothing of the last one's is left. */
+static void support(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    char text[160];
+    target->clear_points(target->context, stub->guest);
+    stub->is_quiet = stub->is_attached = stub->is_running = stub->is_physical = false;
+    stub->vcpu = 0;
+    fmt_format(text, sizeof(text),
+               "PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:memory-map:read+;"
+               "vContSupported+;swbreak+;hwbreak+;QThreadEvents+",
+               GDB_PACKET_MAX);
+    say(stub, text);
+}
+
+static void run_text(struct gdb_stub *stub, struct packet *packet)
+{
+    char text[128];
+    size_t length = (size_t)(packet->end - packet->at) / 2;
+    if (length < sizeof(text) && gdb_take_bytes(&packet->at, packet->end, text, length)) {
+        text[length] = 0;
+        gdb_command_run(stub, text);
+    } else {
+        say_error(stub, ERROR_INVALID);
+    }
+}
+
+/* ---- Packets ------------------------------------------------------------------------------- */
+
+static void query(struct gdb_stub *stub, struct packet *packet)
+{
+    if (starts_with(packet, "Supported"))
+        support(stub);
+    else if (starts_with(packet, "Xfer:features:read:target.xml:"))
+        describe_features(stub, packet);
+    else if (starts_with(packet, "Xfer:memory-map:read::"))
+        describe_memory(stub, packet);
+    else if (starts_with(packet, "fThreadInfo"))
+        list_threads(stub);
+    else if (starts_with(packet, "sThreadInfo"))
+        say(stub, "l");
+    else if (starts_with(packet, "ThreadExtraInfo,"))
+        describe_thread(stub, packet);
+    else if (starts_with(packet, "Attached"))
+        say(stub, "1");
+    else if (starts_with(packet, "Rcmd,"))
+        run_text(stub, packet);
+    else if (starts_with(packet, "Symbol::"))
+        say(stub, "OK");
+    else if (starts_with(packet, "qemu.PhyMemMode"))
+        say(stub, stub->is_physical ? "1" : "0");
+    else if (starts_with(packet, "C")) {
+        say(stub, "QC");
+        say_thread(stub, stub->vcpu);
+    }
+}
+
+static void set(struct gdb_stub *stub, struct packet *packet)
+{
+    if (starts_with(packet, "StartNoAckMode")) {
+        stub->is_quiet = true;
+        say(stub, "OK");
+    } else if (starts_with(packet, "ThreadEvents:") || starts_with(packet, "NonStop:0")) {
+        say(stub, "OK"); /* vCPUs neither come nor go */
+    } else if (starts_with(packet, "qemu.PhyMemMode:")) {
+        stub->is_physical = take(packet, '1');
+        say(stub, "OK");
+    }
+}
+
+/* The guest stands now, and gdb sees it. */
+static void attach(struct gdb_stub *stub)
+{
+    if (!stub->is_attached || stub->is_running) {
+        stub->is_attached = true;
+        stub->is_running = false;
+        stop_guest(stub, GDB_SIGNAL_TRAP);
+    }
+    say_stop(stub);
+}
+
+static void kill(struct gdb_stub *stub)
+{
+    stub->is_running = false;
+    stub->target->kill(stub->target->context, stub->guest);
+}
+
+/* Packets whose reply comes when the guest stops, or never: true. */
+static bool run_packet(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
+{
+    switch (kind) {
+    case 'c':
+    case 's':
+        old_continue(stub, packet, kind == 's');
+        return true;
+    case 'C':
+    case 'S': {
+        uint64_t signal;
+        (void)take_number(packet, &signal);
+        old_continue(stub, packet, kind == 'S');
+        return true;
+    }
+    case 'k':
+        kill(stub);
+        return true;
+    case 'v':
+        if (starts_with(packet, "Cont") && packet->at < packet->end && *packet->at == ';') {
+            continue_threads(stub, packet);
+            return true;
+        }
+        return false;
+    default:
+        return false;
+    }
+}
+
+static void long_packet(struct gdb_stub *stub, struct packet *packet)
+{
+    packet->at = stub->reader.data + 1;
+    if (starts_with(packet, "Cont?")) {
+        say(stub, "vCont;c;C;s;S;r;t");
+    } else if (starts_with(packet, "Kill")) {
+        kill(stub);
+        say(stub, "OK");
+    }
+}
+
+static void answer(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
+{
+    static void (*const handler[128])(struct gdb_stub *, struct packet *) = {
+        ['g'] = read_all,        ['G'] = write_all,    ['p'] = read_one,     ['P'] = write_one,
+        ['m'] = read_memory,     ['M'] = write_memory, ['X'] = write_binary, ['H'] = choose_thread,
+        ['T'] = is_thread_alive, ['q'] = query,        ['Q'] = set,          ['v'] = long_packet};
+    switch (kind) {
+    case '?':
+        attach(stub);
+        return;
+    case 'D':
+        detach(stub);
+        say(stub, "OK");
+        return;
+    case 'Z':
+    case 'z':
+        change_point(stub, packet, kind == 'Z');
+        return;
+    case '!':
+        say(stub, "OK");
+        return;
+    default:
+        if (kind < ARRAY_SIZE(handler) && handler[kind] != NULL)
+            handler[kind](stub, packet);
+    }
+}
+
+/* A packet while the guest runs is a new gdb's, whose predecessor was lost: it stops the guest. */
+static void handle(struct gdb_stub *stub)
+{
+    struct packet packet = {stub->reader.data, stub->reader.data + stub->reader.length};
+    gdb_writer_begin(&stub->writer);
+    if (packet.at == packet.end) {
+        send_reply(stub);
+        return;
+    }
+    uint8_t kind = *packet.at++;
+    if (run_packet(stub, &packet, kind))
+        return;
+    answer(stub, &packet, kind);
+    send_reply(stub);
+}
+
+static void acknowledge(struct gdb_stub *stub, char sign)
+{
+    if (!stub->is_quiet)
+        stub->target->send(stub->target->context, &sign, 1);
+}
+
+void gdb_stub_input(struct gdb_stub *stub, uint8_t byte)
+{
+    switch (gdb_reader_put(&stub->reader, byte)) {
+    case GDB_PACKET:
+        acknowledge(stub, '+');
+        handle(stub);
+        return;
+    case GDB_BROKEN:
+        acknowledge(stub, '-');
+        return;
+    case GDB_NAK:
+        if (!stub->is_quiet && stub->writer.length > 0)
+            stub->target->send(stub->target->context, stub->writer.data, stub->writer.length);
+        return;
+    case GDB_INTERRUPT:
+        if (stub->is_running)
+            stop_guest(stub, GDB_SIGNAL_INT);
+        return;
+    case GDB_ACK: /* which a quiet gdb never sends: a new one is at the line */
+        stub->is_quiet = false;
+        return;
+    case GDB_NOTHING:
+        return;
+    }
+}
+
+void gdb_stub_init(struct gdb_stub *stub, const struct gdb_target *target)
+{
+    memset(stub, 0, sizeof(*stub));
+    stub->target = target;
+    stub->stop.signal = GDB_SIGNAL_TRAP;
+}

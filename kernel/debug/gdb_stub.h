@@ -1,0 +1,87 @@
+/*
+ * The server's side of gdb's remote serial protocol, for one guest at a time: its vCPUs are gdb's
+ * threads, and `monitor guest NAME` chooses another guest. Pure: the guests are a port.
+ *
+ * A gdb that goes away without a word leaves the guest as it was; the next one's qSupported begins
+ * anew. All functions are called on one processor. gdb: Remote Protocol.
+ */
+#pragma once
+
+#include "kernel/debug/gdb_registers.h"
+
+/* As Z0 to Z4 have them. */
+enum gdb_point {
+    GDB_POINT_SOFTWARE,
+    GDB_POINT_HARDWARE,
+    GDB_POINT_WRITE,
+    GDB_POINT_READ,
+    GDB_POINT_ACCESS,
+    GDB_POINTS
+};
+
+/* Why a guest stands. */
+struct gdb_stop {
+    uint8_t signal; /* gdb's number of it: 2 SIGINT, 5 SIGTRAP */
+    bool has_point; /* a point was met: */
+    enum gdb_point point;
+    uint64_t address; /* of the data that a watchpoint's access met */
+    uint32_t vcpu;
+};
+
+#define GDB_SIGNAL_INT 2
+#define GDB_SIGNAL_TRAP 5
+
+/* Guests by number, from 0. What they return but ERR_NOT_FOUND for a guest or vCPU that is not
+ * there, or not any more, is their own. */
+struct gdb_target {
+    const char *(*name)(void *context, unsigned guest); /* NULL: there are no more */
+    bool (*is_alive)(void *context, unsigned guest);
+    unsigned (*vcpus)(void *context, unsigned guest);
+    enum status (*pause)(void *context, unsigned guest);
+    void (*resume)(void *context, unsigned guest);
+    enum status (*read_registers)(void *context, unsigned guest, unsigned vcpu,
+                                  struct gdb_registers *registers);
+    enum status (*write_registers)(void *context, unsigned guest, unsigned vcpu,
+                                   const struct gdb_registers *registers);
+    /* Virtual addresses, or physical ones; *done is what was read or written of size bytes. */
+    enum status (*read_memory)(void *context, unsigned guest, unsigned vcpu, bool is_physical,
+                               uint64_t address, void *to, size_t size, size_t *done);
+    enum status (*write_memory)(void *context, unsigned guest, unsigned vcpu, bool is_physical,
+                                uint64_t address, const void *from, size_t size, size_t *done);
+    /* One instruction from the next resume on; with a range, on as long as RIP is within it. */
+    enum status (*step)(void *context, unsigned guest, unsigned vcpu, uint64_t start, uint64_t end);
+    enum status (*set_point)(void *context, unsigned guest, unsigned vcpu, enum gdb_point point,
+                             uint64_t address, uint64_t size);
+    enum status (*clear_point)(void *context, unsigned guest, unsigned vcpu, enum gdb_point point,
+                               uint64_t address, uint64_t size);
+    void (*clear_points)(void *context, unsigned guest);
+    void (*kill)(void *context, unsigned guest);
+    void (*reset)(void *context, unsigned guest);
+    void (*send)(void *context, const void *bytes, size_t size);
+    void *context;
+};
+
+struct gdb_stub {
+    const struct gdb_target *target;
+    struct gdb_reader reader;
+    struct gdb_writer writer;
+    struct gdb_registers registers; /* a copy to work on */
+    unsigned guest;                 /* that gdb sees */
+    unsigned vcpu;                  /* for what follows Hg */
+    bool is_attached;               /* gdb is there, and has not detached */
+    bool is_running;                /* it waits for a stop */
+    bool is_quiet;                  /* no '+' and '-' any more */
+    bool is_physical;               /* m and M mean guest-physical addresses */
+    struct gdb_stop stop;           /* the last one, for '?' */
+};
+
+void gdb_stub_init(struct gdb_stub *stub, const struct gdb_target *target);
+
+/* A byte from the line. */
+void gdb_stub_input(struct gdb_stub *stub, uint8_t byte);
+
+/* The guest has stopped by itself; it is paused. */
+void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_stop *stop);
+
+/* The guest has ended. code is what the run's exit code would be. */
+void gdb_stub_ended(struct gdb_stub *stub, unsigned guest, uint8_t code);

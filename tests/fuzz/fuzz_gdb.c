@@ -1,0 +1,97 @@
+/*
+ * Any bytes on gdb's line: noise, and packets whose checksum is right. Every reply is a packet with
+ * a right checksum that no side's limit is exceeded by, and after all of it a sound packet is
+ * answered.
+ */
+#include <stdio.h>
+
+#include "tests/fuzz/fuzz.h"
+#include "tests/unit/gdb_world.h"
+
+enum move { NOISE, PACKET, LONG_PACKET, STOP, END, MOVES };
+
+static struct gdb_world world;
+
+static void put(uint8_t byte)
+{
+    gdb_stub_input(&world.stub, byte);
+}
+
+/* What was sent is whole packets, '+' and '-'. */
+static void look_at_replies(void)
+{
+    const char *at = world.sent, *end = world.sent + world.sent_length;
+    while (at < end) {
+        uint8_t sum = 0;
+        unsigned given;
+        if (*at == '+' || *at == '-') {
+            at++;
+            continue;
+        }
+        REQUIRE(*at == '$');
+        const char *start = at++;
+        for (; at < end && *at != '#'; at++) {
+            REQUIRE(*at != '$');
+            sum = (uint8_t)(sum + (uint8_t)*at);
+        }
+        REQUIRE(end - at >= 3 && at - start <= GDB_PACKET_MAX + 1);
+        REQUIRE(sscanf(at + 1, "%2x", &given) == 1 && given == sum);
+        at += 3;
+    }
+    world.sent_length = 0;
+}
+
+static void packet(struct fuzz_input *input, unsigned repeats)
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t length = fuzz_take(input, 1), left = (size_t)(input->end - input->next);
+    uint8_t sum = 0;
+    length = length < left ? length : left;
+    put('$');
+    for (unsigned i = 0; i < repeats; i++)
+        for (size_t j = 0; j < length; j++) {
+            uint8_t byte = input->next[j];
+            if (byte == '#' || byte == '$')
+                byte = '0';
+            sum = (uint8_t)(sum + byte);
+            put(byte);
+        }
+    input->next += length;
+    put('#');
+    put((uint8_t)digits[sum >> 4]);
+    put((uint8_t)digits[sum & 0xf]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct fuzz_input input = {data, data + size};
+    world_start(&world);
+    while (!fuzz_is_done(&input)) {
+        struct gdb_stop stop = {.signal = GDB_SIGNAL_TRAP};
+        switch (fuzz_take(&input, 1) % MOVES) {
+        case NOISE:
+            put((uint8_t)fuzz_take(&input, 1));
+            break;
+        case PACKET:
+            packet(&input, 1);
+            break;
+        case LONG_PACKET:
+            packet(&input, (unsigned)fuzz_below(&input, 64));
+            break;
+        case STOP:
+            stop.has_point = true;
+            stop.point = (enum gdb_point)fuzz_below(&input, GDB_POINTS);
+            gdb_stub_stopped(&world.stub, 0, &stop);
+            break;
+        case END:
+            gdb_stub_ended(&world.stub, 0, 1);
+            break;
+        }
+        look_at_replies();
+    }
+    for (const char *at = "$qC#b4"; *at != 0; at++)
+        put((uint8_t)*at);
+    REQUIRE(world.sent_length >= 6 && world.sent[world.sent_length - 7] == '$');
+    look_at_replies();
+    return 0;
+}

@@ -1,0 +1,27 @@
+; For a debugger: counts in a loop that it never leaves by itself. What a debugger writes to `goal`
+; ends it: with debug exit 0 once the counter has got there.
+%include "tests/guests/lib.inc"
+
+section .data
+global counter
+align 4096
+counter: dq 0
+goal: dq -1
+pattern: times 1024 dq 0x0123456789abcdef
+
+section .text
+global count
+main:
+    PRINT `counting\n`
+    mov rbx, 0x1122334455667788
+.next:
+    call count
+    mov rax, [counter]
+    cmp rax, [goal]
+    jb .next
+    TEST "counted"
+    ret
+
+count:
+    inc qword [counter]
+    ret

@@ -1,0 +1,201 @@
+/* One guest of one vCPU behind gdb's stub, for tests: 64 KiB of memory at 0x1000. */
+#pragma once
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel/debug/gdb_stub.h"
+
+#define WORLD_BASE 0x1000u
+#define WORLD_SIZE 0x10000u
+#define WORLD_SENT 65536u
+
+struct gdb_world {
+    struct gdb_target target;
+    struct gdb_stub stub;
+    struct gdb_registers registers;
+    uint8_t memory[WORLD_SIZE];
+    char sent[WORLD_SENT + 1];
+    size_t sent_length;
+    bool is_dead, is_paused, was_physical;
+    unsigned pauses, resumes, kills, resets, steps, points, cleared;
+    uint64_t step_start, step_end;
+    uint64_t point_address, point_size;
+    enum gdb_point point;
+    enum status pause_status;
+};
+
+static const char *world_name(void *context, unsigned guest)
+{
+    static const char *const name[] = {"linux", "other"};
+    (void)context;
+    return guest < 2 ? name[guest] : NULL;
+}
+
+static bool world_is_alive(void *context, unsigned guest)
+{
+    return guest < 2 && !((struct gdb_world *)context)->is_dead;
+}
+
+static unsigned world_vcpus(void *context, unsigned guest)
+{
+    (void)context;
+    return guest < 2;
+}
+
+static enum status world_pause(void *context, unsigned guest)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    world->pauses++;
+    world->is_paused = true;
+    return world->is_dead ? ERR_NOT_FOUND : world->pause_status;
+}
+
+static void world_resume(void *context, unsigned guest)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    world->resumes++;
+    world->is_paused = false;
+}
+
+static enum status world_read_registers(void *context, unsigned guest, unsigned vcpu,
+                                        struct gdb_registers *registers)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    *registers = world->registers;
+    return vcpu == 0 && !world->is_dead ? STATUS_OK : ERR_NOT_FOUND;
+}
+
+static enum status world_write_registers(void *context, unsigned guest, unsigned vcpu,
+                                         const struct gdb_registers *registers)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    if (vcpu != 0)
+        return ERR_NOT_FOUND;
+    world->registers = *registers;
+    return STATUS_OK;
+}
+
+static uint8_t *world_at(struct gdb_world *world, uint64_t address, size_t size, size_t *done)
+{
+    uint64_t offset = address - WORLD_BASE;
+    *done = offset >= WORLD_SIZE ? 0 : WORLD_SIZE - offset < size ? WORLD_SIZE - offset : size;
+    return &world->memory[*done != 0 ? offset : 0];
+}
+
+static enum status world_read_memory(void *context, unsigned guest, unsigned vcpu, bool is_physical,
+                                     uint64_t address, void *to, size_t size, size_t *done)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    (void)vcpu;
+    world->was_physical = is_physical;
+    const uint8_t *from = world_at(world, address, size, done);
+    memcpy(to, from, *done);
+    return *done == size ? STATUS_OK : ERR_FAULT;
+}
+
+static enum status world_write_memory(void *context, unsigned guest, unsigned vcpu,
+                                      bool is_physical, uint64_t address, const void *from,
+                                      size_t size, size_t *done)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    (void)vcpu;
+    world->was_physical = is_physical;
+    uint8_t *to = world_at(world, address, size, done);
+    memcpy(to, from, *done);
+    return *done == size ? STATUS_OK : ERR_FAULT;
+}
+
+static enum status world_step(void *context, unsigned guest, unsigned vcpu, uint64_t start,
+                              uint64_t end)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    world->steps++;
+    world->step_start = start;
+    world->step_end = end;
+    return vcpu == 0 ? STATUS_OK : ERR_NOT_FOUND;
+}
+
+static enum status world_set_point(void *context, unsigned guest, unsigned vcpu,
+                                   enum gdb_point point, uint64_t address, uint64_t size)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    (void)vcpu;
+    world->points++;
+    world->point = point;
+    world->point_address = address;
+    world->point_size = size;
+    return point == GDB_POINT_READ ? ERR_UNSUPPORTED : STATUS_OK;
+}
+
+static enum status world_clear_point(void *context, unsigned guest, unsigned vcpu,
+                                     enum gdb_point point, uint64_t address, uint64_t size)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    (void)vcpu;
+    (void)point;
+    (void)size;
+    return address == world->point_address ? STATUS_OK : ERR_NOT_FOUND;
+}
+
+static void world_clear_points(void *context, unsigned guest)
+{
+    (void)guest;
+    ((struct gdb_world *)context)->cleared++;
+}
+
+static void world_kill(void *context, unsigned guest)
+{
+    (void)guest;
+    ((struct gdb_world *)context)->kills++;
+}
+
+static void world_reset(void *context, unsigned guest)
+{
+    (void)guest;
+    ((struct gdb_world *)context)->resets++;
+}
+
+static void world_send(void *context, const void *bytes, size_t size)
+{
+    struct gdb_world *world = context;
+    if (size > WORLD_SENT - world->sent_length)
+        abort();
+    memcpy(world->sent + world->sent_length, bytes, size);
+    world->sent_length += size;
+    world->sent[world->sent_length] = 0;
+}
+
+static inline void world_start(struct gdb_world *world)
+{
+    memset(world, 0, sizeof(*world));
+    world->target = (struct gdb_target){
+        world_name,
+        world_is_alive,
+        world_vcpus,
+        world_pause,
+        world_resume,
+        world_read_registers,
+        world_write_registers,
+        world_read_memory,
+        world_write_memory,
+        world_step,
+        world_set_point,
+        world_clear_point,
+        world_clear_points,
+        world_kill,
+        world_reset,
+        world_send,
+        world,
+    };
+    gdb_stub_init(&world->stub, &world->target);
+}

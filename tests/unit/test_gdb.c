@@ -1,0 +1,417 @@
+/* gdb's remote serial protocol: packets, registers, and the stub. */
+#include "tests/check.h"
+#include "tests/unit/gdb_world.h"
+
+static struct gdb_world world;
+
+static void put(const char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        gdb_stub_input(&world.stub, (uint8_t)bytes[i]);
+}
+
+/* What comes back for a packet, with runs written out and without what stands around it. */
+static const char *ask_bytes(const char *packet, size_t length)
+{
+    static char reply[4 * GDB_PACKET_MAX];
+    char framed[GDB_PACKET_MAX + 8];
+    uint8_t sum = 0;
+    size_t used = 0;
+    framed[0] = '$';
+    memcpy(framed + 1, packet, length);
+    for (size_t i = 0; i < length; i++)
+        sum = (uint8_t)(sum + (uint8_t)packet[i]);
+    snprintf(framed + 1 + length, 4, "#%02x", sum);
+    world.sent_length = 0;
+    world.sent[0] = 0;
+    put(framed, length + 4);
+    const char *at = strchr(world.sent, '$');
+    if (at == NULL)
+        return "(nothing)";
+    for (at++; *at != '#' && *at != 0; at++) {
+        if (*at == '*') {
+            for (int more = *++at - 29; more > 0; more--, used++)
+                reply[used] = reply[used - 1];
+        } else {
+            reply[used++] = *at;
+        }
+    }
+    reply[used] = 0;
+    return reply;
+}
+
+static const char *ask(const char *packet)
+{
+    return ask_bytes(packet, strlen(packet));
+}
+
+static void start(void)
+{
+    world_start(&world);
+    CHECK(strstr(ask("qSupported:multiprocess+;swbreak+;hwbreak+"), "PacketSize=1000;") != NULL);
+    CHECK_STR(ask("?"), "T05thread:1;");
+    CHECK(world.is_paused);
+}
+
+/* ---- Packets ------------------------------------------------------------------------------- */
+
+static enum gdb_event feed(struct gdb_reader *reader, const char *bytes, size_t count)
+{
+    enum gdb_event event = GDB_NOTHING;
+    for (size_t i = 0; i < count; i++)
+        event = gdb_reader_put(reader, (uint8_t)bytes[i]);
+    return event;
+}
+
+static void packets_are_framed(void)
+{
+    struct gdb_reader reader = {0};
+    CHECK_EQ(feed(&reader, "noise$g#67", 10), GDB_PACKET);
+    CHECK_EQ(reader.length, 1);
+    CHECK_EQ(reader.data[0], 'g');
+    CHECK_EQ(feed(&reader, "$g#68", 5), GDB_BROKEN);
+    CHECK_EQ(feed(&reader, "$g#zz", 5), GDB_BROKEN);
+    CHECK_EQ(feed(&reader, "+", 1), GDB_ACK);
+    CHECK_EQ(feed(&reader, "-", 1), GDB_NAK);
+    CHECK_EQ(feed(&reader, "\3", 1), GDB_INTERRUPT);
+    /* Cut off, and begun anew. */
+    CHECK_EQ(feed(&reader, "$X123456$g#67", 13), GDB_PACKET);
+    CHECK_EQ(reader.length, 1);
+    /* An escaped '#' and a Ctrl-C, which is data in a packet. */
+    CHECK_EQ(feed(&reader, "$a}\3\3#61", 8), GDB_BROKEN);
+    CHECK_EQ(feed(&reader, "$a}\3\3#e4", 8), GDB_PACKET);
+    CHECK_EQ(reader.length, 3);
+    CHECK_EQ(reader.data[1], '#');
+    CHECK_EQ(reader.data[2], 3);
+}
+
+static void long_packets_are_refused(void)
+{
+    struct gdb_reader reader = {0};
+    feed(&reader, "$", 1);
+    for (unsigned i = 0; i < GDB_PACKET_MAX + 1; i++)
+        CHECK_EQ(feed(&reader, "a", 1), GDB_NOTHING);
+    uint8_t sum = (uint8_t)('a' * (GDB_PACKET_MAX + 1));
+    char end[8];
+    snprintf(end, sizeof(end), "#%02x", sum);
+    CHECK_EQ(feed(&reader, end, 3), GDB_BROKEN);
+    CHECK_EQ(feed(&reader, "$g#67", 5), GDB_PACKET);
+}
+
+/* Written and read again, runs of all lengths keep what they stand for, and none of the characters
+ * that begin and end packets stands inside. */
+static void runs_are_shortened(void)
+{
+    for (unsigned length = 1; length < 300; length++) {
+        struct gdb_writer writer;
+        char out[600];
+        size_t used = 0;
+        gdb_writer_begin(&writer);
+        gdb_writer_byte(&writer, 'x');
+        for (unsigned i = 0; i < length; i++)
+            gdb_writer_byte(&writer, '0');
+        gdb_writer_end(&writer);
+        CHECK(length < 10 || writer.length < length);
+        for (size_t i = 1; i < writer.length - 3; i++) {
+            CHECK(writer.data[i] != '$' && writer.data[i] != '#');
+            if (writer.data[i] != '*') {
+                out[used++] = (char)writer.data[i];
+                continue;
+            }
+            CHECK(writer.data[++i] >= ' ' && writer.data[i] < 127);
+            for (int more = writer.data[i] - 29; more > 0; more--)
+                out[used++] = '0';
+        }
+        CHECK_EQ(used, length + 1);
+        for (size_t i = 1; i < used; i++)
+            CHECK_EQ(out[i], '0');
+    }
+}
+
+static void broken_packets_are_asked_for_again(void)
+{
+    start();
+    world.sent_length = 0;
+    put("$g#00", 5);
+    CHECK_EQ(world.sent_length, 1);
+    CHECK_EQ(world.sent[0], '-');
+    const char *reply = ask("qC");
+    CHECK_STR(reply, "QC1");
+    world.sent_length = 0;
+    put("-", 1); /* gdb did not get it */
+    CHECK(memcmp(world.sent, "$QC1#", 5) == 0);
+    CHECK_STR(ask("QStartNoAckMode"), "OK");
+    CHECK_STR(ask("qC"), "QC1");
+    CHECK_EQ(world.sent[0], '$');
+    put("+", 1); /* a new gdb */
+    CHECK_STR(ask("qC"), "QC1");
+    CHECK_EQ(world.sent[0], '+');
+}
+
+/* ---- Registers and memory ------------------------------------------------------------------ */
+
+static void registers_go_back_and_forth(void)
+{
+    start();
+    struct gdb_registers before;
+    memset(&world.registers, 0, sizeof(world.registers));
+    world.registers.cpu.cr0 = CR0_PE;
+    world.registers.cpu.gpr[GPR_RAX] = 0x1122334455667788;
+    world.registers.cpu.gpr[GPR_RBX] = 1;
+    world.registers.cpu.rip = 0xfff0;
+    world.registers.fpu[4] = 0x80; /* ST(0) is register 7, and in use */
+    world.registers.fpu[3] = 7 << 3;
+    world.registers.fpu[32 + 7] = 0x80;
+    world.registers.fpu[32 + 9] = 0x40;
+    before = world.registers;
+    const char *all = ask("g");
+    CHECK(memcmp(all, "88776655443322110100000000000000", 32) == 0);
+    size_t size = 0;
+    for (unsigned i = 0; i < gdb_register_count(); i++)
+        size += gdb_register_size(i);
+    CHECK_EQ(strlen(all), 2 * size);
+    char packet[GDB_PACKET_MAX];
+    snprintf(packet, sizeof(packet), "G%s", all);
+    memset(&world.registers.cpu.gpr, 0xff, 64);
+    CHECK_STR(ask(packet), "OK");
+    CHECK(memcmp(&before, &world.registers, sizeof(before)) == 0);
+    CHECK_STR(ask("p10"), "f0ff000000000000");
+    CHECK_STR(ask("p22"), "ff3f0000"); /* ftag: seven empty, one valid */
+    CHECK_STR(ask("P1=0200000000000000"), "OK");
+    CHECK_EQ(world.registers.cpu.gpr[GPR_RBX], 2);
+    CHECK_STR(ask("pffff"), "E02");
+    CHECK_STR(ask("p"), "E16");
+    CHECK_STR(ask("P1=02"), "E16");
+    CHECK_STR(ask("G00"), "E16");
+    CHECK_STR(ask("P12=08000000"), "E26"); /* CS, in protected mode */
+    world.registers.cpu.cr0 = 0;
+    CHECK_STR(ask("P12=00f00000"), "OK");
+    CHECK_EQ(world.registers.cpu.segment[SEG_CS].base, 0xf0000);
+    world.is_dead = true;
+    CHECK_STR(ask("g"), "E02");
+}
+
+static void memory_goes_back_and_forth(void)
+{
+    start();
+    for (unsigned i = 0; i < WORLD_SIZE; i++)
+        world.memory[i] = (uint8_t)(i * 7);
+    CHECK_STR(ask("m1000,4"), "00070e15");
+    CHECK_EQ(strlen(ask("m1000,800")), 4096);
+    CHECK_EQ(strlen(ask("m1000,ffffffff")), 4096); /* as much as goes */
+    CHECK_EQ(strlen(ask("m10ffe,10")), 4);         /* up to the end */
+    CHECK_STR(ask("m11000,1"), "E0e");
+    CHECK_STR(ask("m0,1"), "E0e");
+    CHECK_STR(ask("m1000"), "E16");
+    CHECK_STR(ask("m,4"), "E16");
+    CHECK_STR(ask("m11111111111111111,4"), "E16");
+    CHECK_STR(ask("M1000,3:aabbcc"), "OK");
+    CHECK_STR(ask("m1000,4"), "aabbcc15");
+    CHECK_STR(ask("M1000,3:aabb"), "E16");
+    CHECK_STR(ask("M1000,1:aabb"), "E16");
+    CHECK_STR(ask("M10fff,2:0102"), "E0e");
+    CHECK_STR(ask_bytes("X1000,3:}\3\0z", 12), "OK");
+    CHECK_STR(ask("m1000,4"), "23007a15");
+    CHECK_STR(ask("X1000,0:"), "OK");
+    CHECK_STR(ask("X1000,4:abc"), "E16");
+    CHECK(!world.was_physical);
+    CHECK_STR(ask("Qqemu.PhyMemMode:1"), "OK");
+    CHECK_STR(ask("qqemu.PhyMemMode"), "1");
+    ask("m1000,4");
+    CHECK(world.was_physical);
+}
+
+static void description_is_one_text(void)
+{
+    start();
+    static char text[65536];
+    size_t used = 0;
+    for (;;) {
+        char packet[64];
+        snprintf(packet, sizeof(packet), "qXfer:features:read:target.xml:%zx,39", used);
+        const char *piece = ask(packet);
+        strcpy(text + used, piece + 1);
+        used += strlen(piece + 1);
+        if (piece[0] == 'l')
+            break;
+        CHECK_EQ(piece[0], 'm');
+        CHECK_EQ(strlen(piece), 0x3a);
+    }
+    CHECK(strncmp(text, "<?xml", 5) == 0);
+    CHECK_STR(text + used - 9, "</target>");
+    CHECK(strstr(text, "\"k_gs_base\" bitsize=\"64\"") != NULL);
+    unsigned registers = 0;
+    for (const char *at = text; (at = strstr(at, "<reg ")) != NULL; at++)
+        registers++;
+    CHECK_EQ(registers, gdb_register_count());
+    CHECK_STR(ask("qXfer:features:read:target.xml:ffffff,10"), "l");
+    CHECK_STR(ask("qXfer:features:read:target.xml:1"), "E16");
+    CHECK_STR(ask("qXfer:features:read:other.xml:0,10"), "");
+    CHECK_EQ(ask("qXfer:memory-map:read::0,1000")[0], 'l');
+    CHECK_STR(ask("qXfer:memory-map:read::0,6"), "m<?xml ");
+    CHECK_STR(ask("qXfer:memory-map:read::fffff,6"), "l");
+}
+
+/* ---- Going on and stopping ----------------------------------------------------------------- */
+
+static void guest_goes_on_until_it_stops(void)
+{
+    start();
+    CHECK_STR(ask("vCont?"), "vCont;c;C;s;S;r;t");
+    CHECK_STR(ask("vCont;c"), "(nothing)");
+    CHECK_EQ(world.resumes, 1);
+    world.sent_length = 0;
+    put("\3", 1);
+    CHECK(strstr(world.sent, "$T02thread:1;#") != NULL);
+    CHECK(world.is_paused);
+    put("\3", 1); /* once more says nothing */
+    CHECK_EQ(world.pauses, 2);
+    CHECK_STR(ask("vCont;s:1;c"), "(nothing)");
+    CHECK_EQ(world.steps, 1);
+    world.sent_length = 0;
+    struct gdb_stop stop = {GDB_SIGNAL_TRAP, true, GDB_POINT_WRITE, 0x1234, 0};
+    gdb_stub_stopped(&world.stub, 1, &stop); /* another guest's */
+    CHECK_EQ(world.sent_length, 0);
+    gdb_stub_stopped(&world.stub, 0, &stop);
+    CHECK(strstr(world.sent, "$T05thread:1;watch:1234;#") != NULL);
+    CHECK_STR(ask("?"), "T05thread:1;watch:1234;");
+    CHECK_STR(ask("vCont;r1000,1010:1;c"), "(nothing)");
+    CHECK_EQ(world.step_start, 0x1000);
+    CHECK_EQ(world.step_end, 0x1010);
+    stop.point = GDB_POINT_SOFTWARE;
+    gdb_stub_stopped(&world.stub, 0, &stop);
+    CHECK_STR(ask("?"), "T05thread:1;swbreak:;");
+    CHECK_STR(ask("vCont;x"), "E16");
+    CHECK_STR(ask("vCont;r10"), "E16");
+    CHECK_STR(ask("vCont;c:99"), "E16");
+    CHECK_STR(ask("c1000"), "E16");
+    CHECK_STR(ask("vCont;t"), "OK");
+    CHECK_STR(ask("S05"), "(nothing)");
+    CHECK_EQ(world.steps, 3);
+}
+
+static void guest_ends(void)
+{
+    start();
+    ask("c");
+    world.sent_length = 0;
+    world.is_dead = true;
+    gdb_stub_ended(&world.stub, 0, 7);
+    CHECK(strstr(world.sent, "$W07#") != NULL);
+    world.sent_length = 0;
+    gdb_stub_ended(&world.stub, 0, 7);
+    CHECK_EQ(world.sent_length, 0);
+    CHECK_STR(ask("c"), "W00");
+    CHECK_STR(ask("?"), "W00");
+    CHECK_STR(ask("T1"), "E02");
+}
+
+/* Its line was cut while the guest ran. */
+static void next_gdb_begins_anew(void)
+{
+    start();
+    ask("QStartNoAckMode");
+    ask("Qqemu.PhyMemMode:1");
+    ask("c");
+    CHECK(!world.is_paused);
+    unsigned cleared = world.cleared;
+    put("+", 1);
+    CHECK(strstr(ask("qSupported"), "vContSupported+") != NULL);
+    CHECK_EQ(world.cleared, cleared + 1);
+    CHECK_STR(ask("?"), "T05thread:1;");
+    CHECK(world.is_paused);
+    CHECK_STR(ask("qqemu.PhyMemMode"), "0");
+    CHECK_STR(ask("D"), "OK");
+    CHECK(!world.is_paused);
+    struct gdb_stop stop = {.signal = GDB_SIGNAL_TRAP};
+    world.sent_length = 0;
+    gdb_stub_stopped(&world.stub, 0, &stop);
+    CHECK_EQ(world.sent_length, 0);
+}
+
+static void ends_that_gdb_wants(void)
+{
+    start();
+    CHECK_STR(ask("vKill;1"), "OK");
+    CHECK_EQ(world.kills, 1);
+    CHECK_STR(ask("k"), "(nothing)");
+    CHECK_EQ(world.kills, 2);
+}
+
+static void points_go_through(void)
+{
+    start();
+    CHECK_STR(ask("Z0,1234,1"), "OK");
+    CHECK_EQ(world.point_address, 0x1234);
+    CHECK_STR(ask("z0,1234,1"), "OK");
+    CHECK_STR(ask("z0,9999,1"), "E02");
+    CHECK_STR(ask("Z2,2000,8"), "OK");
+    CHECK_EQ(world.point, GDB_POINT_WRITE);
+    CHECK_EQ(world.point_size, 8);
+    CHECK_STR(ask("Z3,2000,8"), ""); /* not offered */
+    CHECK_STR(ask("Z5,2000,8"), "");
+    CHECK_STR(ask("Z0,2000"), "E16");
+}
+
+static void threads_and_questions(void)
+{
+    start();
+    CHECK_STR(ask("qfThreadInfo"), "m1");
+    CHECK_STR(ask("qsThreadInfo"), "l");
+    CHECK_STR(ask("qThreadExtraInfo,1"), "764350552030206f66206c696e7578");
+    CHECK_STR(ask("qThreadExtraInfo,9"), "E02");
+    CHECK_STR(ask("Hg0"), "OK");
+    CHECK_STR(ask("Hc-1"), "OK");
+    CHECK_STR(ask("Hg5"), "E02");
+    CHECK_STR(ask("H"), "E02");
+    CHECK_STR(ask("T1"), "OK");
+    CHECK_STR(ask("qAttached"), "1");
+    CHECK_STR(ask("QThreadEvents:1"), "OK");
+    CHECK_STR(ask("vMustReplyEmpty"), "");
+    CHECK_STR(ask("qNobodyKnowsThis"), "");
+    CHECK_STR(ask("\x80"), "");
+    CHECK_STR(ask(""), "");
+}
+
+/* What `monitor TEXT` prints. */
+static const char *monitor(const char *text)
+{
+    static char said[GDB_PACKET_MAX];
+    char packet[512] = "qRcmd,";
+    for (size_t i = 0; i < strlen(text); i++)
+        snprintf(packet + 6 + 2 * i, 3, "%02x", (uint8_t)text[i]);
+    const uint8_t *reply = (const uint8_t *)ask(packet);
+    size_t length = strlen((const char *)reply) / 2;
+    CHECK(gdb_take_bytes(&reply, reply + 2 * length, said, length));
+    said[length] = 0;
+    return said;
+}
+
+static void monitor_commands(void)
+{
+    start();
+    CHECK_STR(monitor("guest"), "* linux\n  other\n");
+    CHECK(strstr(monitor("guest nobody"), "no guest has this name") != NULL);
+    CHECK_EQ(world.stub.guest, 0);
+    monitor("guest other");
+    CHECK_EQ(world.stub.guest, 1);
+    CHECK(strstr(monitor("physical on"), "guest-physical") != NULL);
+    CHECK(strstr(monitor("physical off"), "guest-virtual") != NULL);
+    monitor("reset");
+    CHECK_EQ(world.resets, 1);
+    CHECK(strstr(monitor("help"), "physical") != NULL);
+    CHECK(strstr(monitor("nonsense"), "monitor help") != NULL);
+    CHECK_STR(ask("qRcmd,zz"), "E16");
+}
+
+TEST_MAIN({"packets_are_framed", packets_are_framed},
+          {"long_packets_are_refused", long_packets_are_refused},
+          {"runs_are_shortened", runs_are_shortened},
+          {"broken_packets_are_asked_for_again", broken_packets_are_asked_for_again},
+          {"registers_go_back_and_forth", registers_go_back_and_forth},
+          {"memory_goes_back_and_forth", memory_goes_back_and_forth},
+          {"description_is_one_text", description_is_one_text},
+          {"guest_goes_on_until_it_stops", guest_goes_on_until_it_stops},
+          {"guest_ends", guest_ends}, {"next_gdb_begins_anew", next_gdb_begins_anew},
+          {"ends_that_gdb_wants", ends_that_gdb_wants}, {"points_go_through", points_go_through},
+          {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands})

@@ -1,0 +1,96 @@
+"""A real gdb at a guest."""
+
+import contextlib
+
+from gdb import Bridge, gdb_run
+from harness import Case, vm
+
+
+@contextlib.contextmanager
+def debuggee(run, name, **keys):
+    """A machine whose guest waits for gdb before its first instruction, and gdb's port."""
+    run.guest(name)
+    conf = "[traprock]\ngdb = com2\n" + vm(name, debug_exit="0xf4", start="paused", **keys)
+    with run.machine(run.make_image(conf), com2="line") as machine:
+        bridge = Bridge(machine.com2)
+        try:
+            machine.expect(rb"paused before its first instruction", timeout=run.case.limit)
+            yield machine, bridge.port
+        finally:
+            bridge.close()
+
+
+def check_notes(run, notes, text, expected):
+    for name, what in expected.items():
+        run.check(f"gdb/{name}", notes.get(name) == str(what),
+                  f"{notes.get(name)!r}, not {what!r}; gdb's last lines: {text.splitlines()[-3:]}")
+
+
+ATTACH = """
+attach()
+note("first-pc", hex(value("$pc")))
+note("counter", value("*(long*)&counter"))
+note("thread", run("info threads").count("vCPU 0 of debuggee"))
+note("cr0-pe", value("$cr0") & 1)
+run("set $r15 = 0x1234567890abcdef")
+run("set $xmm3.v2_int64[1] = 77")
+run("set $st0 = 2.5")
+run("maintenance flush register-cache")
+note("r15", hex(value("$r15")))
+note("xmm3", value("$xmm3.v2_int64[1]"))
+note("st0", gdb.parse_and_eval("$st0"))
+try:
+    run("set $cr0 = 0x80000000")
+    note("bad-cr0", "taken")
+except gdb.error:
+    note("bad-cr0", "refused")
+try:
+    run("x/1xb 0xf0000000")
+    note("no-memory", "read")
+except gdb.error as error:
+    note("no-memory", "Cannot access" in str(error))
+import threading, os, signal
+def interrupt():
+    time.sleep(SLEEP)
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=interrupt).start()
+stops = []
+gdb.events.stop.connect(stops.append)
+run("continue")
+note("ctrl-c", stops[-1].stop_signal)
+note("counted", value("*(long*)&counter") > 100)
+note("rbx", hex(value("$rbx")))
+note("long-mode", hex(value("$efer") & 0x500))
+run("set *(long*)&counter = 5")
+note("written", value("*(long*)&counter"))
+inferior = gdb.selected_inferior()
+block = bytes(inferior.read_memory(value("(long)&pattern"), 8192))
+note("block", block == bytes.fromhex("efcdab8967452301") * 1024)
+run("detach")
+"""
+
+AGAIN = """
+said = attach()
+note("again", value("*(long*)&counter") > 5)
+run("set *(long*)&goal = *(long*)&counter + 1000")
+run("continue")
+note("end", value("$_exitcode"))
+"""
+
+
+def attach(run):
+    with debuggee(run, "debuggee") as (machine, port):
+        symbols = run.files.guest("debuggee")
+        notes, text = gdb_run(run, port, ATTACH.replace("SLEEP", "1"), symbols)
+        check_notes(run, notes, text, {
+            "counter": 0, "thread": 1, "cr0-pe": 1, "r15": "0x1234567890abcdef", "xmm3": 77, "st0": "2.5",
+            "bad-cr0": "refused", "no-memory": True, "ctrl-c": "SIGINT", "counted": True,
+            "rbx": "0x1122334455667788", "long-mode": "0x500", "written": 5, "block": True})
+        notes, text = gdb_run(run, port, AGAIN, symbols)
+        check_notes(run, notes, text, {"again": True, "end": 0})
+        run.check("gdb/exit-status", machine.wait() == 0)
+
+
+CASES = [
+    Case("gdb-attach", attach, seconds=30),
+]
