@@ -136,6 +136,9 @@ struct config_vm {
     char name[CONFIG_NAME_MAX];
     /* Lines, for messages: of the section's header, and of keys; of the header without the key. */
     uint32_t line, memory_line, kernel_line, initrd_line, pin_line;
+    uint32_t start_line;   /* of format or entry; 0: neither is there, as the next ones */
+    uint32_t cmdline_line; /* of cmdline */
+    uint32_t no_fw_cfg_line, action_line; /* of fw-cfg = no, and of watchdog-action */
     uint64_t memory;
     bool has_kernel; /* the key stands there */
     char kernel[CONFIG_PATH_MAX];

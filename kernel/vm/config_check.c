@@ -98,13 +98,59 @@ static void check_patterns(const struct config_parser *parser, const struct conf
         report_pattern(parser, vm, &vm->pattern[which], &error);
 }
 
-static void check_vms(const struct config_parser *parser)
+/* What a kernel is handed, and how it is started, is nothing for firmware: as with QEMU. */
+static void check_firmware(const struct config_parser *parser, const struct config_vm *vm)
 {
     const struct config *config = parser->config;
+    if (vm->firmware[0] == '\0')
+        return;
+    if (vm->start_line != 0)
+        config_report(
+            parser, vm->start_line,
+            "[vm %s]: format and entry say how a kernel is started, and here the firmware "
+            "starts; remove them",
+            vm->name);
+    if (!vm->has_kernel && vm->initrd[0] != '\0')
+        config_report(parser, vm->initrd_line,
+                      "[vm %s]: an initrd goes with a kernel; add 'kernel = FILE', or remove it",
+                      vm->name);
+    if (!vm->has_kernel && vm->cmdline_line != 0)
+        config_report(parser, vm->cmdline_line,
+                      "[vm %s]: a cmdline goes with a kernel; add 'kernel = FILE', or remove it",
+                      vm->name);
+    for (uint32_t i = 0; i < config->module_count; i++)
+        if (&config->vm[config->module[i].vm] == vm)
+            config_report(
+                parser, config->module[i].line,
+                "[vm %s]: firmware takes no modules; hand the file over by 'fw-cfg-file = "
+                "opt/NAME FILE'",
+                vm->name);
+}
+
+/* The device is there with what it is needed for. */
+static void check_fw_cfg(const struct config_parser *parser, struct config_vm *vm)
+{
+    if (vm->firmware[0] != '\0' || vm->fw_file_count != 0)
+        vm->has_fw_cfg = true;
+    if (vm->has_fw_cfg && vm->no_fw_cfg_line != 0)
+        config_report(parser, vm->no_fw_cfg_line,
+                      "[vm %s] has fw-cfg = no, and %s needs it; remove one of both", vm->name,
+                      vm->firmware[0] != '\0' ? "its firmware" : "fw-cfg-file");
+    for (uint32_t i = 0; i < vm->fw_file_count; i++)
+        for (uint32_t j = 0; j < i; j++)
+            if (strcmp(vm->fw_file[i].name, vm->fw_file[j].name) == 0)
+                config_report(parser, vm->fw_file[i].line,
+                              "[vm %s] has a file %s of fw-cfg in line %u already", vm->name,
+                              vm->fw_file[i].name, vm->fw_file[j].line);
+}
+
+static void check_vms(const struct config_parser *parser)
+{
+    struct config *config = parser->config;
     if (config->vm_count == 0 && parser->errors->count == 0)
         config_report(parser, 0, "there is no guest; add a section [vm NAME] with 'kernel = FILE'");
     for (uint32_t i = 0; i < config->vm_count; i++) {
-        const struct config_vm *vm = &config->vm[i];
+        struct config_vm *vm = &config->vm[i];
         if (!vm->has_kernel && vm->firmware[0] == '\0')
             config_report(parser, vm->line, "[vm %s] has no kernel; add 'kernel = FILE'", vm->name);
         if (config->run == CONFIG_RUN_SEQUENCE)
@@ -114,6 +160,13 @@ static void check_vms(const struct config_parser *parser)
                           "[vm %s]: load and mode say where a flat binary goes; add 'format = "
                           "flat', or remove them",
                           vm->name);
+        check_firmware(parser, vm);
+        check_fw_cfg(parser, vm);
+        if (vm->action_line != 0 && !vm->has_watchdog)
+            config_report(
+                parser, vm->action_line,
+                "[vm %s]: watchdog-action is what a watchdog does; add 'watchdog = ib700'",
+                vm->name);
         if (vm->success_line != 0 && !vm->has_debug_exit)
             config_report(parser, vm->success_line,
                           "[vm %s]: debug-exit-success says which value of debug-exit passes; add "

@@ -108,7 +108,6 @@ static void parse_kernel(struct config_parser *parser)
 static void parse_firmware(struct config_parser *parser)
 {
     parser->vm->firmware_line = parser->line;
-    parser->vm->has_fw_cfg = true;
     parse_path(parser, parser->value, parser->vm->firmware);
 }
 
@@ -126,6 +125,7 @@ static void parse_format(struct config_parser *parser)
     int index = -1;
     parse_word(parser, words, "allowed are linux, pvh, multiboot, multiboot2, elf, flat", &index);
     parser->vm->format = (enum load_format)(index + 1);
+    parser->vm->start_line = parser->line;
     parser->vm->format_line = parser->line;
 }
 
@@ -139,6 +139,7 @@ static void parse_bits(struct config_parser *parser, uint8_t *bits)
 
 static void parse_entry(struct config_parser *parser)
 {
+    parser->vm->start_line = parser->line;
     parse_bits(parser, &parser->vm->entry);
 }
 
@@ -183,6 +184,7 @@ static void parse_module(struct config_parser *parser)
 
 static void parse_cmdline(struct config_parser *parser)
 {
+    parser->vm->cmdline_line = parser->line;
     if (parser->value.length >= CONFIG_CMDLINE_MAX) {
         config_report(parser, parser->line, "cmdline is %zu bytes long; 4095 are allowed",
                       parser->value.length);
@@ -296,6 +298,8 @@ static void parse_pvpanic(struct config_parser *parser)
 static void parse_fw_cfg(struct config_parser *parser)
 {
     parse_switch(parser, &parser->vm->has_fw_cfg);
+    if (!parser->vm->has_fw_cfg)
+        parser->vm->no_fw_cfg_line = parser->line;
 }
 
 /* NAME FILE, which makes the device. */
@@ -318,7 +322,6 @@ static void parse_fw_cfg_file(struct config_parser *parser)
     file->line = parser->line;
     memcpy(file->name, name.at, name.length);
     parse_path(parser, path, file->file);
-    vm->has_fw_cfg = true;
 }
 
 static void parse_watchdog(struct config_parser *parser)
@@ -332,6 +335,7 @@ static void parse_watchdog(struct config_parser *parser)
 static void parse_watchdog_action(struct config_parser *parser)
 {
     static const char *const words[] = {"reset", "stop", "nmi", "none", NULL};
+    parser->vm->action_line = parser->line;
     int index = (int)parser->vm->watchdog_action;
     parse_word(parser, words, "allowed are reset, stop, nmi, none", &index);
     parser->vm->watchdog_action = (enum config_watchdog_action)index;

@@ -81,6 +81,35 @@ static void firmware_stands_for_a_kernel(void)
     CHECK_EQ(line, 2);
     CHECK(config_file(&config, 1, &line) == NULL);
     CHECK_EQ(parse("[vm a]\nfirmware = /bios.bin\n"), ERR_INVALID);
+    CHECK_EQ(parse("[vm a]\nfirmware = b\nkernel = k\ninitrd = i\ncmdline = c\n"), STATUS_OK);
+}
+
+/* What would be ignored in silence, in whichever order the keys stand. */
+static void keys_that_mean_nothing_have_messages(void)
+{
+    static const struct {
+        const char *keys, *message;
+    } cases[] = {
+        {"firmware = b\nformat = elf\n", "c.conf:3: [vm a]: format and entry say how a kernel"},
+        {"entry = 32\nfirmware = b\n", "c.conf:2: [vm a]: format and entry say how a kernel"},
+        {"firmware = b\ninitrd = i\n", "c.conf:3: [vm a]: an initrd goes with a kernel"},
+        {"cmdline = c\nfirmware = b\n", "c.conf:2: [vm a]: a cmdline goes with a kernel"},
+        {"firmware = b\nmodule = m x\n", "c.conf:3: [vm a]: firmware takes no modules"},
+        {"firmware = b\nfw-cfg = no\n", "c.conf:3: [vm a] has fw-cfg = no, and its firmware"},
+        {"kernel = k\nfw-cfg = no\nfw-cfg-file = opt/a f\n",
+         "c.conf:3: [vm a] has fw-cfg = no, and fw-cfg-file needs it"},
+        {"kernel = k\nfw-cfg-file = opt/a f\nfw-cfg-file = opt/a g\n",
+         "c.conf:4: [vm a] has a file opt/a of fw-cfg in line 3 already"},
+        {"kernel = k\nwatchdog-action = stop\n", "c.conf:3: [vm a]: watchdog-action is what a"},
+        {"kernel = k\nwatchdog = no\nwatchdog-action = nmi\n", "c.conf:4: [vm a]: watchdog-action"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        char text[128];
+        snprintf(text, sizeof(text), "[vm a]\n%s", cases[i].keys);
+        CHECK_EQ(parse(text), ERR_INVALID);
+        CHECK_EQ(errors.count, 1);
+        CHECK(strncmp(messages, cases[i].message, strlen(cases[i].message)) == 0);
+    }
 }
 
 static void qemu_devices_have_messages(void)
@@ -101,7 +130,7 @@ static void qemu_devices_have_messages(void)
         {"debug-exit-success = 1",
          "[vm a]: debug-exit-success says which value of debug-exit passes"},
         {"watchdog = yes", "allowed are ib700, no"},
-        {"watchdog-action = pause", "allowed are reset, stop, nmi, none"},
+        {"watchdog-action = pause\nwatchdog = ib700", "allowed are reset, stop, nmi, none"},
     };
     for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
         char text[128];
@@ -578,7 +607,8 @@ static void a_configuration_of_megabytes_is_none(void)
     CHECK(strstr(messages, "c.conf:1: the line is longer") != NULL);
 }
 
-TEST_MAIN({"firmware stands for a kernel", firmware_stands_for_a_kernel},
+TEST_MAIN({"keys_that_mean_nothing_have_messages", keys_that_mean_nothing_have_messages},
+          {"firmware stands for a kernel", firmware_stands_for_a_kernel},
           {"QEMU's devices are read", qemu_devices_are_read},
           {"QEMU's devices have messages", qemu_devices_have_messages},
           {"the_example_is_read", the_example_is_read},
