@@ -4,12 +4,19 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
 
-static const struct shell_command *const tables[] = {commands_vm, commands_device, commands_monitor,
-                                                     NULL};
+static const struct shell_command *const tables[] = {
+    commands_vm, commands_cpu, commands_memory, commands_device, commands_monitor, NULL};
 
 struct debug_shell *debug_shell_of(struct shell *shell)
 {
     return shell->context;
+}
+
+const char *debug_format(const char *word)
+{
+    while (*word != '\0' && *word != '/')
+        word++;
+    return *word == '/' ? word + 1 : NULL;
 }
 
 /* ---- Guests by their names ------------------------------------------------------------------ */

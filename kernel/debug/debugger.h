@@ -10,12 +10,30 @@
 #include "kernel/debug/terminal.h"
 #include "kernel/monitor.h"
 
+/* The most that a command reads of memory. */
+#define DEBUG_BYTES_MAX 4096u
+
+enum debug_space {
+    DEBUG_VIRTUAL, /* the guest's linear addresses */
+    DEBUG_PHYSICAL,
+    DEBUG_MONITOR, /* the monitor's own */
+};
+
+struct debug_place {
+    enum debug_space space;
+    uint64_t address;
+};
+
 /* A shell with its terminal. */
 struct debug_shell {
     struct shell shell; /* its context is this structure */
     struct shell_terminal terminal;
     struct monitor *monitor;
     struct guest *guest; /* that commands without a name mean; NULL: none is there */
+    /* Of x, which goes on where it ended. */
+    struct debug_place next;
+    char format, size;
+    uint8_t bytes[DEBUG_BYTES_MAX];
 };
 
 /* Shells for the console and for the line that the configuration names, if there is memory for
@@ -25,6 +43,7 @@ void debugger_start(struct monitor *monitor);
 /* ---- For commands --------------------------------------------------------------------------- */
 
 extern const struct shell_command commands_monitor[], commands_vm[], commands_device[];
+extern const struct shell_command commands_cpu[], commands_memory[];
 
 struct debug_shell *debug_shell_of(struct shell *shell);
 
@@ -36,6 +55,21 @@ struct guest *debug_guest(struct shell *shell, unsigned count, char *const argum
 struct guest *debug_live_guest(struct shell *shell, unsigned count, char *const argument[],
                                unsigned index);
 void debug_complete_guests(struct shell *shell, struct completion *completion);
+
+/* What follows the slash in a command's name; NULL: there is none. */
+const char *debug_format(const char *word);
+
+/* The value of terms with + and - between them: numbers and $REGISTERs of the guest. False, with a
+ * message: it has none. */
+bool MUST_CHECK debug_address(struct shell *shell, struct guest *guest, const char *text,
+                              uint64_t *value);
+
+/* Where the 64 bits of a register by gdb's name lie in struct vcpu_registers. */
+bool MUST_CHECK debug_register_offset(const char *name, uint16_t *offset);
+
+/* set/SIZE */
+void debug_set_memory(struct shell *shell, struct guest *guest, const char *size, const char *where,
+                      uint64_t value);
 
 /* Says what kept vcpu_call, vm_pause and their like from doing `what`. */
 void debug_refused(struct shell *shell, const struct guest *guest, const char *what,

@@ -95,6 +95,10 @@ def console(run):
         shell.check("whole", "powero", r"^`poweroff` has to be written out$")
         memory(run, shell)
         devices(run, shell)
+        shell.command("vm spin")
+        registers(run, shell)
+        memory_of_guest(run, shell)
+        shell.command("vm other")
         editing(run, shell)
         lives(run, shell, machine)
 
@@ -120,6 +124,69 @@ def devices(run, shell):
     shell.check("irq", "irq spin", r"^local APIC 0: xAPIC at 0xfee00000", r"^  lvt lint0 .*extint",
                 r"^I/O APIC: id 0", r"^PIC master: irr 00", r"^  irr: none$")
     shell.check("virtio", "virtio spin", r"virtio-\w+ at 00:0\d\.0: status 0x00|has no virtio device")
+    del run
+
+
+def registers(run, shell):
+    """regs, set, vmcs and inject; the guest spins in long mode at an address that it maps one to one."""
+    shell.check("regs", "regs spin", r"^rip 000000000010[0-9a-f]{4}$", r"^rax [0-9a-f]{16}  rbx",
+                r"^cr0 8\w+ \[ PG .*NE .*PE \]$", r"^efer 500 \[ LMA LME \]$",
+                r"^cs   0008 base 0000000000000000 limit ffffffff access 0a09b \[ code readable DPL0 64-bit G \]",
+                r"^tr +\w+ .* \[ TSS busy DPL0 \]$", r"^ldtr .*\[ unusable \]$", r"^64-bit mode, CPL0, active")
+    shell.command("set $r15 = 0x123456789abcdef0")
+    shell.command("set r14 $r15-0xf0")
+    shell.check("set-register", "regs", r"r14 123456789abcde00", r"r15 123456789abcdef0")
+    shell.check("set-refused", "set cr0 = 0", r"^the processor would not take 0x0 there; nothing is changed$")
+    shell.check("set-unknown", "set foo = 1", r"^'foo' is no register that can be set")
+    shell.check("set-syntax", "set rax to 1", r"^write set REGISTER = VALUE")
+    shell.check("set-still", "regs", r"^cr0 8\w+ \[ PG ")
+    shell.check("vmcs", "vmcs GUEST_RI", r"^681e GUEST_RIP +000000000010[0-9a-f]{4}$")
+    everything = shell.command("vmcs")
+    run.check("shell/vmcs-all", everything.count("\n") > 120 and "HOST_RSP" in everything,
+              f"{everything.count(chr(10))} fields")
+    shell.check("vmcs-none", "vmcs nothing", r"^no field has 'nothing' in its name")
+    for bad in ("inject irq 3", "inject irq", "inject nmi 5", "inject smi"):
+        shell.check("inject-syntax", bad, r"^write inject irq VECTOR")
+    shell.check("inject-exception-number", "inject exception 40", r"^exceptions are 0 to 31")
+
+
+def memory_of_guest(run, shell):
+    """x and walk, and addresses that cannot be read."""
+    shell.check("x", "x/8xb $rip", r"^0x10[0-9a-f]{4}:  0xeb  0xfe(  0x[0-9a-f]{2}){6}$")
+    shell.check("set-memory", "set/g p:0x5000 = 0x6f77206f6c6c6568", r"\A\Z")
+    shell.check("set-size", "set/b 0x5000 = 256", r"^0x100 does not fit into 1 bytes$")
+    shell.check("x-virtual", "x/2xw 0x5000", r"^0x5000:  0x6c6c6568  0x6f77206f$")
+    shell.check("x-string", "x/s 0x5000", r'^0x5000:  "hello wo')
+    shell.check("x-characters", "x/3cb p:0x5000", r"^0x5000:  104 'h'  101 'e'  108 'l'$")
+    shell.check("x-decimal", "x/2dh 0x5000", r"^0x5000:  25960  27756$")
+    shell.check("x-goes-on", "x", r"^0x5004:  8303$")
+    shell.check("x-binary", "x/1tb 0x5000", r"^0x5000:  01101000$")
+    shell.check("x-octal", "x/1ob 0x5000", r"^0x5000:  0150$")
+    shell.check("x-sum", "x/1xb 0x4000+0x1004-3", r"^0x5001:  0x65$")
+    shell.check("x-monitor", "x/2xg m:0xffffffff80000000", r"^0xffffffff80000000:  0x[0-9a-f]{16}  0x")
+    shell.check("x-monitor-unmapped", "x/xg m:0", r"^Cannot access memory at address 0x0: the monitor has nothing")
+    shell.check("x-monitor-device", "x/xg m:0xffffe00000000000", r"a device is there.*`force` does it$")
+    shell.check("x-device", "x/xw 0xfee00030", r"^Cannot access memory at address 0xfee00030 "
+                r"\(guest-physical 0xfee00030\): a device is there.*`force` does it$")
+    shell.check("x-device-forced", "x/xw 0xfee00030 force", r"^0xfee00030:  0x000\w0014$")
+    shell.check("x-device-physical", "x/xw p:0xfee00030", r"a device is there")
+    shell.check("x-nowhere", "x/xw p:0x3f00000000", r"neither memory nor a device is there$")
+    shell.check("x-not-canonical", "x/xb 0x8000000000000000", r"the address is not canonical$")
+    shell.check("x-unmapped", "x/xb 0x7f0000000000", r"0x7f0000000000: not present$")
+    shell.check("x-format", "x/4q 0", r"^'q': after a count, write one of")
+    shell.check("x-count", "x/9999xg 0", r"^that is more than 4096 bytes at once")
+    shell.check("x-register", "x $foo", r"^there is no register 'foo'$")
+    shell.check("x-space", "x z:0", r"^'z:0': write p: for a physical address")
+    shell.check("set-monitor", "set/b m:0xffffffff80000000 = 1", r"the monitor's memory is not for writing$")
+    shell.check("walk", "walk $rip", r"^linear 0x10\w+, 4-level paging, CR3 0x\w+$",
+                r"^  PML4E +0 at 0x\w+ +[0-9a-f]{16}  present writable user accessed$",
+                r"^  PDE +0 .*  present writable user accessed dirty; maps 2 MiB$",
+                r"^guest-physical 0x10\w+: memory$", r"^  EPT PTE .*read write execute .*memory type 6",
+                r"^machine-physical 0x\w+$")
+    shell.check("walk-device", "walk 0xfee00000", r"^guest-physical 0xfee00000: a device$",
+                r"EPT .*not present: an access is an exit$")
+    shell.check("walk-nowhere", "walk 0x7f0000000000", r"not present$", r"^no translation: not present$")
+    shell.check("walk-monitor", "walk m:0", r"^walk is for addresses of the guest$")
     del run
 
 
@@ -168,9 +235,10 @@ def lives(run, shell, machine):
         if name == "other":
             shell.wait(rb"traprock: vm other: killed")
             shell.check("stopped", "vm", r"^[ *] other +killed")
-            for command in ("stop", "pause", "resume", "reset", "kick"):
+            for command in ("stop", "pause", "resume", "reset", "kick", "regs"):
                 shell.check(command + "-ended", command + " other",
                             r"^other has ended \(killed\); `start other` runs it again$")
+            shell.check("x-ended", "x/4xb 0", r"^other has ended \(killed\)")
             shell.type(b"start other\r")
             shell.wait(rb"other: spinning")
             shell.check("started", "vm", r"^[ *] other +running .* 1$")
