@@ -49,7 +49,7 @@ include tests/guests/build.mk
 # What builds, and what tests and runs besides.
 BUILD_PACKAGES := gcc libc6-dev nasm binutils gnu-efi console-setup-linux python3
 RUN_PACKAGES := $(BUILD_PACKAGES) ovmf seabios bochs bochsbios vgabios qemu-system-x86 mtools dosfstools \
-	busybox-static e2fsprogs dpkg-dev cpio xz-utils lz4 zstd
+	busybox-static e2fsprogs dpkg-dev cpio xz-utils lz4 zstd grub-common grub-pc-bin grub-efi-amd64-bin xorriso
 TEST_PACKAGES := $(RUN_PACKAGES) gdb clang libclang-rt-14-dev clang-format shellcheck git
 COVERAGE_PACKAGES := $(BUILD_PACKAGES) lcov
 

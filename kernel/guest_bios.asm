@@ -4,8 +4,8 @@
 ; starts in real mode is entered through `post`, which sets PICs, PIT and UART up.
 ;
 ; INT 10h prints to the first UART; 11h and 12h tell equipment and memory; 13h has no disks; 15h has
-; the memory map, A20 and a wait; 16h reads from the UART; 1Ah has the time in ticks and PCI
-; configuration.
+; the memory map, moves to and from extended memory, A20 and a wait; 16h reads from the UART; 1Ah has
+; the time in ticks and PCI configuration.
 
 %define O(x) ((x) - guest_bios)
 
@@ -16,6 +16,7 @@ BDA_MEMORY equ 0x13
 BDA_TICKS equ 0x6c
 ENTRY_SIZE equ 20 ; of the memory map
 
+CR0_PE equ 1
 FLAGS_CF equ 1
 FLAGS_ZF equ 0x40
 
@@ -211,7 +212,48 @@ system:
     je .a20
     cmp ah, 0x86
     je .wait
-    jmp unknown
+    cmp ah, 0x87
+    jne unknown
+; CX words from the segment of descriptor 2 at ES:SI to that of 3. As every BIOS does it: that table
+; becomes the GDT, with a descriptor for the code here.
+    push ds
+    push es
+    pushad
+    cli
+    mov dword [es:si + 0x20], 0x0000ffff
+    mov dword [es:si + 0x24], 0x00009b0f
+    mov ax, es
+    movzx eax, ax
+    shl eax, 4
+    movzx esi, si
+    add eax, esi
+    push eax
+    push word 0x2f
+    mov bp, sp
+    o32 lgdt [bp]
+    add sp, 6
+    mov eax, cr0
+    or al, CR0_PE
+    mov cr0, eax
+    jmp 0x20:O(.protected)
+.protected:
+    mov dx, 0x10
+    mov ds, dx
+    mov dx, 0x18
+    mov es, dx
+    xor si, si
+    xor di, di
+    cld
+    rep movsw
+    and al, ~CR0_PE
+    mov cr0, eax
+    jmp 0xf000:O(.real)
+.real:
+    popad
+    pop es
+    pop ds
+    mov ah, 0
+    jmp succeed
 .map: ; EBX: which, ECX: room at ES:DI
     cmp edx, 0x534d4150 ; "SMAP"
     jne unknown

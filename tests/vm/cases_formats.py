@@ -60,6 +60,7 @@ def every_format(run):
     for name, word in (("multiboot", "multiboot"), ("multiboot2", "multiboot2"), ("pvh", "pvh"),
                        ("pvh-alone", "pvh"), ("addresses2", "multiboot2")):
         run.check(f"{name}/protocol", f"protocol {word}" in said(text, name), "another protocol")
+    run.check("multiboot2/both-rsdps", "rsdp-tags 3" in said(text, "multiboot2"), "not both")
     formats_under_qemu(run, text)
 
 

@@ -27,6 +27,7 @@ import cases_events
 import cases_exits
 import cases_firmware
 import cases_formats
+import cases_grub
 import cases_fuzz
 import cases_gdb
 import cases_guests
@@ -50,6 +51,7 @@ MODULES = (
     cases_exits,
     cases_firmware,
     cases_formats,
+    cases_grub,
     cases_fuzz,
     cases_gdb,
     cases_qemu_devices,

@@ -218,7 +218,10 @@ static void multiboot2(uint32_t info)
     }
     check("end-tag", at + 8 == end && get32(at) == 0 && get32(at + 4) == 8);
     check("module-count", modules == MODULES);
-    check("tags", (seen & 0xc05e) == 0xc05e);
+    check("tags", (seen & 0x5e) == 0x5e);
+    print("rsdp-tags "); /* 1: of ACPI 1.0, 2: of a later one */
+    print_number(seen >> 14 & 3);
+    print("\r\n");
     check("no-display-no-efi", !(seen & (1u << 8 | 1u << 11 | 1u << 12 | 1u << 17)));
 }
 
