@@ -20,6 +20,8 @@
 #define DR6_BT BIT(15)
 #define INT3 0xcc
 #define SEL_ABSENT 0x68
+#define SEL_USER_CODE32 (0x30 | 3)
+#define SEL_USER_DATA (0x38 | 3)
 #define VECTOR_TS 10
 #define VECTOR_NP 11
 
@@ -217,6 +219,91 @@ static void run_bad_selector(environment *env, uint16_t selector, unsigned vecto
     guest_expect(exits_run.out.gpr[RSP], task32.gpr[RSP], "a data segment");
 }
 
+/* What a TSS at ring 3 cannot hold, one thing each: #TS in the new task, whose stack for the
+ * handler is the inner one, so that it does not depend on SS. SDM: Exception Conditions Checked
+ * During a Task Switch. */
+enum { ES, CS, SS, DS, FS, GS, LDTR };
+
+static const struct {
+    const char *what;
+    uint8_t place;
+    uint16_t selector;
+} bad_selectors[] = {
+    {"CS past the table", CS, 0xf0f8 | 3},        {"CS of data", CS, SEL_DATA | 3},
+    {"CS of an inner level", CS, SEL_CODE32 | 3}, {"SS null", SS, 0},
+    {"SS past the table", SS, 0xf0f8 | 3},        {"SS with another RPL", SS, SEL_USER_DATA & ~3},
+    {"SS of an inner level", SS, SEL_DATA | 3},   {"SS of code", SS, SEL_USER_CODE32},
+    {"DS of an inner level", DS, SEL_DATA | 3},   {"ES of a system segment", ES, SEL_TASK16},
+    {"FS past the table", FS, 0xf0f8 | 3},        {"GS of an inner level", GS, SEL_DATA},
+    {"LDTR past the table", LDTR, 0xf0f8},        {"LDTR of data", LDTR, SEL_DATA},
+    {"LDTR in the LDT", LDTR, SEL_DATA | 4},
+};
+
+static void run_bad_selectors(environment *env)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(bad_selectors); i++) {
+        const char *what = bad_selectors[i].what;
+        uint16_t selector = bad_selectors[i].selector;
+        struct exits_place at;
+        exits_find_place(env, &at);
+        exits_prepare(env, &at);
+        make_tasks(env, false, false);
+        for (unsigned j = 0; j < 6; j++)
+            task32.segment[j] = j == CS ? SEL_USER_CODE32 : SEL_USER_DATA;
+        task32.stacks[0] = (uint32_t)(uintptr_t)(stack + sizeof(stack));
+        task32.stacks[1] = SEL_DATA;
+        if (bad_selectors[i].place == LDTR)
+            task32.ldtr = selector;
+        else
+            task32.segment[bad_selectors[i].place] = selector;
+        write_code(env, &at, BY_JMP, SEL_TASK32);
+        exits_go(env);
+        guest_expect(exits_run.out.vector, VECTOR_TS, what);
+        guest_expect(exits_run.out.error, selector & ~3u, what);
+        guest_expect(exits_run.out.cs, task32.segment[CS], what);
+        guest_expect(exits_run.out.rip, (uintptr_t)code, what);
+        guest_expect(exits_run.out.cr0 & CR0_TS, CR0_TS, what);
+        guest_expect(is_busy(SEL_TASK32), 1, what);
+    }
+}
+
+/* A TSS to which there is no way: the fault is in the old task, at the instruction. */
+static void run_bad_tss(environment *env, enum way way, uint64_t clear, uint64_t set,
+                        unsigned vector, const char *what)
+{
+    struct exits_place at;
+    exits_find_place(env, &at);
+    exits_prepare(env, &at);
+    make_tasks(env, way == BY_IRET, false);
+    uint64_t *descriptor = &exits_gdt[SEL_TASK32 / 8];
+    *descriptor = (*descriptor & ~clear) | set;
+    uint64_t before = *descriptor;
+    write_code(env, &at, way, SEL_TASK32);
+    *(uint32_t *)exits_tss32 = way == BY_IRET ? SEL_TASK32 : 0;
+    exits_run.rflags |= way == BY_IRET ? FLAG_NT : 0;
+    exits_go(env);
+    guest_expect(exits_run.out.vector, vector, what);
+    guest_expect(exits_run.out.error, SEL_TASK32 & ~3u, what);
+    guest_expect(exits_run.out.cs, env->cs, what);
+    guest_expect(exits_run.out.rip, at.rip, what);
+    guest_expect(exits_run.out.cr0 & CR0_TS, 0, what);
+    guest_expect(*descriptor, before, what);
+    guest_expect((exits_run.out.tss_type & TYPE_BUSY) != 0, 1, what);
+}
+
+static void run_bad_tsss(environment *env)
+{
+    const uint64_t present = BIT(47), busy = BIT(41), limit = MASK(15, 0);
+    run_bad_tss(env, BY_JMP, present, 0, VECTOR_NP, "JMP: not present");
+    run_bad_tss(env, BY_JMP, 0, busy, VECTOR_GP, "JMP: busy");
+    run_bad_tss(env, BY_JMP, limit, 0x66, VECTOR_TS, "JMP: a limit too small");
+    run_bad_tss(env, BY_CALL, 0, busy, VECTOR_GP, "CALL: busy");
+    run_bad_tss(env, BY_CALL, limit, 0x66, VECTOR_TS, "CALL: a limit too small");
+    run_bad_tss(env, BY_IRET, busy, 0, VECTOR_TS, "IRET: not busy");
+    run_bad_tss(env, BY_IRET, present, 0, VECTOR_NP, "IRET: not present");
+    run_bad_tss(env, BY_IRET, limit, 0x66, VECTOR_TS, "IRET: a limit too small");
+}
+
 static bool is_possible(environment *env, enum way way)
 {
     return !env->is_v86 || way == BY_INT;
@@ -241,5 +328,8 @@ void exits_test_tasks(void)
         exits_case("TASK_SWITCH", "bad-selector", "", env);
         run_bad_selector(env, 0xf0f8, VECTOR_TS);
         run_bad_selector(env, SEL_ABSENT, VECTOR_NP);
+        run_bad_selectors(env);
+        exits_case("TASK_SWITCH", "bad-tss", "", env);
+        run_bad_tsss(env);
     }
 }
