@@ -16,7 +16,7 @@ import bare  # noqa: E402
 SUITE = ("architecture", "cpuid", "crs", "emulator", "events_code", "events_debug",
          "events_delivery", "events_delivery32", "events_nmi", "events_shadow", "events_task_gate",
          "exits", "interrupts", "keys", "mmio", "modes", "msr", "ports", "registers",
-         "stepping", "sweeps", "timers", "transfers")
+         "stepping", "sweeps", "timers", "transfers", "wrap")
 # Those at which TCG hangs or crashes; the page says why.
 NOT_ON_QEMU = ("events_code", "events_delivery", "events_delivery32", "exits", "registers")
 # What QEMU's machine has besides.

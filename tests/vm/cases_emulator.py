@@ -21,4 +21,4 @@ def vector_on_device(run):
 
 
 CASES = [reporting("emulator"), reporting("transfers", keys={"pc_testdev": "yes"}),
-         Case("guest-vector_device", vector_on_device, seconds=15)]
+         reporting("wrap"), Case("guest-vector_device", vector_on_device, seconds=15)]
