@@ -45,7 +45,8 @@ static void get_registers(struct vcpu *vcpu, void *context)
     vmx_vcpu_get_registers(vcpu, context);
 }
 
-static void show_general(struct shell *shell, const struct vcpu_registers *registers)
+static void show_general(struct shell *shell, const struct guest *guest,
+                         const struct vcpu_registers *registers)
 {
     /* As the SDM counts them, and as people look for them. */
     static const struct {
@@ -58,7 +59,9 @@ static void show_general(struct shell *shell, const struct vcpu_registers *regis
     for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
         shell_print(shell, "%s %016lx%s", order[i].name, registers->gpr[order[i].gpr],
                     i % 3 == 2 || i == ARRAY_SIZE(order) - 1 ? "\n" : "  ");
-    shell_print(shell, "rip %016lx\nrflags %08lx iopl %lu", registers->rip, registers->rflags,
+    shell_print(shell, "rip %016lx", registers->rip);
+    debug_print_symbol(shell, guest, registers->rip);
+    shell_print(shell, "\nrflags %08lx iopl %lu", registers->rflags,
                 RFLAGS_IOPL(registers->rflags));
     SHOW_BITS(shell, registers->rflags, rflags_bits);
 }
@@ -151,7 +154,7 @@ static void run_regs(struct shell *shell, unsigned count, char *const argument[]
         debug_refused(shell, guest, "no registers", status);
         return;
     }
-    show_general(shell, &registers);
+    show_general(shell, guest, &registers);
     show_segments(shell, &registers);
     show_control(shell, &registers);
 }

@@ -30,6 +30,25 @@ static bool read_register(struct shell *shell, struct guest *guest, const char *
     return status == STATUS_OK;
 }
 
+static bool read_term(struct shell *shell, struct guest *guest, const char *term, uint64_t *value)
+{
+    struct system_map map = debug_symbols(guest);
+    if (term[0] == '$')
+        return read_register(shell, guest, term + 1, value);
+    if (term[0] >= '0' && term[0] <= '9')
+        return shell_number(shell, term, value);
+    if (system_map_find(&map, term, value))
+        return true;
+    if (map.text != NULL || guest->config->symbols[0] != '\0')
+        shell_print(shell, "%s has no symbol '%s'\n", guest->vm.name, term);
+    else
+        shell_print(shell,
+                    "'%s' is no number, and %s has no symbols: see `symbols` in its "
+                    "configuration\n",
+                    term, guest->vm.name);
+    return false;
+}
+
 bool debug_address(struct shell *shell, struct guest *guest, const char *text, uint64_t *value)
 {
     char term[LINE_EDIT_MAX];
@@ -42,8 +61,7 @@ bool debug_address(struct shell *shell, struct guest *guest, const char *text, u
             length++;
         memcpy(term, text, length);
         term[length] = '\0';
-        if (term[0] == '$' ? !read_register(shell, guest, term + 1, &part)
-                           : !shell_number(shell, term, &part))
+        if (!read_term(shell, guest, term, &part))
             return false;
         *value = is_minus ? *value - part : *value + part;
         if (text[length] == '\0')
@@ -252,7 +270,8 @@ static void show_octal(struct shell *shell, uint64_t value)
     shell_print(shell, "  0%s", text + at);
 }
 
-static void show_unit(struct shell *shell, const struct layout *layout, const uint8_t *bytes)
+static void show_unit(struct shell *shell, const struct guest *guest, const struct layout *layout,
+                      const uint8_t *bytes)
 {
     uint64_t value = 0;
     unsigned bits = layout->unit * 8;
@@ -277,10 +296,22 @@ static void show_unit(struct shell *shell, const struct layout *layout, const ui
         return;
     case 'a':
         shell_print(shell, "  0x%lx", value);
+        debug_print_symbol(shell, guest, value);
         return;
     default:
         shell_print(shell, "  0x%0*lx", (int)(layout->unit * 2), value);
     }
+}
+
+/* What stands at the start of a line. */
+static void show_address(struct shell *shell, const struct guest *guest,
+                         const struct access *access, unsigned offset)
+{
+    uint64_t address = access->place.address + offset;
+    shell_print(shell, "0x%lx", address);
+    if (access->place.space == DEBUG_VIRTUAL)
+        debug_print_symbol(shell, guest, address);
+    shell_print(shell, ":");
 }
 
 static unsigned units_per_line(const struct layout *layout)
@@ -289,15 +320,15 @@ static unsigned units_per_line(const struct layout *layout)
     return layout->format == 't' ? 8 / layout->unit : of_hex[(unsigned char)layout->size];
 }
 
-static void show_units(struct shell *shell, const struct layout *layout,
+static void show_units(struct shell *shell, const struct guest *guest, const struct layout *layout,
                        const struct access *access)
 {
     unsigned units = access->done / layout->unit;
     for (unsigned i = 0; i < units; i++) {
         unsigned column = i % units_per_line(layout);
         if (column == 0)
-            shell_print(shell, "0x%lx:", access->place.address + i * layout->unit);
-        show_unit(shell, layout, access->bytes + i * layout->unit);
+            show_address(shell, guest, access, i * layout->unit);
+        show_unit(shell, guest, layout, access->bytes + i * layout->unit);
         if (column + 1 == units_per_line(layout) || i + 1 == units)
             shell_print(shell, "\n");
     }
@@ -343,7 +374,7 @@ static bool examine(struct shell *shell, struct guest *guest, const struct layou
         self->next.address += show_string(shell, &access);
         return true;
     }
-    show_units(shell, layout, &access);
+    show_units(shell, guest, layout, &access);
     self->next.address += access.done;
     if (access.done < access.size)
         say_why(shell, &access);
@@ -528,17 +559,85 @@ static void run_walk(struct shell *shell, unsigned count, char *const argument[]
         debug_refused(shell, guest, "no walk", status);
 }
 
+/* ---- bt ---- */
+
+#define FRAMES_MAX 64u
+
+struct backtrace {
+    unsigned count, width; /* frames; bytes of a word, 0: frames of this code are not known */
+    uint64_t frame[FRAMES_MAX];
+    uint64_t ended_at; /* the frame pointer that led nowhere */
+};
+
+/* Frame records: the caller's frame pointer, then the return address. A stack grows down, so that
+ * callers' frames lie higher; another stack's may lie anywhere, but the number is bounded. */
+static void collect_frames(struct vcpu *vcpu, void *context)
+{
+    struct backtrace *trace = context;
+    struct vcpu_registers registers;
+    struct paging paging;
+    vmx_vcpu_get_registers(vcpu, &registers);
+    vmx_vcpu_get_paging(vcpu, &paging);
+    uint32_t code = registers.segment[SEG_CS].access;
+    bool is_long = (registers.efer & EFER_LMA) != 0 && (code & SEGMENT_L) != 0;
+    trace->width = is_long ? 8 : (code & SEGMENT_DB) != 0 && (registers.cr0 & CR0_PE) != 0 ? 4 : 0;
+    trace->frame[trace->count++] = registers.rip;
+    uint64_t pointer = registers.gpr[GPR_RBP], base = is_long ? 0 : registers.segment[SEG_SS].base;
+    while (trace->width != 0 && pointer != 0 && trace->count < FRAMES_MAX) {
+        uint64_t next = 0, address = 0;
+        uint8_t record[16];
+        trace->ended_at = pointer;
+        if (page_walk_read(&paging, &vcpu->vm->mem, base + pointer, record, 2 * trace->width) !=
+            2 * trace->width)
+            return;
+        memcpy(&next, record, trace->width);
+        memcpy(&address, record + trace->width, trace->width);
+        if (address == 0 || next == pointer)
+            return;
+        trace->frame[trace->count++] = address;
+        pointer = next;
+    }
+    trace->ended_at = 0;
+}
+
+static void run_bt(struct shell *shell, unsigned count, char *const argument[])
+{
+    struct guest *guest = debug_live_guest(shell, count, argument, 1);
+    struct backtrace trace = {.count = 0};
+    if (guest == NULL)
+        return;
+    enum status status = vcpu_call(&guest->vcpu[0], collect_frames, &trace);
+    if (status != STATUS_OK) {
+        debug_refused(shell, guest, "no backtrace", status);
+        return;
+    }
+    for (unsigned i = 0; i < trace.count; i++) {
+        shell_print(shell, "#%-2u 0x%016lx", i, trace.frame[i]);
+        debug_print_symbol(shell, guest, trace.frame[i]);
+        shell_print(shell, "\n");
+    }
+    if (trace.width == 0)
+        shell_print(shell, "(16-bit code has no frames that are known)\n");
+    else if (trace.ended_at != 0)
+        shell_print(shell, "(no frame at 0x%lx)\n", trace.ended_at);
+}
+
 const struct shell_command commands_memory[] = {
     {"x", "[ADDRESS [force]]", "examine memory, as gdb's x does",
      "FORMAT: a count, one of o d u x z t a c s, and a size of b h w g (1, 2, 4, 8 bytes), as in\n"
      "x/8xb $rip, x/4gx p:0x1000, x/s 0x2000; without them as the last time, and without an\n"
      "address where that ended. Addresses are linear ones of the guest that `vm` has chosen;\n"
-     "p: stands before a guest-physical, m: before an address of the monitor's. Numbers and\n"
-     "$registers may be added and subtracted. The memory of devices is read with `force` only.\n",
-     run_x, NULL, 0, 2, SHELL_FORMAT},
+     "p: stands before a guest-physical, m: before an address of the monitor's. Numbers, symbols\n"
+     "and $registers may be added and subtracted. The memory of devices is read with `force` "
+     "only.\n",
+     run_x, debug_complete_symbols, 0, 2, SHELL_FORMAT},
     {"walk", "ADDRESS", "show how an address is translated",
      "Each level of the guest's paging structures, then of the EPT; with p: only of that.\n"
      "Nothing is changed, not even accessed flags.\n",
-     run_walk, NULL, 1, 1, 0},
+     run_walk, debug_complete_symbols, 1, 1, 0},
+    {"bt", "[NAME]", "show a guest's calls by its frame pointers",
+     "With symbols, if `symbols` in its configuration names its System.map. Code without frame\n"
+     "pointers, such as a Linux kernel with the ORC unwinder, shows its innermost call only.\n",
+     run_bt, debug_complete_guests, 0, 1, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };

@@ -127,8 +127,12 @@ static void run_kick(struct shell *shell, unsigned count, char *const argument[]
     if (status != STATUS_OK)
         debug_refused(shell, guest, "was not kicked", status);
     else
-        shell_print(shell, "%s vcpu0: left the guest at rip 0x%lx, exit reason %u\n",
-                    guest->vm.name, last.rip, last.reason);
+        shell_print(shell, "%s vcpu0: left the guest by exit reason %u at rip 0x%lx",
+                    guest->vm.name, last.reason, last.rip);
+    if (status == STATUS_OK) {
+        debug_print_symbol(shell, guest, last.rip);
+        shell_print(shell, "\n");
+    }
 }
 
 static void run_console(struct shell *shell, unsigned count, char *const argument[])

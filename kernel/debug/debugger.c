@@ -71,6 +71,37 @@ void debug_complete_guests(struct shell *shell, struct completion *completion)
         completion_offer(completion, monitor->guest[i]->vm.name);
 }
 
+/* ---- Symbols -------------------------------------------------------------------------------- */
+
+struct system_map debug_symbols(const struct guest *guest)
+{
+    const struct boot_file *file = guest_file(guest->monitor, guest->config->symbols);
+    if (guest->config->symbols[0] == '\0' || file == NULL)
+        return (struct system_map){NULL, 0};
+    return (struct system_map){phys_to_virt(HPA(file->base)), file->size};
+}
+
+void debug_print_symbol(struct shell *shell, const struct guest *guest, uint64_t address)
+{
+    char name[SYSTEM_MAP_NAME_MAX];
+    uint64_t offset;
+    struct system_map map = debug_symbols(guest);
+    if (system_map_at(&map, address, name, &offset))
+        shell_print(shell, offset != 0 ? " <%s+0x%lx>" : " <%s>", name, offset);
+}
+
+void debug_complete_symbols(struct shell *shell, struct completion *completion)
+{
+    const struct debug_shell *self = debug_shell_of(shell);
+    struct guest *guest = self->guest != NULL          ? self->guest
+                          : self->monitor->guests != 0 ? self->monitor->guest[0]
+                                                       : NULL;
+    if (guest == NULL || !is_there(self->monitor, guest))
+        return;
+    struct system_map map = debug_symbols(guest);
+    system_map_offer(&map, completion);
+}
+
 void debug_refused(struct shell *shell, const struct guest *guest, const char *what,
                    enum status status)
 {

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "kernel/debug/system_map.h"
 #include "kernel/debug/terminal.h"
 #include "kernel/monitor.h"
 
@@ -59,8 +60,15 @@ void debug_complete_guests(struct shell *shell, struct completion *completion);
 /* What follows the slash in a command's name; NULL: there is none. */
 const char *debug_format(const char *word);
 
-/* The value of terms with + and - between them: numbers and $REGISTERs of the guest. False, with a
- * message: it has none. */
+/* The guest's symbols, if its configuration names a file of them. */
+struct system_map debug_symbols(const struct guest *guest);
+
+/* ` <NAME+OFFSET>` for an address of the guest, or nothing. */
+void debug_print_symbol(struct shell *shell, const struct guest *guest, uint64_t address);
+void debug_complete_symbols(struct shell *shell, struct completion *completion);
+
+/* The value of terms with + and - between them: numbers, $REGISTERs and symbols of the guest.
+ * False, with a message: it has none. */
 bool MUST_CHECK debug_address(struct shell *shell, struct guest *guest, const char *text,
                               uint64_t *value);
 

@@ -34,6 +34,7 @@
  * | load       | where a flat binary goes                | 1M; with mode = 16: 0x7c00 |
  * | mode       | 16, 32, 64: a flat binary's             | 32       |
  * | initrd     | FILE                                    | none     |
+ * | symbols    | FILE: the kernel's System.map           | none     |
  * | module     | FILE ARGUMENTS; for Multiboot and PVH; repeated, in order | none |
  * | cmdline    | the rest of the line                    | empty    |
  * | disk       | FILE, FILE,ro or FILE,discard; up to 8 times | none |
@@ -144,7 +145,9 @@ struct config_vm {
     char kernel[CONFIG_PATH_MAX];
     char firmware[CONFIG_PATH_MAX]; /* empty: none; there need be no kernel then */
     uint32_t firmware_line;
-    char initrd[CONFIG_PATH_MAX]; /* empty: none */
+    char initrd[CONFIG_PATH_MAX];  /* empty: none */
+    char symbols[CONFIG_PATH_MAX]; /* the same */
+    uint32_t symbols_line;
     char cmdline[CONFIG_CMDLINE_MAX];
     enum load_format format;
     uint8_t entry, mode;  /* bits; 0: not set */

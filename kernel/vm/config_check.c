@@ -183,11 +183,11 @@ static void check_vms(const struct config_parser *parser)
 }
 
 /* A slot is a place for a file's name: SLOTS for each VM (kernel, initrd, disks, files of
- * fw-cfg, firmware),
- * then one for each module. */
+ * fw-cfg, firmware, symbols), then one for each module. */
 #define SLOT_FW (2 + CONFIG_DISKS_MAX)
 #define SLOT_FIRMWARE (SLOT_FW + CONFIG_FW_FILES_MAX)
-#define SLOTS (SLOT_FIRMWARE + 1)
+#define SLOT_SYMBOLS (SLOT_FIRMWARE + 1)
+#define SLOTS (SLOT_SYMBOLS + 1)
 
 static unsigned slot_count(const struct config *config)
 {
@@ -207,8 +207,8 @@ static uint32_t slot_line(const struct config *config, unsigned slot)
     if (module_slot(config, slot) != NULL)
         return module_slot(config, slot)->line;
     const struct config_vm *vm = &config->vm[slot / SLOTS];
-    if (i == SLOT_FIRMWARE)
-        return vm->firmware_line;
+    if (i >= SLOT_FIRMWARE)
+        return i == SLOT_FIRMWARE ? vm->firmware_line : vm->symbols_line;
     if (i >= SLOT_FW)
         return vm->fw_file[i - SLOT_FW].line;
     return i == 0 ? vm->kernel_line : i == 1 ? vm->initrd_line : vm->disk[i - 2].line;
@@ -223,6 +223,7 @@ static const char *file_slot(const struct config *config, unsigned slot)
     const char *name = i == 0               ? vm->kernel
                        : i == 1             ? vm->initrd
                        : i == SLOT_FIRMWARE ? vm->firmware
+                       : i == SLOT_SYMBOLS  ? vm->symbols
                        : i >= SLOT_FW       ? vm->fw_file[i - SLOT_FW].file
                                             : vm->disk[i - 2].file;
     return name[0] != '\0' ? name : NULL;

@@ -117,6 +117,12 @@ static void parse_initrd(struct config_parser *parser)
     parse_path(parser, parser->value, parser->vm->initrd);
 }
 
+static void parse_symbols(struct config_parser *parser)
+{
+    parser->vm->symbols_line = parser->line;
+    parse_path(parser, parser->value, parser->vm->symbols);
+}
+
 static void parse_format(struct config_parser *parser)
 {
     static const char *const words[] = {"linux", "pvh",  "multiboot", "multiboot2",
@@ -448,6 +454,7 @@ static const struct key vm_keys[] = {
     {"load", false, parse_load},
     {"mode", false, parse_mode},
     {"initrd", false, parse_initrd},
+    {"symbols", false, parse_symbols},
     {"module", true, parse_module},
     {"cmdline", false, parse_cmdline},
     {"disk", true, parse_disk},

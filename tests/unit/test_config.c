@@ -295,7 +295,7 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\nkernel = l\n", "c.conf:3: kernel is set a second time in this section\n"},
     {"[vm x]\nkernel = k\ncpus = 2\n",
      "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, firmware, format, entry, load, "
-     "mode, initrd, "
+     "mode, initrd, symbols, "
      "module, cmdline, disk, on-reset, "
      "on-end, debug-exit, debug-exit-success, debug-console, shutdown-port, pc-testdev, pvpanic, "
      "fw-cfg, "

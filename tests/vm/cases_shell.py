@@ -215,7 +215,7 @@ def editing(run, shell):
 
 def lives(run, shell, machine):
     """Pause, resume, stop, start, reset, kick, console: and each where it makes no sense."""
-    shell.check("kick", "kick other", r"^other vcpu0: left the guest at rip 0x10\w+, exit reason \d+$")
+    shell.check("kick", "kick other", r"^other vcpu0: left the guest by exit reason \d+ at rip 0x10\w+$")
     shell.command("pause other")
     shell.check("paused", "vm", r"^[ *] other +paused")
     shell.check("pause-again", "pause other", r"^other was paused already$")
@@ -323,7 +323,39 @@ def flooded(run):
         run.check("shell/flooded-exit-status", machine.wait() == 1)
 
 
+# ---- Symbols -------------------------------------------------------------------------------------
+
+
+def symbols(run):
+    """Names of the guest's in place of addresses, from a file that its configuration names."""
+    run.guest("spin")
+    run.write("spin.map", "0000000000001000 T low\n0000000000100000 T image_start\n"
+              "0000000000100010 t inner\n0000000000100020 t outer\n0000000000200000 B image_end\n")
+    conf = "[traprock]\nshell = com2\n" + vm("spin", symbols="spin.map")
+    with run.machine(run.make_image(conf), com2="line") as machine:
+        machine.expect(rb"^spinning", timeout=run.case.limit)
+        shell = Shell(run, machine, machine.com2)
+        shell.wait(PROMPT)
+        shell.check("symbol-address", "x/2xb inner+1", r"^0x100011 <inner\+0x1>:  0x")
+        shell.check("symbol-unknown", "x nowhere", r"^spin has no symbol 'nowhere'$")
+        for offset, value in ((0, "0x5010"), (8, "inner+4"), (16, "0x5020"), (24, "outer+8"), (32, "0x900000000000"),
+                              (40, "image_start+2")):
+            shell.command(f"set/g 0x{0x5000 + offset:x} = {value}")
+        shell.command("set rbp = 0x5000")
+        shell.check("symbol-a", "x/a 0x5008", r"^0x5008 <low\+0x4008>:  0x100014 <inner\+0x4>$")
+        shell.check("bt", "bt", r"\A#0  0x000000000010\w{4} <outer\+0x\w+>\n#1  0x0000000000100014 <inner\+0x4>\n"
+                    r"#2  0x0000000000100028 <outer\+0x8>\n#3  0x0000000000100002 <image_start\+0x2>\n"
+                    r"\(no frame at 0x900000000000\)\n\Z")
+        shell.type(b"walk in\t\r")
+        shell.wait(rb"linear 0x100010, ")
+        shell.wait(PROMPT)
+        shell.check("symbol-regs", "regs", r"^rip 0000000000\w+ <outer\+0x\w+>$")
+        shell.type(b"poweroff\r")
+        run.check("shell/symbols-exit-status", machine.wait() == 1)
+
+
 CASES = [
+    Case("shell-symbols", symbols),
     Case("shell-console", console, seconds=40),
     Case("shell-own-port", own_port, seconds=40),
     Case("shell-absent-port", absent_port),
