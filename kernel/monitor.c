@@ -180,6 +180,8 @@ static NORETURN void finish_panic(void *context)
         host_uart_write(self->line.uart, verdict, sizeof(verdict) - 1);
         host_uart_drain(self->line.uart);
     }
+    if (self->after_panic != NULL)
+        self->after_panic(self);
     panic_halt();
 }
 

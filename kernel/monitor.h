@@ -15,7 +15,9 @@
 #include "vmx/vmx.h"
 
 struct monitor;
+struct debug_shell;
 
+#define MONITOR_SHELLS_MAX 2
 #define MONITOR_POLLED_MAX 8
 
 #define VERDICT_TEXT_MAX WATCH_RECENT
@@ -77,7 +79,9 @@ struct monitor {
     struct mux mux;
     struct serial_line line; /* the console's */
     bool has_line;
-    struct serial_line *polled[MONITOR_POLLED_MAX]; /* lines whose UART has no interrupt */
+    struct debug_shell *shell[MONITOR_SHELLS_MAX]; /* the debugger's; NULL: there are no more */
+    NORETURN void (*after_panic)(struct monitor *monitor); /* the debugger's; NULL: halts */
+    struct serial_line *polled[MONITOR_POLLED_MAX];        /* lines whose UART has no interrupt */
     uint32_t polled_count;
     bool xsavec_broken; /* see xsave_check.h */
     struct vmx_cpu vmx_cpu[CPU_MAX];

@@ -1,5 +1,6 @@
 #include "kernel/debug/debugger.h"
 
+#include "kernel/core/hw.h"
 #include "kernel/core/log.h"
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
@@ -112,6 +113,36 @@ void debug_refused(struct shell *shell, const struct guest *guest, const char *w
     shell_print(shell, "%s: %s: %s\n", guest->vm.name, what, why);
 }
 
+/* ---- After a panic ------------------------------------------------------------------------- */
+
+static void type(struct debug_shell *self)
+{
+    uint8_t byte;
+    host_uart_receive(self->uart);
+    while (host_uart_read(self->uart, &byte, 1) == 1)
+        shell_input(&self->shell, byte);
+}
+
+/* Nothing else runs, on any processor. What was under way, in the shell too, is forgotten, and so
+ * are locks that are held. Nothing is said before a key is pressed: whoever looks for the verdict
+ * finds it at the end. */
+static NORETURN void serve_after_panic(struct monitor *monitor)
+{
+    spinlock_release(&monitor->machine->pages.lock);
+    for (unsigned i = 0; i < MONITOR_SHELLS_MAX && monitor->shell[i] != NULL; i++) {
+        struct debug_shell *self = monitor->shell[i];
+        struct shell_ports ports =
+            shell_terminal_on_uart(&self->terminal, &self->shell, self->uart);
+        shell_init(&self->shell, &ports, tables, self);
+        self->shell.is_panic = true;
+    }
+    for (;;) {
+        for (unsigned i = 0; i < MONITOR_SHELLS_MAX && monitor->shell[i] != NULL; i++)
+            type(monitor->shell[i]);
+        hw_pause();
+    }
+}
+
 /* ---- The start ------------------------------------------------------------------------------ */
 
 static INIT void *allocate(struct monitor *monitor, uint64_t size)
@@ -132,6 +163,8 @@ static INIT void start_on_console(struct monitor *monitor)
     if (self == NULL)
         return;
     self->monitor = monitor;
+    self->uart = monitor->line.uart;
+    monitor->shell[0] = self;
     struct shell_ports ports = shell_terminal_on_mux(&self->terminal, &self->shell, &monitor->mux);
     shell_init(&self->shell, &ports, tables, self);
 }
@@ -157,12 +190,15 @@ static INIT void start_on_line(struct monitor *monitor, uint16_t port)
     struct shell_ports ports =
         shell_terminal_on_line(&self->debug.terminal, &self->debug.shell, &self->line);
     shell_init(&self->debug.shell, &ports, tables, &self->debug);
+    self->debug.uart = &self->uart;
+    monitor->shell[monitor->shell[0] != NULL] = &self->debug;
     monitor_start_line(monitor, &self->line);
     shell_enter(&self->debug.shell);
 }
 
 INIT void debugger_start(struct monitor *monitor)
 {
+    monitor->after_panic = serve_after_panic;
     if (monitor->has_line)
         start_on_console(monitor);
     if (monitor->machine->config->shell != 0)

@@ -110,6 +110,18 @@ static void line_write(void *context, const char *bytes, size_t count)
     serial_line_write(self->line, bytes, count);
 }
 
+static void uart_write(void *context, const char *bytes, size_t count)
+{
+    struct shell_terminal *self = context;
+    host_uart_write(self->uart, bytes, count);
+}
+
+static bool uart_has_room(void *context)
+{
+    (void)context;
+    return true;
+}
+
 static bool line_has_room(void *context)
 {
     struct shell_terminal *self = context;
@@ -119,7 +131,7 @@ static bool line_has_room(void *context)
 static void line_row(void *context, enum shell_row how, const struct row *row)
 {
     struct shell_terminal *self = context;
-    struct row_port port = {line_write, self};
+    struct row_port port = {self->uart != NULL ? uart_write : line_write, self};
     if (how == SHELL_ROW_ERASE)
         (void)row_erase(&self->view, &port);
     else
@@ -138,7 +150,7 @@ static void line_hold(void *context, bool holds)
 /* There is nowhere to go. */
 static void line_leave(void *context)
 {
-    line_write(context, "\a", 1);
+    (void)context;
 }
 
 static void line_input(void *context)
@@ -158,5 +170,13 @@ struct shell_ports shell_terminal_on_line(struct shell_terminal *terminal, struc
     line->room = ready;
     line->context = terminal;
     return (struct shell_ports){line_write, line_has_room, line_row,
+                                line_hold,  line_leave,    terminal};
+}
+
+struct shell_ports shell_terminal_on_uart(struct shell_terminal *terminal, struct shell *shell,
+                                          struct host_uart *uart)
+{
+    *terminal = (struct shell_terminal){.shell = shell, .uart = uart};
+    return (struct shell_ports){uart_write, uart_has_room, line_row,
                                 line_hold,  line_leave,    terminal};
 }

@@ -12,6 +12,7 @@ struct shell_terminal {
     struct shell *shell;
     struct mux *mux;          /* NULL: a line of its own */
     struct serial_line *line; /* that line */
+    struct host_uart *uart;   /* after a panic, in place of both */
     struct mux_shell ports;   /* the multiplexer's way to the shell */
     /* With mux->lock: */
     struct row row; /* what the last row is to be, if has_row */
@@ -22,6 +23,10 @@ struct shell_terminal {
 /* The console, when the user calls for the shell. */
 struct shell_ports shell_terminal_on_mux(struct shell_terminal *terminal, struct shell *shell,
                                          struct mux *mux);
+
+/* After a panic: bytes go to the UART itself, without a lock or an interrupt. */
+struct shell_ports shell_terminal_on_uart(struct shell_terminal *terminal, struct shell *shell,
+                                          struct host_uart *uart);
 
 /* A serial line whose UART is there; the caller starts it. */
 struct shell_ports shell_terminal_on_line(struct shell_terminal *terminal, struct shell *shell,

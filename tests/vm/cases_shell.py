@@ -354,7 +354,41 @@ def symbols(run):
         run.check("shell/symbols-exit-status", machine.wait() == 1)
 
 
+# ---- After a panic -------------------------------------------------------------------------------
+
+
+def panic(run):
+    """The verdict comes first, and is the last line; then a key brings the shell back, for what needs
+    nobody else, also while the panic was its own command."""
+    run.guest("spin")
+    conf = vm("spin", pin=0) + vm("other", kernel="spin.elf", pin=1)
+    with run.machine(run.make_image(conf), cpus=2) as machine:
+        machine.expect(rb"^spinning", timeout=run.case.limit)
+        shell = Shell(run, machine)
+        shell.enter()
+        shell.type(b"panic\r")
+        machine.expect(rb"panic on processor 0:", timeout=60)
+        machine.expect(rb"asked for in the shell", timeout=60)
+        machine.expect(rb"^traprock: exit 255\r\n", timeout=60)
+        time.sleep(2)
+        run.check("shell/panic-verdict-last", machine.log.endswith("traprock: exit 255\r\n"),
+                  f"{machine.log[-80:]!r}")
+        shell.position = len(machine.console.data)
+        shell.type(b"\r")
+        shell.wait(PROMPT)
+        shell.check("panic-log", "log", r"error: panic on processor 0:", r"asked for in the shell")
+        shell.check("panic-mem", "mem", r"guest memory of other$")
+        shell.check("panic-uptime", "uptime", r"^0 days")
+        shell.check("panic-unknown", "vm", r"^unknown command 'vm'; `help` lists those that there are after a panic$")
+        shell.check("panic-help", "help", r"^  reboot ", r"^  log ")
+        shell.type(b"poweroff\r")
+        with machine.console.changed:
+            ended = machine.console.changed.wait_for(lambda: machine.console.closed, timeout=60)
+        run.check("shell/panic-poweroff", ended, "the machine goes on")
+
+
 CASES = [
+    Case("shell-panic", panic),
     Case("shell-symbols", symbols),
     Case("shell-console", console, seconds=40),
     Case("shell-own-port", own_port, seconds=40),
