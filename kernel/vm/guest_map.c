@@ -50,6 +50,25 @@ void guest_map_add_firmware(struct guest_map *map, uint64_t size)
     back(map, PLATFORM_HIGH_RAM - size, PLATFORM_HIGH_RAM);
 }
 
+INIT bool guest_map_reserve_top(struct guest_map *map, uint64_t size, uint64_t *base)
+{
+    unsigned i = 0;
+    if (size == 0 || size > map->ram_below_4g / 2 || map->count == GUEST_MAP_ENTRIES_MAX)
+        return false;
+    size = align_up(size, PAGE_SIZE);
+    while (map->entry[i].base != PLATFORM_LEGACY_HOLE_END)
+        i++;
+    if (size >= map->entry[i].size)
+        return false;
+    map->entry[i].size -= size;
+    map->ram_below_4g -= size;
+    *base = map->ram_below_4g;
+    for (unsigned j = map->count++; j > i + 1; j--)
+        map->entry[j] = map->entry[j - 1];
+    map->entry[i + 1] = (struct guest_map_entry){*base, size, GUEST_MAP_RESERVED};
+    return true;
+}
+
 INIT bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size)
 {
     for (unsigned i = 0; i < map->count; i++) {

@@ -71,6 +71,11 @@ enum status MUST_CHECK guest_map_make(struct guest_map *map, uint64_t memory);
 /* Puts memory for firmware of size bytes, whole pages and less than 1 GiB, below 4 GiB. */
 void guest_map_add_firmware(struct guest_map *map, uint64_t size);
 
+/* Takes size bytes, rounded up to pages, from the end of the RAM below 4 GiB, as a PC's graphics
+ * adapter does that has no memory of its own: they are reserved from then on. *base is where they
+ * begin. False: they are more than half of that RAM, and nothing has changed. */
+bool guest_map_reserve_top(struct guest_map *map, uint64_t size, uint64_t *base);
+
 /* Whether [base, base + size) is all usable RAM of the map; false when size is 0 or wraps. */
 bool guest_map_is_ram(const struct guest_map *map, uint64_t base, uint64_t size);
 

@@ -31,7 +31,7 @@ struct load_error {
 };
 
 struct load_request {
-    const struct guest_map *map;
+    struct guest_map *map; /* a framebuffer that the kernel asks for is taken from its RAM */
     struct acpi_facts acpi;
     struct load_file kernel;
     struct load_file initrd; /* at == NULL: there is none; elsewhere than in Linux a module, too */

@@ -18,6 +18,9 @@
 #define TAG_ALIGNMENT 8
 #define TAG_OPTIONAL BIT(0)
 #define CONSOLE_REQUIRED BIT(0)
+#define FRAMEBUFFER_WIDTH 1024 /* where the kernel has no wish */
+#define FRAMEBUFFER_HEIGHT 768
+#define FRAMEBUFFER_BITS 32
 #define LOAD_FROM_START 0xffffffffu
 enum header_tag {
     HEADER_TAG_END,
@@ -50,6 +53,7 @@ enum info_tag {
     INFO_TAG_MODULE = 3,
     INFO_TAG_BASIC_MEMINFO = 4,
     INFO_TAG_MMAP = 6,
+    INFO_TAG_FRAMEBUFFER = 8,
     INFO_TAG_ACPI_OLD = 14,
     INFO_TAG_ACPI_NEW = 15,
     INFO_TAG_LOAD_BASE = 21, /* the last that the specification names */
@@ -58,8 +62,10 @@ enum info_tag {
 struct multiboot2 {
     struct loader *loader;
     const uint8_t *header;
-    uint64_t offset, size; /* of the header in the file */
-    const uint8_t *address, *relocatable;
+    uint64_t offset, size;                       /* of the header in the file */
+    const uint8_t *address, *relocatable, *wish; /* tags; wish: the framebuffer's */
+    bool needs_console;                          /* a display, of whichever kind */
+    uint64_t framebuffer, width, height;         /* where it is, and pixels; 0: there is none */
     bool has_entry;
     uint64_t entry;      /* as the file has it */
     uint64_t moved, end; /* of the kernel in memory */
@@ -111,10 +117,6 @@ static const char *refusal(unsigned type, const uint8_t *tag, uint64_t size)
     switch (type) {
     case HEADER_TAG_INFORMATION_REQUEST:
         return requests_unknown(tag, size) ? "information of an unknown type" : NULL;
-    case HEADER_TAG_CONSOLE_FLAGS:
-        return load_get(tag + TAG_SIZE, 4) & CONSOLE_REQUIRED ? "a display" : NULL;
-    case HEADER_TAG_FRAMEBUFFER:
-        return "a framebuffer";
     case HEADER_TAG_EFI_BOOT_SERVICES:
         return "EFI boot services";
     }
@@ -128,6 +130,10 @@ static void take(struct multiboot2 *mb, unsigned type, const uint8_t *tag)
         mb->address = tag;
     if (type == HEADER_TAG_RELOCATABLE)
         mb->relocatable = tag;
+    if (type == HEADER_TAG_FRAMEBUFFER)
+        mb->wish = tag;
+    if (type == HEADER_TAG_CONSOLE_FLAGS && !(load_get(tag + 2, 2) & TAG_OPTIONAL))
+        mb->needs_console = load_get(tag + TAG_SIZE, 4) & CONSOLE_REQUIRED;
     if (type == HEADER_TAG_ENTRY_ADDRESS) {
         mb->has_entry = true;
         mb->entry = load_get(tag + TAG_SIZE, 4);
@@ -162,6 +168,41 @@ static enum status read_tags(struct multiboot2 *mb)
     }
     return load_fail(mb->loader, ERR_INVALID, kernel,
                      "malformed: its Multiboot2 header has no end tag");
+}
+
+/* ---- The framebuffer ---- */
+
+/* It is RAM that nobody looks at, as that of a machine without a monitor: a kernel that has no way
+ * without one runs, and one that only wishes for one finds what it finds elsewhere. */
+static enum status make_framebuffer(struct multiboot2 *mb)
+{
+    const struct loader *loader = mb->loader;
+    const struct load_file *kernel = &loader->request->kernel;
+    if (mb->wish == NULL)
+        return !mb->needs_console
+                   ? STATUS_OK
+                   : load_fail(loader, ERR_UNSUPPORTED, kernel,
+                               "its Multiboot2 header requires a display (tag 4), which is not "
+                               "offered but as a framebuffer (tag 5)");
+    bool is_required = mb->needs_console || !(load_get(mb->wish + 2, 2) & TAG_OPTIONAL);
+    uint64_t width = load_get(mb->wish + 8, 4), height = load_get(mb->wish + 12, 4);
+    width = width != 0 ? width : FRAMEBUFFER_WIDTH;
+    height = height != 0 ? height : FRAMEBUFFER_HEIGHT;
+    bool is_sane = width <= UINT16_MAX && height <= UINT16_MAX;
+    if (is_sane && guest_map_reserve_top(loader->request->map,
+                                         width * height * FRAMEBUFFER_BITS / 8, &mb->framebuffer)) {
+        mb->width = width;
+        mb->height = height;
+        return STATUS_OK;
+    }
+    return !is_required
+               ? STATUS_OK
+               : load_fail(loader, ERR_NO_SPACE, kernel,
+                           "the framebuffer of %llux%llu pixels of 32 bits that its Multiboot2 "
+                           "header requires takes more than half of the guest's RAM of %llu MiB: "
+                           "raise `memory`",
+                           (unsigned long long)width, (unsigned long long)height,
+                           (unsigned long long)(loader->request->map->ram_below_4g >> 20));
 }
 
 /* ---- The kernel ---- */
@@ -307,6 +348,25 @@ static bool add_memory(struct loader *loader)
     return true;
 }
 
+/* Direct colours: 8 bits each, blue in the lowest. */
+static bool add_framebuffer(struct multiboot2 *mb)
+{
+    static const uint8_t colours[] = {16, 8, 8, 8, 0, 8};
+    if (mb->width == 0)
+        return true;
+    uint8_t *tag = add_tag(mb->loader, INFO_TAG_FRAMEBUFFER, 32 + sizeof(colours));
+    if (tag == NULL)
+        return false;
+    load_put(tag + 8, mb->framebuffer, 8);
+    load_put(tag + 16, mb->width * FRAMEBUFFER_BITS / 8, 4);
+    load_put(tag + 20, mb->width, 4);
+    load_put(tag + 24, mb->height, 4);
+    tag[28] = FRAMEBUFFER_BITS;
+    tag[29] = 1; /* direct RGB */
+    memcpy(tag + 32, colours, sizeof(colours));
+    return true;
+}
+
 /* Copies of the RSDP: as ACPI 1.0 has it, and whole. */
 static bool add_rsdp(struct loader *loader)
 {
@@ -330,7 +390,7 @@ static enum status add_tags(struct multiboot2 *mb)
     if (add_string_tag(loader, INFO_TAG_CMDLINE, 8, name, cmdline) == NULL ||
         add_string_tag(loader, INFO_TAG_BOOT_LOADER_NAME, 8, LOAD_BOOT_LOADER,
                        (struct load_text){"", 0}) == NULL ||
-        !add_memory(loader) || !add_rsdp(loader))
+        !add_memory(loader) || !add_framebuffer(mb) || !add_rsdp(loader))
         return ERR_NO_SPACE;
     uint8_t *load_base = mb->relocatable != NULL && mb->address == NULL
                              ? add_tag(loader, INFO_TAG_LOAD_BASE, 12)
@@ -367,6 +427,8 @@ enum status load_multiboot2(struct loader *loader)
     enum status status = check_header(&mb);
     if (status == STATUS_OK)
         status = read_tags(&mb);
+    if (status == STATUS_OK)
+        status = make_framebuffer(&mb);
     if (status == STATUS_OK)
         status = mb.address != NULL ? place_addresses(&mb) : place_elf(&mb);
     if (status == STATUS_OK)

@@ -98,8 +98,8 @@ static void make_multiboot2(uint8_t *file)
 {
     make_elf(file);
     put(file, 768, 0xe85250d6, 4);
-    put(file, 776, 80, 4);
-    put(file, 780, 0u - (0xe85250d6 + 80), 4);
+    put(file, 776, 104, 4);
+    put(file, 780, 0u - (0xe85250d6 + 104), 4);
     put(file, 784, 1, 4);
     put(file, 788, 16, 4);
     put(file, 792, 4, 4);
@@ -113,7 +113,12 @@ static void make_multiboot2(uint8_t *file)
     put(file, 824, 3, 4);
     put(file, 828, 12, 4);
     put(file, 832, KERNEL_AT, 4);
-    put(file, 844, 8, 4);
+    put(file, 840, 5, 2);
+    put(file, 842, 1, 2);
+    put(file, 844, 20, 4);
+    put(file, 848, 320, 4);
+    put(file, 852, 200, 4);
+    put(file, 868, 8, 4);
 }
 
 /* Changes: an offset (2 bytes), how many bytes (1 byte), the bytes. */

@@ -110,6 +110,29 @@ static void images_may_lie_where_a_bios_would(void)
         CHECK_EQ(guest_map_takes_image(&map, cases[i].base, cases[i].size), cases[i].takes);
 }
 
+static void the_top_can_be_reserved(void)
+{
+    struct guest_map map;
+    uint64_t base = 0;
+    CHECK_EQ(guest_map_make(&map, GIB(4)), STATUS_OK);
+    unsigned count = map.count;
+    CHECK(!guest_map_reserve_top(&map, 0, &base) && !guest_map_reserve_top(&map, GIB(2), &base) &&
+          !guest_map_reserve_top(&map, ~0ull, &base));
+    CHECK_EQ(map.count, count);
+    CHECK(guest_map_reserve_top(&map, 4097, &base));
+    CHECK_EQ(base, PLATFORM_LOW_RAM_END - 8192);
+    CHECK_EQ(map.ram_below_4g, base);
+    CHECK_EQ(map.count, count + 1);
+    CHECK(guest_map_is_ram(&map, base - 1, 1) && !guest_map_is_ram(&map, base, 1));
+    CHECK(guest_map_is_ram(&map, GIB(4), GIB(1)));
+    for (unsigned i = 1; i < map.count; i++)
+        CHECK(map.entry[i - 1].base + map.entry[i - 1].size <= map.entry[i].base);
+    CHECK_EQ(guest_map_make(&map, GUEST_MEMORY_MIN), STATUS_OK);
+    CHECK(!guest_map_reserve_top(&map, MIB(1), &base)); /* all that is behind the hole */
+    CHECK(guest_map_reserve_top(&map, MIB(1) - 4096, &base));
+    CHECK_EQ(base, MIB(1) + 4096);
+}
+
 static void e820_is_the_same_map(void)
 {
     struct guest_map map;
@@ -130,4 +153,5 @@ TEST_MAIN({"refuses_bad_sizes", refuses_bad_sizes},
           {"all_but_the_ecam_is_backed", all_but_the_ecam_is_backed},
           {"ram_is_where_it_is", ram_is_where_it_is},
           {"images_may_lie_where_a_bios_would", images_may_lie_where_a_bios_would},
-          {"e820_is_the_same_map", e820_is_the_same_map})
+          {"e820_is_the_same_map", e820_is_the_same_map},
+          {"the_top_can_be_reserved", the_top_can_be_reserved})

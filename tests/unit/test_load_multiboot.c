@@ -425,8 +425,6 @@ static void required_and_optional_tags(void)
         {1, 16, 6, NULL},
         {1, 12, 22, "information of an unknown type"},
         {4, 12, 2, NULL},
-        {4, 12, 3, "a display"},
-        {5, 20, 0, "a framebuffer"},
         {6, 8, 0, NULL},
         {7, 8, 0, "EFI boot services"},
         {8, 12, 0, NULL},
@@ -449,6 +447,51 @@ static void required_and_optional_tags(void)
                      cases[i].what, cases[i].type);
             fails(ERR_UNSUPPORTED, text);
         }
+}
+
+static void a_framebuffer_is_ram(void)
+{
+    static const struct {
+        uint32_t width, height, flags, granted_width, granted_height;
+    } cases[] = {{800, 600, 0, 800, 600}, {800, 600, 1, 800, 600}, {0, 0, 0, 1024, 768},
+                 {4000, 3000, 1, 0, 0},   {65536, 1, 1, 0, 0},     {~0u, ~0u, 1, 0, 0}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        begin_2(false);
+        put_tag(5, cases[i].flags, 20, (uint32_t[]){cases[i].width, cases[i].height, 24});
+        put_tag(4, 0, 12, (uint32_t[]){2});
+        end_2();
+        add_modules();
+        succeeds();
+        uint64_t tag = find_tag(8, 0),
+                 size = 4ull * cases[i].granted_width * cases[i].granted_height;
+        CHECK_EQ(tag != 0, size != 0);
+        CHECK_EQ(map.ram_below_4g, MIB(8) - align_up(size, 4096));
+        CHECK_EQ(guest_get(find_tag(4, 0) + 12, 4), (map.ram_below_4g - MIB(1)) >> 10);
+        if (tag == 0)
+            continue;
+        CHECK_EQ(guest_get(tag + 8, 8), map.ram_below_4g);
+        CHECK_EQ(guest_get(tag + 16, 4), 4 * cases[i].granted_width);
+        CHECK_EQ(guest_get(tag + 20, 4), cases[i].granted_width);
+        CHECK_EQ(guest_get(tag + 24, 4), cases[i].granted_height);
+        CHECK_EQ(guest_get(tag + 28, 8), 0x0808081000000120ull);
+    }
+    begin_2(false);
+    put_tag(5, 0, 20, (uint32_t[]){4000, 3000, 32});
+    end_2();
+    fails(ERR_NO_SPACE,
+          "kernel: the framebuffer of 4000x3000 pixels of 32 bits that its Multiboot2 "
+          "header requires takes more than half of the guest's RAM of 8 MiB: raise "
+          "`memory`");
+    begin_2(false);
+    put_tag(4, 0, 12, (uint32_t[]){1});
+    end_2();
+    fails(ERR_UNSUPPORTED, "kernel: its Multiboot2 header requires a display (tag 4), which is not "
+                           "offered but as a framebuffer (tag 5)");
+    begin_2(false);
+    put_tag(4, 0, 12, (uint32_t[]){1});
+    put_tag(5, 1, 20, (uint32_t[]){4000, 3000, 32});
+    end_2();
+    CHECK_EQ(load_kernel(&request, plan, LOAD_PLAN_SIZE, &error), ERR_NO_SPACE);
 }
 
 static void malformed_headers_2(void)
@@ -528,4 +571,4 @@ TEST_MAIN({"an_elf_by_multiboot_1", an_elf_by_multiboot_1},
           {"addresses_and_entries", addresses_and_entries},
           {"required_and_optional_tags", required_and_optional_tags},
           {"malformed_headers_2", malformed_headers_2}, {"several_headers", several_headers},
-          {"long_strings", long_strings})
+          {"a_framebuffer_is_ram", a_framebuffer_is_ram}, {"long_strings", long_strings})

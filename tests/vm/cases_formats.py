@@ -21,6 +21,7 @@ PROTOCOLS = {
 PLAIN = {
     "plain32": ("plain32.elf", {}),
     "plain64": ("plain64.elf", {}),
+    "low32": ("low32.elf", {}),
     "flat16": ("flat16.bin", {"format": "flat", "mode": "16"}),
     "flat32": ("flat32.bin", {"format": "flat", "load": "0x100000"}),
     "flat64": ("flat64.bin", {"format": "flat", "load": "1M", "mode": "64"}),
@@ -61,6 +62,8 @@ def every_format(run):
                        ("pvh-alone", "pvh"), ("addresses2", "multiboot2")):
         run.check(f"{name}/protocol", f"protocol {word}" in said(text, name), "another protocol")
     run.check("multiboot2/both-rsdps", "rsdp-tags 3" in said(text, "multiboot2"), "not both")
+    for name in ("multiboot2", "addresses2"):
+        run.check(f"{name}/framebuffer", "framebuffers 1" in said(text, name), "it has none")
     formats_under_qemu(run, text)
 
 

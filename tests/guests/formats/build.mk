@@ -1,7 +1,7 @@
 # Kernels for every format that the loaders know, in $(BUILD)/guests/formats.
 
 FORMATS := $(BUILD)/guests/formats
-FORMAT_GUESTS := $(addprefix $(FORMATS)/,protocols.elf addresses.elf pvh.elf plain32.elf plain64.elf flat16.bin \
+FORMAT_GUESTS := $(addprefix $(FORMATS)/,protocols.elf addresses.elf pvh.elf plain32.elf plain64.elf low32.elf flat16.bin \
 	flat32.bin flat64.bin)
 FORMAT_C_FLAGS := $(filter-out -mno-red-zone -mgeneral-regs-only,$(GUEST_C_FLAGS)) -m32 -march=i686 -mno-sse
 
@@ -25,6 +25,10 @@ $(FORMATS)/plain%.elf: tests/guests/formats/plain.asm
 	@nasm -f elf$* -DELF -DBITS=$* -o $(@:.elf=.o) $<
 	@ld -m elf_$(if $(filter 64,$*),x86_64,i386) -nostdlib -static -z noexecstack -Ttext 0x200000 -e start \
 		--no-warn-rwx-segments -o $@ $(@:.elf=.o)
+
+# Where a linker puts a kernel whose headers it keeps in the page before 1 MiB.
+$(FORMATS)/low32.elf: $(FORMATS)/plain32.elf
+	@ld -m elf_i386 -nostdlib -static -z noexecstack -Ttext 0xff000 -e start --no-warn-rwx-segments -o $@ $(<:.elf=.o)
 
 $(FORMATS)/flat%.bin: tests/guests/formats/plain.asm
 	@mkdir -p $(@D)

@@ -196,9 +196,27 @@ static void multiboot(uint32_t info)
 
 /* ---- Multiboot 2 ---- */
 
+/* The header has asked for 1024x768x32. */
+static void check_framebuffer(uint32_t tag)
+{
+    uint32_t base = get32(tag + 8), size = 1024 * 768 * 4;
+    bool holds = true;
+    check("framebuffer", get32(tag + 4) == 38 && get32(tag + 12) == 0 &&
+                             get32(tag + 16) == 1024 * 4 && get32(tag + 20) == 1024 &&
+                             get32(tag + 24) == 768 && (get32(tag + 28) & 0xffff) == 0x0120);
+    check("framebuffer-colours",
+          get32(tag + 32) == 0x08080810u && (get32(tag + 36) & 0xffff) == 0x0800);
+    for (uint32_t at = base; holds && at < base + size; at += 4) {
+        *(volatile uint32_t *)at = at;
+        holds = get32(at) == at;
+    }
+    check("framebuffer-memory", holds);
+    check("framebuffer-reserved", !is_usable(base, 1) && !is_usable(base + size - 1, 1));
+}
+
 static void multiboot2(uint32_t info)
 {
-    uint32_t seen = 0, modules = 0, end = info + get32(info), at = info + 8;
+    uint32_t seen = 0, modules = 0, framebuffer = 0, end = info + get32(info), at = info + 8;
     for (; at + 8 <= end && get32(at) != 0; at += (get32(at + 4) + 7) & ~7u) {
         uint32_t type = get32(at);
         seen |= type < 32 ? 1u << type : 0;
@@ -213,6 +231,8 @@ static void multiboot2(uint32_t info)
         if (type == 6)
             for (uint32_t n = at + 16; n < at + get32(at + 4); n += get32(at + 8))
                 add_range(get64(n), get64(n + 8), get32(n + 16));
+        if (type == 8)
+            framebuffer = at;
         if (type == 15)
             check("rsdp", get64(at + 8) == 0x2052545020445352ull);
     }
@@ -222,7 +242,12 @@ static void multiboot2(uint32_t info)
     print("rsdp-tags "); /* 1: of ACPI 1.0, 2: of a later one */
     print_number(seen >> 14 & 3);
     print("\r\n");
-    check("no-display-no-efi", !(seen & (1u << 8 | 1u << 11 | 1u << 12 | 1u << 17)));
+    check("no-efi", !(seen & (1u << 11 | 1u << 12 | 1u << 17)));
+    print("framebuffers "); /* a loader need not have one */
+    print_number(framebuffer != 0);
+    print("\r\n");
+    if (framebuffer != 0)
+        check_framebuffer(framebuffer);
 }
 
 /* ---- PVH, and a plain ELF file ---- */
