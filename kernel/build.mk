@@ -29,7 +29,7 @@ INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c)
 	$(addprefix vmx/,controls.c vmx_cpu.c trial.c)
 INIT_ASM := kernel/core/entry.asm kernel/guest_bios.asm
 # The debugger, which is counted apart from the core that it looks at; linked by itself first, too.
-DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) kernel/vm/debug.c vmx/debug.c
+DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) kernel/vm/debug.c $(wildcard vmx/debug*.c)
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 

@@ -91,6 +91,7 @@ vmx_guest_loop:
         pop     rsi
         mov     rdi, [rsp]
 %endif
+enter:
         test    esi, esi
         jnz     resume
         LOAD_GUEST
@@ -132,12 +133,12 @@ return:
         pop     rbp
         ret
 
-; int vmx_guest_once(struct vcpu *vcpu): resumes the guest, with HOST_RIP = vmx_once_stub, until its next
+; int vmx_guest_once(struct vcpu *vcpu, bool launched): runs the guest, with HOST_RIP = vmx_once_stub, until its next
 ; VM exit. Returns 0 then, or 1 when the entry failed with VMfail. HOST_RSP is no longer the caller's.
 global vmx_guest_once
 vmx_guest_once:
         SAVE_HOST
-        jmp     resume
+        jmp     enter
 
 global vmx_once_stub
 vmx_once_stub:

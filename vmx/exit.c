@@ -155,7 +155,7 @@ static COLD uint32_t find_row(uint32_t reason)
     return basic;
 }
 
-bool vmx_exit(struct vcpu *vcpu)
+static inline __attribute__((always_inline)) void handle(struct vcpu *vcpu)
 {
     struct vmx_exit exit;
     exit.reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
@@ -176,7 +176,17 @@ bool vmx_exit(struct vcpu *vcpu)
         advance(vcpu, &exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
     else
         carry_out(vcpu, &exit, verdict);
+}
+
+bool vmx_exit(struct vcpu *vcpu)
+{
+    handle(vcpu);
     return run_prepare_entry(vcpu);
+}
+
+COLD void exit_handle(struct vcpu *vcpu)
+{
+    handle(vcpu);
 }
 
 COLD enum verdict exit_again(struct vcpu *vcpu, struct vmx_exit *exit)

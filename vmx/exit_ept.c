@@ -241,6 +241,9 @@ enum verdict exit_ept_violation(struct vcpu *vcpu, struct vmx_exit *exit)
         return deliver(vcpu, exit);
     if (__builtin_expect(repeat(vcpu, exit), 1))
         return ADVANCE_TO;
+    if (__builtin_expect(vmx_of(vcpu)->debug.points != NULL, 0) &&
+        debug_take_violation(vcpu, exit->rip, exit->guest_physical, qualification))
+        return RETRY;
     /* A MOV to CR that loads PDPTEs from where no memory is: they read as all ones. */
     if (!(qualification & EPT_VIOLATION_LINEAR_VALID))
         return exit_raise_code(exit, VECTOR_GP, 0);

@@ -155,6 +155,17 @@ bool cr_write_efer(struct vcpu *vcpu, uint64_t value);
 bool cr_write(struct vcpu *vcpu, unsigned number, uint64_t value);
 void cr_set_initial(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4, uint64_t efer);
 
+/* exit.c: all that an exit takes but the entry after it; for those that were not vmx_exit's. */
+COLD void exit_handle(struct vcpu *vcpu);
+
+/* debug_step.c, debug_points.c: the bytes at CS:RIP, and how many could be read; the instruction
+ * there by itself, or what waits to be delivered; the same as a part of a step (false: a point was
+ * met before); and the stop that it comes to. */
+unsigned debug_fetch(struct vcpu *vcpu, uint64_t rip, uint8_t bytes[INSTRUCTION_BYTES_MAX]);
+void debug_execute(struct vcpu *vcpu);
+bool debug_step_over_point(struct vcpu *vcpu, uint64_t rip);
+void debug_stop(struct vcpu *vcpu, const struct debug_stop *stop);
+
 /* entry_check.c: logs each rule of the SDM that the current VMCS breaks; returns how many. */
 unsigned entry_check_report(struct vcpu *vcpu);
 
@@ -164,7 +175,7 @@ void dump_report(struct vcpu *vcpu);
 /* entry.asm */
 int vmx_guest_loop(struct vcpu *vcpu, bool launched);
 void vmx_exit_stub(void);
-int vmx_guest_once(struct vcpu *vcpu);
+int vmx_guest_once(struct vcpu *vcpu, bool launched);
 void vmx_once_stub(void);
 bool vmx_exit(struct vcpu *vcpu);
 NORETURN COLD void vmcs_write_failed(uint64_t field, uint64_t value);

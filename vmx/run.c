@@ -77,6 +77,8 @@ static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
 {
     vcpu_serve_debug(vcpu);
     vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
+    if (vmx_of(vcpu)->debug.steps)
+        debug_run_steps(vcpu);
     return requests | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
 }
 

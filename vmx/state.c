@@ -77,7 +77,7 @@ static void see_shadow(struct vmx_vcpu *vmx)
 void state_write_dr7(struct vcpu *vcpu, uint64_t value)
 {
     vmcs_write(VMCS_GUEST_DR7, value);
-    vmx_of(vcpu)->breakpoints = value & DR7_ENABLES;
+    vmx_of(vcpu)->breakpoints = value & DR7_ENABLES || vmx_of(vcpu)->debug.points != NULL;
     see_shadow(vmx_of(vcpu));
 }
 

@@ -130,7 +130,7 @@ static bool enter(const struct step *step)
     vmcs_write(VMCS_EPT_POINTER, ept_pointer(&step->ept));
     vmcs_write(VMCS_HOST_RIP, (uintptr_t)vmx_once_stub);
     vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
-    bool entered = vmx_guest_once(vcpu) == 0;
+    bool entered = vmx_guest_once(vcpu, true) == 0;
     vmcs_write(VMCS_HOST_RSP, host_rsp);
     vmcs_write(VMCS_HOST_RIP, host_rip);
     vmcs_write(VMCS_EPT_POINTER, ept_pointer(step->own));

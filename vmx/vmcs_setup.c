@@ -219,6 +219,8 @@ static void write_controls(struct vcpu *vcpu)
     vmcs_write(VMCS_IO_BITMAP_B, vmx->vm->io_bitmap.v + PAGE_SIZE);
     vmcs_write(VMCS_MSR_BITMAPS, vmx->vm->msr_bitmap.v);
     vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->ept));
+    if (vmx->debug.points != NULL && vmx->debug.points->count != 0)
+        vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->debug.points->ept));
     vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
     vmcs_write(VMCS_VMCS_LINK_POINTER, NO_SHADOW_VMCS);
     vmcs_write(VMCS_CR0_GUEST_HOST_MASK, ~CR0_GUEST_OWNED);

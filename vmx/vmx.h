@@ -10,6 +10,7 @@
 #include "kernel/vm/guest_entry.h"
 #include "kernel/vm/vm.h"
 #include "vmx/controls.h"
+#include "vmx/debug.h"
 #include "vmx/ept.h"
 
 /* One processor in VMX operation; cpu->backend. */
@@ -68,8 +69,9 @@ struct vmx_vcpu {
     uint64_t xcr0_allowed; /* bits of XCR0 that the guest may set; 0: no XSAVE */
     uint64_t efer_allowed; /* bits of EFER that the guest may set, but for NXE */
     bool has_1g_pages;     /* its CPUID offers 1-GByte pages */
-    bool breakpoints;      /* its DR7 enables some */
+    bool breakpoints;      /* its DR7 enables some, or a debugger has some */
     bool shadow_matters;   /* that, or it is told when a window for events opens */
+    struct vmx_debug debug;
     const struct vmx_cpu *cpu;
     struct vmx_vm *vm;
     struct guest_access access; /* of the emulator, which keeps what it learnt between exits */

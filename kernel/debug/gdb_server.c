@@ -12,6 +12,7 @@ struct gdb_server {
     struct serial_line line;
     struct gdb_target target;
     struct gdb_stub stub;
+    struct debug_points *points[CONFIG_VMS_MAX]; /* of the guests, by number; NULL: none */
 };
 
 static struct guest *find(void *context, unsigned number)
@@ -177,26 +178,105 @@ static enum status write_memory(void *context, unsigned number, unsigned vcpu, b
 
 /* ---- Steps and points ---------------------------------------------------------------------- */
 
+struct step_call {
+    uint64_t start, end;
+};
+
+static void arm_step(struct vcpu *vcpu, void *context)
+{
+    const struct step_call *step = context;
+    debug_arm_step(vcpu, step->start, step->end);
+}
+
 static enum status step(void *context, unsigned number, unsigned vcpu, uint64_t start, uint64_t end)
 {
-    (void)start;
-    (void)end;
-    return find_vcpu(context, number, vcpu) != NULL ? ERR_UNSUPPORTED : ERR_NOT_FOUND;
+    struct step_call range = {start, end};
+    struct vcpu *found = find_vcpu(context, number, vcpu);
+    return found != NULL ? vcpu_call(found, arm_step, &range) : ERR_NOT_FOUND;
 }
 
-static enum status change_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
-                                uint64_t address, uint64_t size)
+struct point_call {
+    struct debug_points *points;
+    struct debug_point point;
+    bool removes;
+    enum status status;
+};
+
+/* A guest that was restarted has lost its points. */
+static void call_point(struct vcpu *vcpu, void *context)
 {
-    (void)point;
-    (void)address;
-    (void)size;
-    return find_vcpu(context, number, vcpu) != NULL ? ERR_UNSUPPORTED : ERR_NOT_FOUND;
+    const struct vmx_vcpu *vmx = vcpu->backend;
+    struct point_call *call = context;
+    if (vmx->debug.points != call->points)
+        debug_use_points(vcpu, call->points);
+    call->status = call->removes ? debug_remove_point(vcpu, &call->point)
+                                 : debug_add_point(vcpu, &call->point);
 }
 
-static void clear_points(void *context, unsigned number)
+#define POINTS_PAGES (align_up(sizeof(struct debug_points), PAGE_SIZE) / PAGE_SIZE)
+
+/* The room for a guest's points, which it has from the first one on. */
+static struct debug_points *need_points(struct gdb_server *server, unsigned number)
+{
+    struct debug_points **points = &server->points[number];
+    hpa_t frame;
+    if (*points == NULL &&
+        pages_alloc(&server->monitor->machine->pages, POINTS_PAGES + DEBUG_FRAMES, PAGE_SIZE,
+                    PAGE_HEAP, PAGE_OWNER_MONITOR, &frame) == STATUS_OK) {
+        *points = memset(phys_to_virt(frame), 0, sizeof(**points));
+        (*points)->frames = HPA(frame.v + POINTS_PAGES * PAGE_SIZE);
+    }
+    return *points;
+}
+
+static enum status change_point(struct gdb_server *server, unsigned number, struct vcpu *vcpu,
+                                struct point_call *call)
+{
+    static const uint8_t kinds[GDB_POINTS] = {DEBUG_EXECUTE, DEBUG_EXECUTE, DEBUG_WRITE, DEBUG_READ,
+                                              DEBUG_ACCESS};
+    if (vcpu == NULL)
+        return ERR_NOT_FOUND;
+    call->points = need_points(server, number);
+    if (call->points == NULL)
+        return ERR_NO_MEMORY;
+    call->point.kind = kinds[call->point.type];
+    if (call->point.kind == DEBUG_EXECUTE)
+        call->point.size = 1; /* gdb names the kind of its INT3 there */
+    enum status status = vcpu_call(vcpu, call_point, call);
+    return status == STATUS_OK ? call->status : status;
+}
+
+static enum status set_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
+                             uint64_t address, uint64_t size)
+{
+    struct point_call call = {
+        .point = {.type = (uint8_t)point, .size = (uint8_t)size, .address = address}};
+    return size > UINT8_MAX
+               ? ERR_RANGE
+               : change_point(context, number, find_vcpu(context, number, vcpu), &call);
+}
+
+static enum status clear_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
+                               uint64_t address, uint64_t size)
+{
+    struct point_call call = {
+        .point = {.type = (uint8_t)point, .size = (uint8_t)size, .address = address},
+        .removes = true};
+    return change_point(context, number, find_vcpu(context, number, vcpu), &call);
+}
+
+static void drop_points(struct vcpu *vcpu, void *context)
 {
     (void)context;
-    (void)number;
+    debug_use_points(vcpu, NULL);
+}
+
+/* The room stays, for the next. A guest that has ended has no points. */
+static void clear_points(void *context, unsigned number)
+{
+    struct vcpu *vcpu = find_vcpu(context, number, 0);
+    if (vcpu != NULL)
+        (void)!vcpu_call(vcpu, drop_points, NULL);
 }
 
 /* ---- Ends ---------------------------------------------------------------------------------- */
@@ -217,13 +297,32 @@ static void reset(void *context, unsigned number)
     vm_reset(&guest->vm);
 }
 
+static void tell_stop(struct gdb_server *server, struct guest *guest)
+{
+    struct vmx_debug *debug = &guest->vmx_vcpu[0].debug;
+    if (!__atomic_exchange_n(&debug->has_stopped, false, __ATOMIC_SEQ_CST))
+        return;
+    const struct debug_stop *from = &debug->stop;
+    bool is_watch = from->type >= GDB_POINT_WRITE;
+    struct gdb_stop stop = {
+        .signal = GDB_SIGNAL_TRAP,
+        .has_point = from->reason == DEBUG_AT_POINT && (is_watch || from->is_at_rip),
+        .point = (enum gdb_point)from->type,
+        .address = from->address,
+    };
+    gdb_stub_stopped(&server->stub, server->stub.guest, &stop);
+}
+
 /* A guest may have stopped, or ended. */
 static void look(void *context)
 {
     struct gdb_server *server = context;
     struct gdb_stub *stub = &server->stub;
-    const struct guest *guest = find(server, stub->guest);
-    if (guest == NULL || !stub->is_running || is_alive(server, stub->guest))
+    struct guest *guest = find(server, stub->guest);
+    if (guest == NULL)
+        return;
+    tell_stop(server, guest);
+    if (!stub->is_running || is_alive(server, stub->guest))
         return;
     gdb_stub_ended(stub, stub->guest,
                    (uint8_t)vm_exit_code(guest->vm.outcome, guest->vm.code,
@@ -272,8 +371,8 @@ INIT enum status gdb_server_start(struct monitor *monitor)
         .read_memory = read_memory,
         .write_memory = write_memory,
         .step = step,
-        .set_point = change_point,
-        .clear_point = change_point,
+        .set_point = set_point,
+        .clear_point = clear_point,
         .clear_points = clear_points,
         .kill = kill,
         .reset = reset,

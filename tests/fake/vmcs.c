@@ -95,8 +95,9 @@ void vmx_exit_stub(void)
 {
 }
 
-int vmx_guest_once(struct vcpu *vcpu)
+int vmx_guest_once(struct vcpu *vcpu, bool launched)
 {
+    (void)launched;
     return fake_vmcs.once == NULL ? 1 : fake_vmcs.once(vcpu);
 }
 

@@ -91,6 +91,55 @@ def attach(run):
         run.check("gdb/exit-status", machine.wait() == 0)
 
 
+STEPS = """
+attach()
+run("hbreak begin")
+run("continue")
+note("begin", run("info symbol $pc").split()[0])
+names = []
+for _ in range(15):
+    run("stepi")
+    names.append(value("$pc"))
+note("eflags", value("$eflags") & 0x100)
+note("steps", value("$pc") == value("(long)&after_cpuid"))
+note("after-popf", value("(long)&after_popf") in names)
+run("delete")
+run("break writes")
+run("continue")
+note("writes", value("$pc") == value("(long)&writes"))
+memory = bytes(gdb.selected_inferior().read_memory(value("$pc"), 16))
+note("no-int3", memory[0] != 0xcc)
+run("delete")
+run("watch *(char*)((char*)&watched + 3)")
+said = run("continue")
+note("watch", value("$pc") == value("(long)&'writes.after'"))
+note("watched", value("*(char*)((char*)&watched + 3)"))
+run("delete")
+run("rwatch *(char*)((char*)&watched + 3)")
+run("continue")
+note("rwatch", value("$pc") == value("(long)&'reads.after'"))
+run("delete")
+for i in range(64):
+    run(f"hbreak *{value('(long)&over') + i}")
+run("continue")
+note("over", value("$pc") == value("(long)&over"))
+run("delete")
+run("continue")
+note("end", value("$_exitcode"))
+"""
+
+
+def steps(run):
+    with debuggee(run, "steps") as (machine, port):
+        notes, text = gdb_run(run, port, STEPS, run.files.guest("steps"))
+        check_notes(run, notes, text, {
+            "begin": "begin", "eflags": 0, "steps": True, "after-popf": True, "writes": True, "no-int3": True,
+            "watch": True, "watched": 3, "rwatch": True, "over": True, "end": 0})
+        run.check("steps/exit-status", machine.wait() == 0)
+        run.report_guest(machine.log, "steps")
+
+
 CASES = [
     Case("gdb-attach", attach, seconds=30),
+    Case("gdb-steps", steps, seconds=30),
 ]

@@ -1,0 +1,416 @@
+/* A debugger's steps, breakpoints and watchpoints. */
+#include "tests/check.h"
+#include "tests/fake/vmx_guest.h"
+
+#define VMCS fake_vmcs.field
+#define VCPU fake_guest.vcpu
+#define VM fake_guest.vm
+#define DEBUG fake_guest.vmx.debug
+
+#define READ BIT(0)
+#define WRITE BIT(1)
+#define FETCH BIT(2)
+#define FINAL (BIT(7) | BIT(8))
+
+/* Frames are where they are. */
+static uint8_t frames[64 + DEBUG_FRAMES][4096] ALIGNED(4096);
+static unsigned used;
+static struct debug_points points;
+
+static enum status alloc(void *context, hpa_t *frame)
+{
+    (void)context;
+    memset(frames[used], 0, 4096);
+    *frame = HPA((uint64_t)(uintptr_t)frames[used++]);
+    return STATUS_OK;
+}
+
+static void *map(void *context, hpa_t frame)
+{
+    (void)context;
+    return (void *)(uintptr_t)frame.v;
+}
+
+static void start(enum fake_mode mode)
+{
+    static const struct ept_ports ports = {alloc, map, NULL};
+    struct ept *own = &fake_guest.vmx_vm.ept;
+    fake_guest_start(mode);
+    used = 0;
+    CHECK_EQ(ept_init(own, &ports, BIT(16)), STATUS_OK);
+    CHECK_EQ(ept_map(own, GPA(0), HPA(0x40000000), 4 << 20, EPT_READ | EPT_WRITE | EPT_EXECUTE),
+             STATUS_OK);
+    VMCS[VMCS_EPT_POINTER] = ept_pointer(own);
+    memset(&points, 0, sizeof(points));
+    points.frames = HPA((uint64_t)(uintptr_t)frames[64]);
+    debug_use_points(&VCPU, &points);
+    VCPU.requests = 0;
+}
+
+static enum status add(enum debug_point_kind kind, uint64_t address, unsigned size)
+{
+    struct debug_point point = {
+        .kind = (uint8_t)kind, .type = 7, .size = (uint8_t)size, .address = address};
+    return debug_add_point(&VCPU, &point);
+}
+
+static enum status take_away(enum debug_point_kind kind, uint64_t address, unsigned size)
+{
+    struct debug_point point = {
+        .kind = (uint8_t)kind, .type = 7, .size = (uint8_t)size, .address = address};
+    return debug_remove_point(&VCPU, &point);
+}
+
+/* The rights of the tree that the guest is entered with. */
+static uint64_t rights(uint64_t gpa)
+{
+    struct ept ept = fake_guest.vmx_vm.ept;
+    uint64_t entry, size;
+    ept.root = HPA(VMCS[VMCS_EPT_POINTER] & EPT_ADDRESS);
+    if (ept_walk(&ept, GPA(gpa), &entry, &size) != STATUS_OK)
+        return 0;
+    CHECK_EQ((entry & EPT_ADDRESS) + (gpa & (size - 1)), 0x40000000 + gpa);
+    CHECK_EQ(entry & EPT_HOST_DECIDES, EPT_HOST_DECIDES);
+    return entry & (EPT_READ | EPT_WRITE | EPT_EXECUTE);
+}
+
+/* ---- The tree ------------------------------------------------------------------------------- */
+
+static void pages_lose_rights(void)
+{
+    start(FAKE_LONG);
+    const struct ept *own = &fake_guest.vmx_vm.ept;
+    uint64_t before = ept_hash(own, 1);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x4123, 1), STATUS_OK);
+    CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
+    CHECK_EQ(add(DEBUG_WRITE, 0x5008, 8), STATUS_OK);
+    CHECK_EQ(rights(0x5000), EPT_READ | EPT_EXECUTE);
+    CHECK_EQ(add(DEBUG_ACCESS, 0x6000, 4), STATUS_OK);
+    CHECK_EQ(rights(0x6000), EPT_EXECUTE);
+    CHECK_EQ(add(DEBUG_READ, 0x4ff8, 8), STATUS_OK); /* in the page of a breakpoint */
+    CHECK_EQ(rights(0x7000), EPT_READ | EPT_WRITE | EPT_EXECUTE);
+    CHECK_EQ(rights(0x200000), EPT_READ | EPT_WRITE | EPT_EXECUTE);
+    CHECK(VMCS[VMCS_EPT_POINTER] != ept_pointer(own));
+    CHECK_EQ(ept_hash(own, 1), before);
+    CHECK_EQ(take_away(DEBUG_READ, 0x4ff8, 8), STATUS_OK);
+    CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
+    CHECK_EQ(take_away(DEBUG_READ, 0x4ff8, 8), ERR_NOT_FOUND);
+    CHECK_EQ(take_away(DEBUG_EXECUTE, 0x4123, 1), STATUS_OK);
+    CHECK_EQ(take_away(DEBUG_WRITE, 0x5008, 8), STATUS_OK);
+    CHECK_EQ(take_away(DEBUG_ACCESS, 0x6000, 4), STATUS_OK);
+    CHECK_EQ(VMCS[VMCS_EPT_POINTER], ept_pointer(own));
+    debug_use_points(&VCPU, NULL);
+    CHECK(!fake_guest.vmx.breakpoints);
+}
+
+static void points_have_limits(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_WRITE, 0x5ffc, 8), ERR_RANGE);   /* over a page's end */
+    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 0), ERR_RANGE);   /* nothing */
+    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 65), ERR_RANGE);  /* too much */
+    CHECK_EQ(add(DEBUG_WRITE, 0x30000, 1), ERR_RANGE);  /* no RAM */
+    CHECK_EQ(add(DEBUG_WRITE, 0x200000, 1), ERR_FAULT); /* not mapped */
+    for (unsigned i = 0; i < DEBUG_POINTS_MAX; i++)
+        CHECK_EQ(add(DEBUG_EXECUTE, 0x4000 + i, 1), STATUS_OK);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK); /* once more is once */
+    CHECK_EQ(points.count, DEBUG_POINTS_MAX);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
+    CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
+    debug_use_points(&VCPU, NULL);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
+}
+
+/* ---- Steps ---------------------------------------------------------------------------------- */
+
+/* What happens in the guest, entry by entry. */
+static struct happening {
+    uint32_t reason, information;
+    uint64_t qualification, rip;
+    void (*does)(void);
+} script[8];
+static unsigned entries;
+static uint64_t seen_rflags, seen_ept, seen_exceptions, seen_event, seen_timer;
+
+static int play(struct vcpu *vcpu)
+{
+    const struct happening *now = &script[entries++];
+    (void)vcpu;
+    seen_rflags = VMCS[VMCS_GUEST_RFLAGS];
+    seen_ept = VMCS[VMCS_EPT_POINTER];
+    seen_exceptions = VMCS[VMCS_EXCEPTION_BITMAP];
+    seen_event = VMCS[VMCS_VM_ENTRY_INTERRUPTION_INFORMATION];
+    seen_timer = VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE];
+    VMCS[VMCS_VM_ENTRY_INTERRUPTION_INFORMATION] &= ~BIT(31);
+    VMCS[VMCS_IDT_VECTORING_INFORMATION] = 0;
+    VMCS[VMCS_HOST_RSP] = 0x1234;
+    VMCS[VMCS_EXIT_REASON] = now->reason;
+    VMCS[VMCS_EXIT_QUALIFICATION] = now->qualification;
+    VMCS[VMCS_VM_EXIT_INTERRUPTION_INFORMATION] = now->information;
+    if (now->rip != 0)
+        VMCS[VMCS_GUEST_RIP] = now->rip;
+    if (now->does != NULL)
+        now->does();
+    return 0;
+}
+
+#define EVENT(type, vector) (EVENT_INFORMATION_VALID | (type) << 8 | (vector))
+#define STEPPED(bytes)                                                                             \
+    {                                                                                              \
+        .reason = EXIT_REASON_EXCEPTION_OR_NMI,                                                    \
+        .information = EVENT(EVENT_HARDWARE_EXCEPTION, VECTOR_DB),                                 \
+        .qualification = PENDING_DEBUG_BS, .rip = FAKE_GUEST_RIP + (bytes)                         \
+    }
+#define DELIVERED                                                                                  \
+    {                                                                                              \
+        .reason = EXIT_REASON_PREEMPTION_TIMER                                                     \
+    }
+
+static void step(const char *bytes, unsigned count, const struct happening *happenings, unsigned n)
+{
+    memcpy(fake_guest.memory + FAKE_GUEST_RIP, bytes, count);
+    memset(script, 0, sizeof(script));
+    memcpy(script, happenings, n * sizeof(*happenings));
+    entries = fake_hw.wakes = 0;
+    VM.is_paused = DEBUG.has_stopped = false;
+    fake_vmcs.once = play;
+    VMCS[VMCS_HOST_RSP] = 0x8888;
+    debug_arm_step(&VCPU, 0, 0);
+    debug_run_steps(&VCPU);
+    CHECK_EQ(entries, n);
+    CHECK(DEBUG.has_stopped && vm_is_paused(&VM) && !DEBUG.steps);
+    CHECK_EQ(fake_hw.wakes, 1);
+    CHECK_EQ(VMCS[VMCS_HOST_RSP], 0x8888);
+    CHECK_EQ(VMCS[VMCS_HOST_RIP], (uintptr_t)vmx_exit_stub);
+    CHECK(VMCS[VMCS_EXCEPTION_BITMAP] != UINT32_MAX);
+}
+
+static void plain_instruction(void)
+{
+    static const struct happening over[] = {STEPPED(1)};
+    start(FAKE_LONG);
+    VMCS[VMCS_GUEST_RFLAGS] = 2 | RFLAGS_IF;
+    VMCS[VMCS_GUEST_INTERRUPTIBILITY_STATE] = BLOCKING_BY_STI;
+    step("\x90", 1, over, 1);
+    CHECK_EQ(seen_rflags, 2 | RFLAGS_IF | RFLAGS_TF);
+    CHECK_EQ(seen_ept, ept_pointer(&fake_guest.vmx_vm.ept));
+    CHECK_EQ(seen_exceptions, UINT32_MAX);
+    CHECK_EQ(seen_timer, UINT32_MAX);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_IF);
+    CHECK_EQ(VMCS[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS], 0);
+    CHECK_EQ(DEBUG.stop.reason, DEBUG_STEPPED);
+}
+
+static void guest_that_steps_itself_gets_its_trap(void)
+{
+    static const struct happening over[] = {STEPPED(1)};
+    start(FAKE_LONG);
+    VMCS[VMCS_GUEST_RFLAGS] = 2 | RFLAGS_TF;
+    step("\x90", 1, over, 1);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_TF);
+    CHECK_EQ(VMCS[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS], PENDING_DEBUG_BS);
+}
+
+/* The processor has left the flag where the instruction copies it to. */
+static void push_flags(void)
+{
+    VMCS[VMCS_GUEST_RSP] = FAKE_GUEST_RSP - 8;
+    fake_guest.memory[FAKE_GUEST_RSP - 8] = 0x02;
+    fake_guest.memory[FAKE_GUEST_RSP - 7] = 0x03;
+}
+
+static void call_system(void)
+{
+    VCPU.gpr[GPR_R11] = 2 | RFLAGS_TF | RFLAGS_IF;
+}
+
+static void pop_flags(void)
+{
+    VMCS[VMCS_GUEST_RFLAGS] = 2 | RFLAGS_TF; /* what was on the stack */
+}
+
+static void flag_is_hidden(void)
+{
+    struct happening over[] = {STEPPED(1)};
+    start(FAKE_LONG);
+    over[0].does = push_flags;
+    step("\x66\x9c", 2, over, 1);
+    CHECK_EQ(fake_guest.memory[FAKE_GUEST_RSP - 7], 0x02);
+    start(FAKE_LONG);
+    over[0].does = call_system;
+    step("\x0f\x05", 2, over, 1);
+    CHECK_EQ(VCPU.gpr[GPR_R11], 2 | RFLAGS_IF);
+    start(FAKE_LONG);
+    over[0].does = pop_flags;
+    step("\x9d", 1, over, 1);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_TF);
+}
+
+static void exceptions_are_stepped_into(void)
+{
+    static const struct happening fault[] = {
+        {.reason = EXIT_REASON_EXCEPTION_OR_NMI,
+         .information = EVENT(EVENT_HARDWARE_EXCEPTION, VECTOR_UD)},
+        DELIVERED};
+    start(FAKE_LONG);
+    step("\x0f\x0b", 2, fault, 2);
+    CHECK_EQ(seen_event & 0x800007ff, EVENT(EVENT_HARDWARE_EXCEPTION, VECTOR_UD));
+    CHECK_EQ(seen_timer, 0);
+    CHECK_EQ(seen_rflags & RFLAGS_TF, 0);
+    CHECK(!VCPU.events.next.valid);
+    static const struct happening interrupt[] = {DELIVERED};
+    start(FAKE_LONG);
+    step("\xcd\x80", 2, interrupt, 1);
+    CHECK_EQ(seen_event & 0x800007ff, EVENT(EVENT_SOFTWARE_INTERRUPT, 0x80));
+    CHECK_EQ(VMCS[VMCS_VM_ENTRY_INSTRUCTION_LENGTH], 2);
+}
+
+static void exits_are_carried_out(void)
+{
+    static const struct happening cpuid[] = {{.reason = EXIT_REASON_PREEMPTION_TIMER},
+                                             {.reason = EXIT_REASON_EXTERNAL_INTERRUPT},
+                                             {.reason = EXIT_REASON_CPUID}};
+    start(FAKE_LONG);
+    VCPU.gpr[GPR_RAX] = 0;
+    step("\x0f\xa2", 2, cpuid, 3);
+    CHECK_EQ(fake_hw.dispatched, 1);
+    CHECK_EQ(VMCS[VMCS_GUEST_RIP], FAKE_GUEST_RIP + 2);
+    CHECK_EQ(VCPU.gpr[GPR_RAX], cpuid_find(&VCPU.cpuid, 0, 0)->eax);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS] & RFLAGS_TF, 0);
+    static const struct happening halt[] = {{.reason = EXIT_REASON_HLT}};
+    start(FAKE_LONG);
+    step("\xf4", 1, halt, 1);
+    CHECK_EQ(VCPU.activity, VCPU_HALTED);
+    step("\x90", 1, halt, 0); /* it stays where it is */
+}
+
+static void ranges_are_stepped_through(void)
+{
+    start(FAKE_LONG);
+    for (unsigned i = 0; i < 4; i++)
+        script[i] = (struct happening)STEPPED(i + 1);
+    entries = 0;
+    fake_vmcs.once = play;
+    debug_arm_step(&VCPU, FAKE_GUEST_RIP, FAKE_GUEST_RIP + 3);
+    debug_run_steps(&VCPU);
+    CHECK_EQ(entries, 3);
+    CHECK_EQ(VMCS[VMCS_GUEST_RIP], FAKE_GUEST_RIP + 3);
+    /* A breakpoint in the way. */
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, FAKE_GUEST_RIP, 1), STATUS_OK);
+    CHECK_EQ(add(DEBUG_EXECUTE, FAKE_GUEST_RIP + 2, 1), STATUS_OK);
+    entries = 0;
+    fake_vmcs.once = play;
+    debug_arm_step(&VCPU, FAKE_GUEST_RIP, FAKE_GUEST_RIP + 100);
+    debug_run_steps(&VCPU);
+    CHECK_EQ(entries, 2);
+    CHECK_EQ(DEBUG.stop.reason, DEBUG_AT_POINT);
+    CHECK_EQ(DEBUG.stop.address, FAKE_GUEST_RIP + 2);
+    CHECK(DEBUG.stop.is_at_rip);
+}
+
+static void pause_ends_steps(void)
+{
+    start(FAKE_LONG);
+    VM.is_paused = true;
+    debug_arm_step(&VCPU, 0, ~0ull);
+    debug_run_steps(&VCPU);
+    CHECK(!DEBUG.steps && !DEBUG.has_stopped);
+}
+
+/* ---- Accesses ------------------------------------------------------------------------------- */
+
+static bool access_to(uint64_t gpa, uint64_t qualification, struct happening happening)
+{
+    script[0] = happening;
+    entries = 0;
+    fake_vmcs.once = play;
+    VMCS[VMCS_GUEST_RIP] = FAKE_GUEST_RIP;
+    VM.is_paused = DEBUG.has_stopped = false;
+    bool taken = debug_take_violation(&VCPU, FAKE_GUEST_RIP, gpa, qualification);
+    CHECK_EQ(DEBUG.has_stopped, VM.is_paused);
+    return taken;
+}
+
+static void breakpoints_stop(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, FAKE_GUEST_RIP, 1), STATUS_OK);
+    CHECK(access_to(FAKE_GUEST_RIP, FETCH | FINAL, (struct happening)STEPPED(1)));
+    CHECK(DEBUG.has_stopped && DEBUG.stop.is_at_rip);
+    CHECK_EQ(DEBUG.stop.type, 7);
+    CHECK_EQ(entries, 0);
+    /* Another instruction of its page is executed by itself. */
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, FAKE_GUEST_RIP + 8, 1), STATUS_OK);
+    CHECK(access_to(FAKE_GUEST_RIP, FETCH | FINAL, (struct happening)STEPPED(1)));
+    CHECK(!DEBUG.has_stopped);
+    CHECK_EQ(entries, 1);
+    /* Another page is somebody else's. */
+    CHECK(!access_to(0x7000, FETCH | FINAL, (struct happening)STEPPED(1)));
+    CHECK(!access_to(1ull << 40, WRITE | FINAL, (struct happening)STEPPED(1)));
+}
+
+/* gdb takes RIP for the address, and cannot step over a breakpoint that it does not find there. */
+static void breakpoints_outside_flat_segments_let_go_on(void)
+{
+    start(FAKE_REAL);
+    VMCS[VMCS_GUEST_CS_BASE] = 0x1000;
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x1000 + FAKE_GUEST_RIP, 1), STATUS_OK);
+    CHECK(access_to(0x1000 + FAKE_GUEST_RIP, FETCH | FINAL, (struct happening)STEPPED(1)));
+    CHECK(DEBUG.has_stopped && !DEBUG.stop.is_at_rip);
+    CHECK(access_to(0x1000 + FAKE_GUEST_RIP, FETCH | FINAL, (struct happening)STEPPED(1)));
+    CHECK(!DEBUG.has_stopped);
+    CHECK_EQ(entries, 1);
+    CHECK(access_to(0x1000 + FAKE_GUEST_RIP, FETCH | FINAL, (struct happening)STEPPED(1)));
+    CHECK(DEBUG.has_stopped);
+}
+
+static void store_a_byte(void)
+{
+    fake_guest.memory[0x5003] ^= 1;
+}
+
+static void watchpoints_are_exact(void)
+{
+    start(FAKE_LONG);
+    struct happening silent = STEPPED(2), stores = STEPPED(2);
+    stores.does = store_a_byte;
+    CHECK_EQ(add(DEBUG_WRITE, 0x5003, 1), STATUS_OK);
+    memcpy(fake_guest.memory + FAKE_GUEST_RIP, "\x88\x03", 2); /* mov [rbx], al */
+    CHECK(access_to(0x5002, WRITE | FINAL, silent));
+    CHECK(!DEBUG.has_stopped);
+    CHECK(access_to(0x5004, WRITE | FINAL, silent));
+    CHECK(!DEBUG.has_stopped);
+    CHECK(access_to(0x5003, WRITE | FINAL, silent)); /* the same value */
+    CHECK(DEBUG.has_stopped);
+    CHECK_EQ(DEBUG.stop.address, 0x5003);
+    CHECK(access_to(0x5000, WRITE | FINAL, stores)); /* whatever the exit tells */
+    CHECK(DEBUG.has_stopped);
+    memcpy(fake_guest.memory + FAKE_GUEST_RIP, "\x89\x03", 2); /* mov [rbx], eax */
+    CHECK(access_to(0x5000, WRITE | FINAL, silent));
+    CHECK(DEBUG.has_stopped);
+    CHECK(access_to(0x5000, READ | FINAL, silent));
+    CHECK(!DEBUG.has_stopped);
+    CHECK_EQ(take_away(DEBUG_WRITE, 0x5003, 1), STATUS_OK);
+    CHECK_EQ(add(DEBUG_READ, 0x5003, 1), STATUS_OK);
+    CHECK(access_to(0x5000, WRITE | FINAL, stores));
+    CHECK(!DEBUG.has_stopped);
+    memcpy(fake_guest.memory + FAKE_GUEST_RIP, "\x8b\x03", 2); /* mov eax, [rbx] */
+    CHECK(access_to(0x5000, READ | FINAL, silent));
+    CHECK(DEBUG.has_stopped);
+    CHECK(access_to(0x5000, READ, silent)); /* a walk of page tables */
+    CHECK(!DEBUG.has_stopped);
+}
+
+TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", points_have_limits},
+          {"plain_instruction", plain_instruction},
+          {"guest_that_steps_itself_gets_its_trap", guest_that_steps_itself_gets_its_trap},
+          {"flag_is_hidden", flag_is_hidden},
+          {"exceptions_are_stepped_into", exceptions_are_stepped_into},
+          {"exits_are_carried_out", exits_are_carried_out},
+          {"ranges_are_stepped_through", ranges_are_stepped_through},
+          {"pause_ends_steps", pause_ends_steps}, {"breakpoints_stop", breakpoints_stop},
+          {"breakpoints_outside_flat_segments_let_go_on",
+           breakpoints_outside_flat_segments_let_go_on},
+          {"watchpoints_are_exact", watchpoints_are_exact})
