@@ -354,6 +354,32 @@ def symbols(run):
         run.check("shell/symbols-exit-status", machine.wait() == 1)
 
 
+# ---- Events --------------------------------------------------------------------------------------
+
+
+def inject(run):
+    """Exceptions, with the error code that they have, an interrupt, which waits for the guest's leave,
+    and an NMI, at which the guest gives it."""
+    run.guest("injected")
+    conf = "[traprock]\nshell = com2\n" + vm("injected")
+    with run.machine(run.make_image(conf), com2="line") as machine:
+        machine.expect(rb"^waiting", timeout=run.case.limit)
+        shell = Shell(run, machine, machine.com2)
+        shell.wait(PROMPT)
+        shell.command("inject exception 6 5")
+        machine.expect(rb"^event 0x6 error 0x0\r?$", timeout=30)
+        shell.command("inject exception 13 0x28")
+        machine.expect(rb"^event 0xd error 0x28\r?$", timeout=30)
+        shell.command("inject irq 0x41")
+        shell.check("inject-waits", "irq", r"^  irr: 41$", r"an interrupt is pending$")
+        run.check("shell/inject-masked", "event 0x41" not in machine.log)
+        shell.command("inject nmi")
+        machine.expect(rb"^event 0x2 error 0x0\r?\nevent 0x41 error 0x0\r?$", timeout=30)
+        shell.check("inject-taken", "irq", r"^  irr: none$", r"^  isr: none$")
+        shell.type(b"poweroff\r")
+        run.check("shell/inject-exit-status", machine.wait() == 1)
+
+
 # ---- After a panic -------------------------------------------------------------------------------
 
 
@@ -388,6 +414,7 @@ def panic(run):
 
 
 CASES = [
+    Case("shell-inject", inject),
     Case("shell-panic", panic),
     Case("shell-symbols", symbols),
     Case("shell-console", console, seconds=40),
