@@ -317,7 +317,7 @@ def nobody(run):
 def killed_emulator(run):
     """The emulator goes while a guest runs: that guest has no result, and the run says why."""
     run.guest("say")
-    conf = vm("endless", kernel="say.elf", cmdline="begun~n~h", memory="4M")
+    conf = vm("endless", kernel="say.elf", cmdline="begun~n~h", memory="4M", hvc="com2")
     ci = Ci(run, conf)
     for line in ci.process.stdout:
         ci.output += line
@@ -332,6 +332,7 @@ def killed_emulator(run):
     run.check("killed/failed", ci.failed() == {"endless", "traprock"}, f"{ci.failed()}")
     run.check("killed/reason", "bochs ended by itself" in ci.tests["traprock"].find("error").get("message"),
               "no reason")
+    run.check("killed/second-line", os.path.exists(os.path.join(ci.logs, "com2.log")), "no log of COM2")
     run.check("killed/console", ci.tests["endless"].findtext("system-out") == "begun", "no console")
 
 

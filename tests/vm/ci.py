@@ -33,6 +33,7 @@ CONF_LINE = re.compile(r"traprock\.conf:(\d+):")
 SECTION = re.compile(rb"[ \t]*\[[ \t]*traprock[ \t]*\]")
 TERMINAL = re.compile(rb"[ \t]*terminal[ \t]*=")
 CONSOLE = re.compile(rb"[ \t]*console[ \t]*=")
+SECOND_LINE = re.compile(rb"^[ \t]*(?:hvc|shell)[ \t]*=[ \t]*com2\b", re.MULTILINE)
 CONSOLE_MAX = 1 << 16  # characters of a console in a report
 ERRORS_MAX = 10        # lines of the log in one
 UNPRINTABLE = re.compile("[^\t\n\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd]")
@@ -277,7 +278,9 @@ def boot(arguments, configuration, console, disk):
     """Returns why the run was none, or an empty text."""
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(open(os.path.join(arguments.logs, "serial.log"), "wb", buffering=0))
+        com2 = ("file", os.path.join(os.path.abspath(arguments.logs), "com2.log"))
         machine = host.Machine(disk, timeout=arguments.timeout, sinks=[log.write, console.put],
+                               com2=com2 if SECOND_LINE.search(configuration.text) else None,
                                host=arguments.host, memory=arguments.mem, cpus=arguments.cpus,
                                cpu=arguments.cpu)
         stack.enter_context(machine)
