@@ -66,6 +66,12 @@ note("written", value("*(long*)&counter"))
 inferior = gdb.selected_inferior()
 block = bytes(inferior.read_memory(value("(long)&pattern"), 8192))
 note("block", block == bytes.fromhex("efcdab8967452301") * 1024)
+def words():
+    word = 1
+    for _ in range(131072):
+        word = (word * 6364136223846793005 + 1442695040888963407) & 0xffffffffffffffff
+        yield word.to_bytes(8, "little")
+note("megabyte", bytes(inferior.read_memory(value("(long)&pool"), 1 << 20)) == b"".join(words()))
 run("detach")
 """
 
@@ -85,7 +91,7 @@ def attach(run):
         check_notes(run, notes, text, {
             "counter": 0, "thread": 1, "cr0-pe": 1, "r15": "0x1234567890abcdef", "xmm3": 77, "st0": "2.5",
             "bad-cr0": "refused", "no-memory": True, "ctrl-c": "SIGINT", "counted": True,
-            "rbx": "0x1122334455667788", "long-mode": "0x500", "written": 5, "block": True})
+            "rbx": "0x1122334455667788", "long-mode": "0x500", "written": 5, "block": True, "megabyte": True})
         notes, text = gdb_run(run, port, AGAIN, symbols)
         check_notes(run, notes, text, {"again": True, "end": 0})
         run.check("gdb/exit-status", machine.wait() == 0)
@@ -139,7 +145,39 @@ def steps(run):
         run.report_guest(machine.log, "steps")
 
 
+MODES = """
+attach()
+def at(name, symbol, cr0, efer):
+    run(f"hbreak *{value(f'(long)&{symbol}')}")
+    run("continue")
+    linear = value("$cs_base") + value("$pc")
+    seen = (linear == value(f"(long)&{symbol}"), value("$cr0") & 0x80000001, value("$efer") & 0x400)
+    before = value("$pc")
+    run("stepi")
+    note(name, seen == (True, cr0, efer) and value("$pc") != before)
+    run("delete")
+at("real", "real16", 0, 0)
+at("protected-16", "protected16", 1, 0)
+at("protected-32", "protected32", 1, 0)
+at("paged", "page_fault32", 0x80000001, 0)
+at("v86", "v86", 1, 0)
+run("continue")
+note("end", value("$_exitcode"))
+"""
+
+
+def modes(run):
+    """One gdb through all modes, from the first instruction on; the guest notices nothing."""
+    with debuggee(run, "modes") as (machine, port):
+        notes, text = gdb_run(run, port, MODES, run.files.guest("modes"))
+        check_notes(run, notes, text, {"real": True, "protected-16": True, "protected-32": True, "paged": True,
+                                       "v86": True, "end": 0})
+        run.check("modes/exit-status", machine.wait() == 0)
+        run.report_guest(machine.log, "modes")
+
+
 CASES = [
     Case("gdb-attach", attach, seconds=30),
     Case("gdb-steps", steps, seconds=30),
+    Case("gdb-modes", modes, seconds=30),
 ]
