@@ -8,7 +8,7 @@ from harness import Case, CaseFailed, outcome, vm
 
 # A fixed sample, about 50,000 exits each: (seed, cases, exits at least).
 SAMPLE = {
-    "fuzz_insn": (1, 2400, 50000),
+    "fuzz_insn": (1, 4800, 50000),
     "fuzz_msr_port": (1, 18000, 50000),
     "fuzz_apic_pci": (1, 2500, 50000),
     "fuzz_virtio": (1, 2500, 50000),
