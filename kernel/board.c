@@ -315,7 +315,7 @@ static INIT enum status init_pci(struct board *board, const struct board_config 
         status = pc_chipset_init(&board->chipset, &board->pci, &board->pm);
     if (status == STATUS_OK && is_pc)
         status = flash_attach(&board->flash, &board->vm->bus, &board->vm->mem,
-                              board->vm->mem.rom_base, board->vm->mem.rom_size, !config->is_flash);
+                              board->vm->mem.rom_base, board->vm->mem.rom_size, config->flash_size);
     return status;
 }
 

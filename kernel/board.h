@@ -98,7 +98,7 @@ struct board_config {
     uint64_t disk_size[CONFIG_DISKS_MAX];
     struct byte_stream hvc[CONFIG_HVCS_MAX]; /* the peers of the ports that are not `loop` */
     uint8_t *loop_ring[CONFIG_HVCS_MAX];     /* BOARD_LOOP_SIZE bytes for each that is */
-    bool is_flash;                           /* else firmware is in a ROM */
+    uint64_t flash_size;                     /* of firmware, from its start; the rest is a ROM */
     uint8_t *testdev_memory;                 /* PC_TESTDEV_MEMORY_SIZE bytes, with pc-testdev */
     struct entropy_source entropy;           /* fill == NULL: none, and no entropy device */
 };

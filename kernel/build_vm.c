@@ -76,13 +76,21 @@ static enum status add_range(struct guest *guest, uint64_t gpa, uint64_t left)
     return STATUS_OK;
 }
 
+/* Code, and variables below it. */
+static uint64_t firmware_size(const struct guest *guest)
+{
+    const struct boot_file *code = guest_file(guest->monitor, guest->config->firmware);
+    const struct boot_file *vars = guest_file(guest->monitor, guest->config->firmware_vars);
+    return (code != NULL ? code->size : 0) + (vars != NULL ? vars->size : 0);
+}
+
 static enum status add_memory(struct guest *guest)
 {
     const struct guest_map *map = &guest->map;
-    const struct boot_file *firmware = guest_file(guest->monitor, guest->config->firmware);
+    uint64_t firmware = firmware_size(guest);
     enum status status = guest_map_make(&guest->map, guest->config->memory);
-    if (firmware != NULL && firmware->size <= LOAD_FIRMWARE_MAX) {
-        guest->vm.mem.rom_size = align_up(firmware->size, PAGE_SIZE);
+    if (firmware != 0 && firmware <= LOAD_FIRMWARE_MAX) {
+        guest->vm.mem.rom_size = align_up(firmware, PAGE_SIZE);
         guest->vm.mem.rom_base = PLATFORM_HIGH_RAM - guest->vm.mem.rom_size;
         guest->keeps_rom = false;
         guest_map_add_firmware(&guest->map, guest->vm.mem.rom_size);
@@ -210,6 +218,7 @@ static INIT unsigned count_users(const struct config *config, const char *file)
         users += strcmp(vm->kernel, file) == 0;
         users += strcmp(vm->initrd, file) == 0;
         users += strcmp(vm->firmware, file) == 0;
+        users += strcmp(vm->firmware_vars, file) == 0;
         for (uint32_t disk = 0; disk < vm->disk_count; disk++)
             users += strcmp(vm->disk[disk].file, file) == 0;
         for (uint32_t item = 0; item < vm->fw_file_count; item++)
@@ -344,8 +353,12 @@ static INIT enum status init_board(struct guest *guest)
         .entropy = find_entropy(guest),
     };
     const struct boot_file *firmware = guest_file(monitor, guest->config->firmware);
-    if (firmware != NULL)
-        config.is_flash = load_firmware_is_flash(phys_to_virt(HPA(firmware->base)), firmware->size);
+    const struct boot_file *vars = guest_file(monitor, guest->config->firmware_vars);
+    if (vars != NULL)
+        config.flash_size = vars->size;
+    else if (firmware != NULL &&
+             load_firmware_is_flash(phys_to_virt(HPA(firmware->base)), firmware->size))
+        config.flash_size = firmware->size;
     enum status status = collect_disks(guest, &config);
     if (status == STATUS_OK)
         status = init_hvc_lines(guest, &config);

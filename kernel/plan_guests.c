@@ -17,7 +17,7 @@ struct planning {
     struct guest_map map;
     struct load_file module[CONFIG_MODULES_MAX];
     struct load_request request;
-    struct load_file firmware;
+    struct load_file firmware, firmware_vars;
 };
 
 static INIT const char *config_name(const struct planning *planning)
@@ -56,6 +56,16 @@ static INIT enum status find_modules(struct planning *planning)
     return status;
 }
 
+static INIT enum status find_firmware(struct planning *planning)
+{
+    const struct config_vm *vm = planning->vm;
+    enum status status = find(planning, vm->firmware, vm->firmware_line, &planning->firmware);
+    planning->firmware_vars = (struct load_file){0};
+    return status == STATUS_OK && vm->firmware_vars[0] != '\0'
+               ? find(planning, vm->firmware_vars, vm->firmware_vars_line, &planning->firmware_vars)
+               : status;
+}
+
 static INIT enum status find_files(struct planning *planning)
 {
     const struct config_vm *vm = planning->vm;
@@ -72,7 +82,7 @@ static INIT enum status find_files(struct planning *planning)
         .address = vm->load,
     };
     if (vm->firmware[0] != '\0')
-        return find(planning, vm->firmware, vm->firmware_line, &planning->firmware);
+        return find_firmware(planning);
     enum status status = find(planning, vm->kernel, vm->kernel_line, &request->kernel);
     if (status == STATUS_OK && vm->initrd[0] != '\0')
         status = find(planning, vm->initrd, vm->initrd_line, &request->initrd);
@@ -86,9 +96,10 @@ static INIT uint64_t make(struct planning *planning, struct load_plan *plan)
     if (guest_map_make(&planning->map, planning->vm->memory) != STATUS_OK ||
         find_files(planning) != STATUS_OK)
         return 0;
-    enum status status = planning->vm->firmware[0] != '\0'
-                             ? load_firmware(&planning->firmware, plan, &error)
-                             : load_kernel(&planning->request, plan, LOAD_PLAN_SIZE, &error);
+    enum status status =
+        planning->vm->firmware[0] != '\0'
+            ? load_firmware(&planning->firmware, &planning->firmware_vars, plan, &error)
+            : load_kernel(&planning->request, plan, LOAD_PLAN_SIZE, &error);
     if (error.text[0] != '\0')
         log_write(status == STATUS_OK ? LOG_WARN : LOG_ERROR, "%s:%u: %s: %s",
                   config_name(planning), error.line, planning->vm->name, error.text);

@@ -106,16 +106,16 @@ static uint64_t read_array(void *device, uint64_t offset, unsigned size)
 static void write_array(void *device, uint64_t offset, unsigned size, uint64_t value)
 {
     struct flash *flash = device;
-    for (unsigned i = 0; i < size && !flash->is_rom; i++)
+    for (unsigned i = 0; i < size && offset + i < flash->writable; i++)
         write_byte(flash, offset + i, (uint8_t)(value >> (8 * i)));
 }
 
 static const struct bus_ops flash_ops = {read_array, write_array};
 
 enum status flash_attach(struct flash *flash, struct bus *bus, const struct guest_mem *mem,
-                         uint64_t base, uint64_t size, bool is_rom)
+                         uint64_t base, uint64_t size, uint64_t writable)
 {
-    *flash = (struct flash){.mem = mem, .base = base, .size = size, .is_rom = is_rom};
+    *flash = (struct flash){.mem = mem, .base = base, .size = size, .writable = writable};
     return bus_add(bus, BUS_MMIO, base, size, &flash_ops, flash);
 }
 

@@ -21,7 +21,7 @@ enum flash_state { FLASH_READS, FLASH_PROGRAMS, FLASH_ERASES };
 struct flash {
     const struct guest_mem *mem; /* the array lies there */
     uint64_t base, size;
-    bool is_rom;
+    uint64_t writable;      /* bytes from base on; 0: a ROM */
     enum flash_state state; /* what the next write is for */
     uint8_t status;
     bool shows_status; /* at status_at, in place of hidden */
@@ -29,11 +29,11 @@ struct flash {
     uint8_t hidden;
 };
 
-/* Claims the writes to [base, base + size), where mem has memory while the guest runs. Errors of
- * bus_add. */
+/* Claims the writes to [base, base + size), where mem has memory while the guest runs; the first
+ * `writable` bytes, whole blocks, take commands. Errors of bus_add. */
 enum status MUST_CHECK flash_attach(struct flash *flash, struct bus *bus,
                                     const struct guest_mem *mem, uint64_t base, uint64_t size,
-                                    bool is_rom);
+                                    uint64_t writable);
 
 /* The array is readable, and keeps what it holds. */
 void flash_reset(struct flash *flash);

@@ -29,6 +29,7 @@
  * | memory     | bytes, or with K, M, G; whole pages     | 256M     |
  * | kernel     | FILE                                    | required without firmware |
  * | firmware   | FILE: a PC's, up to 8 MiB               | none     |
+ * | firmware-vars | FILE: UEFI's variables, below it    | those in firmware |
  * | format     | linux, pvh, multiboot, multiboot2, elf, flat | by content |
  * | entry      | 16, 32, 64: a Linux kernel's entry      | the widest |
  * | load       | where a flat binary goes                | 1M; with mode = 16: 0x7c00 |
@@ -143,8 +144,9 @@ struct config_vm {
     uint64_t memory;
     bool has_kernel; /* the key stands there */
     char kernel[CONFIG_PATH_MAX];
-    char firmware[CONFIG_PATH_MAX]; /* empty: none; there need be no kernel then */
-    uint32_t firmware_line;
+    char firmware[CONFIG_PATH_MAX];      /* empty: none; there need be no kernel then */
+    char firmware_vars[CONFIG_PATH_MAX]; /* empty: none of their own */
+    uint32_t firmware_line, firmware_vars_line;
     char initrd[CONFIG_PATH_MAX];  /* empty: none */
     char symbols[CONFIG_PATH_MAX]; /* the same */
     uint32_t symbols_line;

@@ -102,8 +102,14 @@ static void check_patterns(const struct config_parser *parser, const struct conf
 static void check_firmware(const struct config_parser *parser, const struct config_vm *vm)
 {
     const struct config *config = parser->config;
-    if (vm->firmware[0] == '\0')
+    if (vm->firmware[0] == '\0') {
+        if (vm->firmware_vars[0] != '\0')
+            config_report(parser, vm->firmware_vars_line,
+                          "[vm %s]: firmware-vars go with the code; add 'firmware = FILE', or "
+                          "remove them",
+                          vm->name);
         return;
+    }
     if (vm->start_line != 0)
         config_report(
             parser, vm->start_line,
@@ -183,10 +189,11 @@ static void check_vms(const struct config_parser *parser)
 }
 
 /* A slot is a place for a file's name: SLOTS for each VM (kernel, initrd, disks, files of
- * fw-cfg, firmware, symbols), then one for each module. */
+ * fw-cfg, firmware, its variables, symbols), then one for each module. */
 #define SLOT_FW (2 + CONFIG_DISKS_MAX)
 #define SLOT_FIRMWARE (SLOT_FW + CONFIG_FW_FILES_MAX)
-#define SLOT_SYMBOLS (SLOT_FIRMWARE + 1)
+#define SLOT_FIRMWARE_VARS (SLOT_FIRMWARE + 1)
+#define SLOT_SYMBOLS (SLOT_FIRMWARE_VARS + 1)
 #define SLOTS (SLOT_SYMBOLS + 1)
 
 static unsigned slot_count(const struct config *config)
@@ -208,7 +215,9 @@ static uint32_t slot_line(const struct config *config, unsigned slot)
         return module_slot(config, slot)->line;
     const struct config_vm *vm = &config->vm[slot / SLOTS];
     if (i >= SLOT_FIRMWARE)
-        return i == SLOT_FIRMWARE ? vm->firmware_line : vm->symbols_line;
+        return i == SLOT_FIRMWARE        ? vm->firmware_line
+               : i == SLOT_FIRMWARE_VARS ? vm->firmware_vars_line
+                                         : vm->symbols_line;
     if (i >= SLOT_FW)
         return vm->fw_file[i - SLOT_FW].line;
     return i == 0 ? vm->kernel_line : i == 1 ? vm->initrd_line : vm->disk[i - 2].line;
@@ -220,12 +229,13 @@ static const char *file_slot(const struct config *config, unsigned slot)
     if (module_slot(config, slot) != NULL)
         return module_slot(config, slot)->file;
     const struct config_vm *vm = &config->vm[slot / SLOTS];
-    const char *name = i == 0               ? vm->kernel
-                       : i == 1             ? vm->initrd
-                       : i == SLOT_FIRMWARE ? vm->firmware
-                       : i == SLOT_SYMBOLS  ? vm->symbols
-                       : i >= SLOT_FW       ? vm->fw_file[i - SLOT_FW].file
-                                            : vm->disk[i - 2].file;
+    const char *name = i == 0                    ? vm->kernel
+                       : i == 1                  ? vm->initrd
+                       : i == SLOT_FIRMWARE      ? vm->firmware
+                       : i == SLOT_FIRMWARE_VARS ? vm->firmware_vars
+                       : i == SLOT_SYMBOLS       ? vm->symbols
+                       : i >= SLOT_FW            ? vm->fw_file[i - SLOT_FW].file
+                                                 : vm->disk[i - 2].file;
     return name[0] != '\0' ? name : NULL;
 }
 

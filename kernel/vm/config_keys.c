@@ -111,6 +111,12 @@ static void parse_firmware(struct config_parser *parser)
     parse_path(parser, parser->value, parser->vm->firmware);
 }
 
+static void parse_firmware_vars(struct config_parser *parser)
+{
+    parser->vm->firmware_vars_line = parser->line;
+    parse_path(parser, parser->value, parser->vm->firmware_vars);
+}
+
 static void parse_initrd(struct config_parser *parser)
 {
     parser->vm->initrd_line = parser->line;
@@ -449,6 +455,7 @@ static const struct key vm_keys[] = {
     {"memory", false, parse_memory},
     {"kernel", false, parse_kernel},
     {"firmware", false, parse_firmware},
+    {"firmware-vars", false, parse_firmware_vars},
     {"format", false, parse_format},
     {"entry", false, parse_entry},
     {"load", false, parse_load},

@@ -42,8 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     state = FLASH_READS;
     shows = false;
     REQUIRE(guest_mem_add(&mem, GPA(BASE), SIZE + PAGE_SIZE, array) == STATUS_OK);
-    REQUIRE(flash_attach(&flash, &bus, &mem, BASE, SIZE, false) == STATUS_OK);
-    REQUIRE(flash_attach(&rom, &bus, &mem, BASE + SIZE, PAGE_SIZE, true) == STATUS_OK);
+    REQUIRE(flash_attach(&flash, &bus, &mem, BASE, SIZE, SIZE) == STATUS_OK);
+    REQUIRE(flash_attach(&rom, &bus, &mem, BASE + SIZE, PAGE_SIZE, 0) == STATUS_OK);
     while (!fuzz_is_done(&input)) {
         unsigned op = (unsigned)fuzz_take(&input, 1);
         uint64_t offset = fuzz_below(&input, SIZE);

@@ -95,6 +95,8 @@ static void keys_that_mean_nothing_have_messages(void)
         {"firmware = b\ninitrd = i\n", "c.conf:3: [vm a]: an initrd goes with a kernel"},
         {"cmdline = c\nfirmware = b\n", "c.conf:2: [vm a]: a cmdline goes with a kernel"},
         {"firmware = b\nmodule = m x\n", "c.conf:3: [vm a]: firmware takes no modules"},
+        {"kernel = k\nfirmware-vars = v\n", "c.conf:3: [vm a]: firmware-vars go with the code"},
+        {"firmware = b\nfirmware-vars = /v\n", "c.conf:3: firmware-vars = /v: "},
         {"firmware = b\nfw-cfg = no\n", "c.conf:3: [vm a] has fw-cfg = no, and its firmware"},
         {"kernel = k\nfw-cfg = no\nfw-cfg-file = opt/a f\n",
          "c.conf:3: [vm a] has fw-cfg = no, and fw-cfg-file needs it"},
@@ -294,8 +296,8 @@ static const struct mistake mistakes[] = {
     {"[vm x]\nkernel = k\nmemory = 1M\nmemory = 1G\n", NULL},
     {"[vm x]\nkernel = k\nkernel = l\n", "c.conf:3: kernel is set a second time in this section\n"},
     {"[vm x]\nkernel = k\ncpus = 2\n",
-     "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, firmware, format, entry, load, "
-     "mode, initrd, symbols, "
+     "c.conf:3: unknown key 'cpus'; allowed are memory, kernel, firmware, firmware-vars, format, "
+     "entry, load, mode, initrd, symbols, "
      "module, cmdline, disk, on-reset, "
      "on-end, debug-exit, debug-exit-success, debug-console, shutdown-port, pc-testdev, pvpanic, "
      "fw-cfg, "

@@ -12,7 +12,7 @@ static struct bus bus;
 static struct guest_mem mem;
 static struct flash flash;
 
-static void build(bool is_rom)
+static void build(uint64_t writable)
 {
     memset(&bus, 0, sizeof(bus));
     memset(&mem, 0, sizeof(mem));
@@ -21,7 +21,7 @@ static void build(bool is_rom)
     CHECK_EQ(guest_mem_add(&mem, GPA(BASE), SIZE, array), STATUS_OK);
     mem.rom_base = BASE;
     mem.rom_size = SIZE;
-    CHECK_EQ(flash_attach(&flash, &bus, &mem, BASE, SIZE, is_rom), STATUS_OK);
+    CHECK_EQ(flash_attach(&flash, &bus, &mem, BASE, SIZE, writable), STATUS_OK);
 }
 
 static void set(uint64_t offset, unsigned size, uint64_t value)
@@ -32,7 +32,7 @@ static void set(uint64_t offset, unsigned size, uint64_t value)
 /* As firmware tells RAM, ROM and flash apart. */
 static void firmware_sees_a_flash(void)
 {
-    build(false);
+    build(SIZE);
     uint8_t before = array[0x100];
     set(0x100, 1, 0x50);
     CHECK_EQ(array[0x100], before); /* no RAM */
@@ -45,7 +45,7 @@ static void firmware_sees_a_flash(void)
 
 static void bytes_are_programmed_and_blocks_erased(void)
 {
-    build(false);
+    build(SIZE);
     uint8_t last = array[0x1fff], next = array[0x3000];
     set(0x2005, 1, 0x10);
     set(0x2005, 1, 0xab);
@@ -73,7 +73,7 @@ static void bytes_are_programmed_and_blocks_erased(void)
 
 static void an_erasure_wants_its_confirmation(void)
 {
-    build(false);
+    build(SIZE);
     uint8_t before = array[0x2000];
     set(0x2000, 1, 0x20);
     set(0x2000, 1, 0xff);
@@ -90,7 +90,7 @@ static void an_erasure_wants_its_confirmation(void)
 
 static void wide_writes_are_bytes_one_after_the_other(void)
 {
-    build(false);
+    build(SIZE);
     set(0x2000, 4, 0x3320cc10); /* program CC at the second byte, then an erasure unconfirmed */
     CHECK_EQ(array[0x2001], 0xcc);
     CHECK_EQ(array[0x2003], (uint8_t)(0x2003 * 3 + 0x20));
@@ -99,7 +99,7 @@ static void wide_writes_are_bytes_one_after_the_other(void)
 static void rom_ignores_writes(void)
 {
     static uint8_t before[SIZE];
-    build(true);
+    build(0);
     memcpy(before, array, SIZE);
     for (unsigned value = 0; value < 256; value++) {
         set(0x1000, 1, value);
@@ -110,9 +110,25 @@ static void rom_ignores_writes(void)
              (uint16_t)(array[0x1000] | array[0x1001] << 8));
 }
 
+/* Code above the variables of a file of their own. */
+static void only_variables_are_programmed(void)
+{
+    build(0x2000);
+    set(0x1fff, 1, 0x40);
+    set(0x1fff, 1, 0x5a);
+    CHECK_EQ(array[0x1fff], 0x5a);
+    uint8_t before[2] = {array[0x2000], array[0x2001]};
+    set(0x2000, 1, 0x20);
+    set(0x2000, 1, 0xd0);
+    set(0x1fff, 4, 0x5b405a40); /* from one into the other: the first byte is a command */
+    CHECK(memcmp(before, array + 0x2000, 2) == 0);
+    set(0x1000, 1, 0x5b);
+    CHECK_EQ(array[0x1000], 0x5b);
+}
+
 static void chip_without_memory_is_harmless(void)
 {
-    build(false);
+    build(SIZE);
     set(0x1000, 1, 0x70);
     mem.count = 0;
     flash_reset(&flash);
@@ -123,7 +139,7 @@ static void chip_without_memory_is_harmless(void)
 
 static void only_the_rom_is_read_only(void)
 {
-    build(false);
+    build(SIZE);
     CHECK(guest_mem_is_rom(&mem, BASE));
     CHECK(guest_mem_is_rom(&mem, BASE + SIZE - 1));
     CHECK(!guest_mem_is_rom(&mem, BASE - 1));
@@ -138,5 +154,6 @@ TEST_MAIN({"firmware sees a flash", firmware_sees_a_flash},
           {"an erasure wants its confirmation", an_erasure_wants_its_confirmation},
           {"wide writes are bytes one after the other", wide_writes_are_bytes_one_after_the_other},
           {"ROM ignores writes", rom_ignores_writes},
+          {"only variables are programmed", only_variables_are_programmed},
           {"chip without memory is harmless", chip_without_memory_is_harmless},
           {"only the ROM is read-only", only_the_rom_is_read_only}, )

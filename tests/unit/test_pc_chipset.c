@@ -196,11 +196,79 @@ static void bars_go_where_firmware_puts_them(void)
 static struct load_plan plan;
 static struct load_error error;
 static uint8_t image[LOAD_FIRMWARE_MAX + LOAD_FIRMWARE_UNIT];
+static uint8_t volume[KIB(528)];
+static const struct load_file none;
+
+static void make_volume(uint8_t *at)
+{
+    memcpy(at + 0x10, "\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50", 16);
+    memcpy(at + 0x28, "_FVH", 4);
+}
+
+/* Sizes as OVMF_CODE_4M.fd and OVMF_VARS_4M.fd have them. */
+static void variables_go_below_their_code(void)
+{
+    struct load_file code = {.name = "CODE.fd", .at = image, .size = KIB(3568), .line = 7};
+    struct load_file vars = {.name = "VARS.fd", .at = volume, .size = KIB(528), .line = 8};
+    make_volume(volume);
+    memset(image, 0, 64);
+    CHECK_EQ(load_firmware(&code, &vars, &plan, &error), STATUS_OK);
+    CHECK_EQ(error.text[0], '\0');
+    CHECK_EQ(plan.pieces, 3);
+    CHECK_EQ(plan.lasting, 2);
+    CHECK_EQ(plan.piece[0].at, 0xe0000);
+    CHECK(plan.piece[0].from == image + KIB(3568) - KIB(128));
+    CHECK_EQ(plan.piece[1].at, 0x100000000ull - KIB(3568));
+    CHECK_EQ(plan.piece[2].at, 0xffc00000);
+    CHECK_EQ(plan.piece[2].size, KIB(528));
+    CHECK(plan.piece[2].from == volume);
+}
+
+static void what_does_not_fit_together_is_refused(void)
+{
+    static const struct {
+        uint64_t code, vars;
+        bool in_code, in_vars;
+        enum status status;
+        uint32_t line;
+        const char *text;
+    } rows[] = {
+        {KIB(3568), KIB(528), false, false, ERR_INVALID, 8,
+         "VARS.fd: no UEFI variables: no volume"},
+        {KIB(3568), 100, false, true, ERR_INVALID, 8, "VARS.fd: no UEFI variables"},
+        {KIB(3568), KIB(126) + 512, false, true, ERR_INVALID, 8, "VARS.fd: no UEFI variables"},
+        {KIB(2048), KIB(128), true, true, ERR_INVALID, 8, "CODE.fd has variables of its own"},
+        {KIB(3568) + 1, KIB(528), false, true, ERR_INVALID, 7, "CODE.fd: no firmware of a PC: "},
+        {0, KIB(528), false, true, ERR_INVALID, 7, "CODE.fd: no firmware of a PC: "},
+        {KIB(8192), KIB(128), false, true, ERR_INVALID, 7,
+         "CODE.fd: no firmware of a PC: 8519680 bytes are no multiple of 4 KiB up to 8 MiB; take"},
+        {KIB(3568), 0, false, false, ERR_INVALID, 7,
+         "CODE.fd: no firmware of a PC: 3653632 bytes are no multiple of 64 KiB up to 8 MiB; if it "
+         "is UEFI's code alone, add firmware-vars"},
+        {KIB(1920), KIB(528), false, true, STATUS_OK, 8,
+         "CODE.fd and VARS.fd have 2448 KiB together, which is no power of two"},
+        {KIB(1920), KIB(128), false, true, STATUS_OK, 8, ""},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct load_file code = {.name = "CODE.fd", .at = image, .size = rows[i].code, .line = 7};
+        struct load_file vars = {.name = "VARS.fd", .at = volume, .size = rows[i].vars, .line = 8};
+        memset(image, 0, 64);
+        memset(volume, 0, 64);
+        if (rows[i].in_code)
+            make_volume(image);
+        if (rows[i].in_vars)
+            make_volume(volume);
+        CHECK_EQ(load_firmware(&code, &vars, &plan, &error), rows[i].status);
+        CHECK_EQ(error.line, rows[i].line);
+        CHECK(strncmp(error.text, rows[i].text, strlen(rows[i].text)) == 0);
+        CHECK_EQ(error.text[0] == '\0', rows[i].text[0] == '\0');
+    }
+}
 
 static void firmware_starts_at_the_reset_vector(void)
 {
     struct load_file file = {.name = "f", .at = image, .size = KIB(256), .line = 7};
-    CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
+    CHECK_EQ(load_firmware(&file, &none, &plan, &error), STATUS_OK);
     CHECK_EQ(plan.pieces, 2);
     CHECK_EQ(plan.lasting, 1);
     CHECK_EQ(plan.piece[1].at, 0xfffc0000);
@@ -215,11 +283,11 @@ static void firmware_starts_at_the_reset_vector(void)
     CHECK_EQ(plan.entry.rflags, 2);
     CHECK_EQ(plan.entry.cr0, 0x60000010);
     file.size = KIB(64);
-    CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
+    CHECK_EQ(load_firmware(&file, &none, &plan, &error), STATUS_OK);
     CHECK_EQ(plan.piece[0].at, 0xf0000);
     CHECK(plan.piece[0].from == image);
     file.size = LOAD_FIRMWARE_MAX;
-    CHECK_EQ(load_firmware(&file, &plan, &error), STATUS_OK);
+    CHECK_EQ(load_firmware(&file, &none, &plan, &error), STATUS_OK);
     CHECK(!load_firmware_is_flash(image, file.size));
     memcpy(image + 0x10, "\x8d\x2b\xf1\xff\x96\x76\x8b\x4c\xa9\x85\x27\x47\x07\x5b\x4f\x50", 16);
     CHECK(!load_firmware_is_flash(image, file.size));
@@ -233,7 +301,7 @@ static void what_is_no_firmware_is_refused(void)
     static const uint64_t sizes[] = {0, 1, KIB(64) - 1, KIB(96), LOAD_FIRMWARE_MAX + KIB(64)};
     for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
         struct load_file file = {.name = "vmlinuz", .at = image, .size = sizes[i], .line = 7};
-        CHECK_EQ(load_firmware(&file, &plan, &error), ERR_INVALID);
+        CHECK_EQ(load_firmware(&file, &none, &plan, &error), ERR_INVALID);
         CHECK_EQ(error.line, 7);
         CHECK(strncmp(error.text, "vmlinuz: no firmware of a PC", 28) == 0);
     }
@@ -245,4 +313,6 @@ TEST_MAIN({"functions are where firmware looks", functions_are_where_firmware_lo
           {"attributes are stored until a reset", attributes_are_stored_until_a_reset},
           {"BARs go where firmware puts them", bars_go_where_firmware_puts_them},
           {"firmware starts at the reset vector", firmware_starts_at_the_reset_vector},
+          {"variables go below their code", variables_go_below_their_code},
+          {"what does not fit together is refused", what_does_not_fit_together_is_refused},
           {"what is no firmware is refused", what_is_no_firmware_is_refused}, )

@@ -8,6 +8,8 @@ from harness import Case, CaseFailed, outcome, vm
 
 SEABIOS = "/usr/share/seabios/bios-256k.bin"
 OVMF = "/usr/share/ovmf/OVMF.fd"
+OVMF_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 
 def take(run, name, source):
@@ -67,11 +69,13 @@ def shell_type(machine, command, answer, limit):
 
 
 def ovmf_shell(run):
-    """Without a disk OVMF starts its shell, which obeys, resets and powers off."""
-    take(run, "OVMF.fd", OVMF)
+    """Without a disk OVMF starts its shell, which obeys, resets and powers off. Its code and its
+    variables are in two files here."""
+    take(run, "CODE.fd", OVMF_CODE)
+    take(run, "VARS.fd", OVMF_VARS)
     limit = run.case.limit * run.scale
-    with run.machine(run.make_image(pc("ovmf", firmware="OVMF.fd", memory="128M")),
-                     memory=512) as machine:
+    conf = pc("ovmf", firmware="CODE.fd", firmware_vars="VARS.fd", memory="128M")
+    with run.machine(run.make_image(conf), memory=512) as machine:
         machine.expect(rb"Shell> ", timeout=limit)
         for command, answer in SHELL_COMMANDS:
             shell_type(machine, command, answer, limit)
