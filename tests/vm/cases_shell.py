@@ -323,6 +323,23 @@ def flooded(run):
         run.check("shell/flooded-exit-status", machine.wait() == 1)
 
 
+def sequence(run):
+    """Guests that come and go, on the processor that the shell runs on."""
+    run.guest("hello")
+    run.guest("spin")
+    conf = "[traprock]\nshell = com2\nrun = sequence\n" + vm("hello", debug_exit="0xf4") + vm("spin")
+    with run.machine(run.make_image(conf), com2="line") as machine:
+        machine.expect(rb"^spin: spinning", timeout=run.case.limit)
+        shell = Shell(run, machine, machine.com2)
+        shell.wait(PROMPT)
+        said = shell.check("sequence", "vm", r"^\* spin +running")
+        run.check("shell/sequence-one", "hello" not in said, f"{said!r}")
+        shell.check("sequence-gone", "vm hello", r"^there is no guest 'hello'")
+        shell.check("sequence-start", "start spin", r"^with run = sequence, a guest that has ended gives way")
+        shell.type(b"stop spin\r")
+        run.check("shell/sequence-exit-status", machine.wait() == 1)
+
+
 # ---- Symbols -------------------------------------------------------------------------------------
 
 
@@ -414,6 +431,7 @@ def panic(run):
 
 
 CASES = [
+    Case("shell-sequence", sequence),
     Case("shell-inject", inject),
     Case("shell-panic", panic),
     Case("shell-symbols", symbols),
