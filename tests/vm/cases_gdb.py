@@ -1,9 +1,11 @@
 """A real gdb at a guest."""
 
 import contextlib
+import random
+import time
 
 from gdb import Bridge, gdb_run
-from harness import Case, vm
+from harness import Case, outcome, vm
 
 
 @contextlib.contextmanager
@@ -176,8 +178,32 @@ def modes(run):
         run.report_guest(machine.log, "modes")
 
 
+KILL = """
+attach()
+note("pc", hex(value("$pc")))
+note("guests", gdb.execute("monitor guest", to_string=True).split())
+run("kill")
+"""
+
+
+def hostile_peer(run):
+    """Noise on the line, packets that are cut off, and then a gdb as if nothing had been; it kills the guest."""
+    with debuggee(run, "debuggee") as (machine, port):
+        machine.com2.send(random.Random(1).randbytes(20000))
+        machine.com2.send(b"$m0,ffffffff#00$Gzz#00$" + b"A" * 9000 + b"#41$X0,10:$qC#b4")
+        deadline = time.monotonic() + run.case.limit
+        while b"$QC1#c5" not in machine.com2.data and time.monotonic() < deadline:
+            with machine.com2.changed:
+                machine.com2.changed.wait(1)
+        notes, text = gdb_run(run, port, KILL, run.files.guest("debuggee"))
+        check_notes(run, notes, text, {"pc": "0x100020", "guests": ["*", "debuggee"]})
+        run.check("hostile/exit-status", machine.wait() == 1)
+        run.check("hostile/outcome", outcome(machine.log, "debuggee") == ("killed", 0))
+
+
 CASES = [
     Case("gdb-attach", attach, seconds=30),
     Case("gdb-steps", steps, seconds=30),
     Case("gdb-modes", modes, seconds=30),
+    Case("gdb-hostile-peer", hostile_peer, seconds=30),
 ]
