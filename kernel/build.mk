@@ -15,7 +15,7 @@ SMALL := -Oz -fno-inline-functions-called-once
 
 # What an exit passes is compiled for speed, all else for size.
 FAST_SOURCES := $(addprefix vmx/,exit.c exit_msr.c exit_io.c exit_misc.c exit_ept.c inject.c run.c state.c vmx_hw.c ept.c) \
-	$(addprefix kernel/vm/,vm.c events.c guest_access.c timers.c cpuid_policy.c msr_policy.c) \
+	$(addprefix kernel/vm/,vm_clock.c events.c guest_access.c timers.c cpuid_policy.c msr_policy.c) \
 	$(addprefix drivers/model/,lapic_access.c lapic_events.c lapic_timer.c ioapic.c pic.c pit.c uart.c) \
 	$(addprefix kernel/,core/hw_x86.c core/page_table.c core/paging.c core/paging_rules.c core/pages.c board.c console/mux.c)
 
@@ -29,7 +29,7 @@ INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c)
 	$(addprefix vmx/,controls.c vmx_cpu.c trial.c)
 INIT_ASM := kernel/core/entry.asm kernel/guest_bios.asm
 # The debugger, which is counted apart from the core that it looks at; linked by itself first, too.
-DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) kernel/vm/debug.c $(wildcard vmx/debug*.c)
+DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) $(addprefix kernel/vm/,account.c debug.c) $(wildcard vmx/debug*.c)
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 

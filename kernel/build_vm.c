@@ -141,6 +141,7 @@ static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     vcpu->processor = processor;
     vcpu->tsc_offset = 0 - clock_now(&vm->clock);
     timer_queue_init(&vcpu->timers);
+    vcpu_set_history(vcpu, vcpu->last_exits, VCPU_HISTORY);
 }
 
 static uint32_t read_microcode(void)
@@ -393,6 +394,23 @@ static enum status init_vmx(struct guest *guest)
     return status;
 }
 
+static INIT enum status init_accounting(struct guest *guest)
+{
+    const struct config_vm *config = guest->config;
+    uint32_t exits = config->trace != 0 ? config->trace : CONFIG_TRACE_DEFAULT;
+    uint64_t count = align_up(account_size(exits), PAGE_SIZE) / PAGE_SIZE;
+    hpa_t frame;
+    if (!config->has_accounting && config->trace == 0)
+        return STATUS_OK;
+    enum status status = pages_alloc(&guest->monitor->machine->pages, count, PAGE_SIZE, PAGE_VM,
+                                     lasting_owner(guest), &frame);
+    if (status == STATUS_OK)
+        account_start(&guest->vcpu[0], phys_to_virt(frame), exits);
+    else
+        log_error("%s: trace = %u: no memory: %s", guest->vm.name, exits, status_text(status));
+    return status;
+}
+
 /* The guest is whole: what it has must come back at its end, and its tables must not change. */
 static void seal(struct guest *guest)
 {
@@ -435,6 +453,8 @@ INIT enum status guest_build(struct monitor *monitor, const struct config_vm *co
         status = init_board(guest);
     if (status == STATUS_OK)
         status = init_vmx(guest);
+    if (status == STATUS_OK)
+        status = init_accounting(guest);
     if (status == STATUS_OK) {
         seal(guest);
         monitor->guest[monitor->guests++] = guest;

@@ -11,14 +11,15 @@ typedef unsigned long long ull;
 
 void vmx_log_history(const struct vcpu *vcpu)
 {
-    uint64_t exits = vcpu_exits(vcpu);
-    unsigned shown = exits < VCPU_HISTORY ? (unsigned)exits : VCPU_HISTORY;
-    log_info("%s vcpu%u: %llu exits; the last ones:", vcpu->vm->name, vcpu->index, (ull)exits);
-    for (unsigned i = VCPU_HISTORY - shown; i < VCPU_HISTORY; i++) {
-        const struct vcpu_history *entry = &vcpu->history[(vcpu->history_next + i) % VCPU_HISTORY];
-        log_info("  %-28s rip %016llx qualification %llx", exit_reason_name(entry->reason),
-                 (ull)entry->rip, (ull)entry->qualification);
-    }
+    const struct vcpu_exit *shown[VCPU_HISTORY], *exit = NULL;
+    unsigned count = 0;
+    while (count < VCPU_HISTORY && (exit = vcpu_exit_before(vcpu, exit)) != NULL)
+        shown[count++] = exit;
+    log_info("%s vcpu%u: %llu exits; the last ones:", vcpu->vm->name, vcpu->index,
+             (ull)vcpu_exits(vcpu));
+    while (count-- > 0)
+        log_info("  %-28s rip %016llx qualification %llx", exit_reason_name(shown[count]->reason),
+                 (ull)shown[count]->rip, (ull)shown[count]->qualification);
 }
 
 void vmx_log_counts(const struct vcpu *vcpu)

@@ -26,6 +26,7 @@ extern host_check_end
 %define VMX_EXIT host_check_exit
 %else
 extern vmx_exit
+extern vmx_exit_accounted
 %define VMX_EXIT vmx_exit
 %endif
 
@@ -101,6 +102,10 @@ enter:
 ; The host's state has been loaded from the VMCS: RSP = HOST_RSP, interrupts off.
 global vmx_exit_stub
 vmx_exit_stub:
+%ifdef DEBUG_CHECKS
+global vmx_exit_accounted_stub
+vmx_exit_accounted_stub:                ; the checks look themselves whether it is on
+%endif
         SAVE_GUEST
 %ifdef DEBUG_CHECKS
         pushfq                          ; no instruction so far has changed RFLAGS
@@ -120,6 +125,18 @@ failed:
 leave_guest:
 %ifdef DEBUG_CHECKS
         call    host_check_end
+%else
+        jmp     left
+
+; The same with accounting on.
+global vmx_exit_accounted_stub
+vmx_exit_accounted_stub:
+        SAVE_GUEST
+        lea     rbp, [rsp + 48]
+        call    vmx_exit_accounted
+        mov     rdi, [rsp]
+        test    al, al
+        jnz     resume
 %endif
 left:
         xor     eax, eax

@@ -2,6 +2,7 @@
 #include "vmx/internal.h"
 
 #include "kernel/core/irq.h"
+#include "kernel/vm/account.h"
 
 /* Bits beside the basic reason: of those that the SDM has, 25 to 28 (shadow stack prematurely busy,
  * bus lock, enclave mode, pending MTF exit) may stand; 29 (exit from VMX root operation) cannot be
@@ -31,6 +32,16 @@ const char *exit_reason_name(uint32_t reason)
 {
     reason &= 0xffff;
     return reason < ARRAY_SIZE(names) ? names[reason] : "?";
+}
+
+const char *vmx_verdict_name(uint32_t verdict)
+{
+    static const char *const text[] = {[ADVANCE] = "ADVANCE",
+                                       [ADVANCE_TO] = "ADVANCE_TO",
+                                       [RETRY] = "RETRY",
+                                       [INJECT] = "INJECT",
+                                       [STOP_VM] = "STOP_VM"};
+    return verdict < ARRAY_SIZE(text) ? text[verdict] : "?";
 }
 
 enum verdict exit_raise(struct vmx_exit *exit, enum vector vector)
@@ -87,13 +98,18 @@ static inline __attribute__((always_inline)) void advance(struct vcpu *vcpu,
         settle_debug(vcpu, rflags);
 }
 
-static void record(struct vcpu *vcpu, const struct vmx_exit *exit)
+/* After the one before; all but the reason. */
+static inline __attribute__((always_inline)) struct vcpu_exit *record(struct vcpu *vcpu,
+                                                                      const struct vmx_exit *exit,
+                                                                      struct vcpu_exit *before)
 {
-    struct vcpu_history *entry = &vcpu->history[vcpu->history_next];
-    vcpu->history_next = (vcpu->history_next + 1) % VCPU_HISTORY;
+    struct vcpu_history *history = &vcpu->history;
+    struct vcpu_exit *entry = before + 1;
+    entry = entry == history->end ? history->first : entry;
+    history->newest = entry;
     entry->rip = exit->rip;
     entry->qualification = exit->qualification;
-    entry->reason = exit->reason;
+    return entry;
 }
 
 static COLD void read_more(struct vmx_exit *exit, uint64_t reads)
@@ -155,6 +171,49 @@ static COLD uint32_t find_row(uint32_t reason)
     return basic;
 }
 
+STATIC_ASSERT(ADVANCE == 0, "reason_alone");
+
+/* What tells exits of one reason apart, and where the vCPU has it: a leaf, an MSR; or its index,
+ * which is always the same. */
+#define ACCOUNT_BY(reason)                                                                         \
+    ((reason) == EXIT_REASON_CPUID                                    ? ACCOUNT_LEAF               \
+     : (reason) == EXIT_REASON_RDMSR || (reason) == EXIT_REASON_WRMSR ? ACCOUNT_MSR                \
+     : (reason) == EXIT_REASON_IO_INSTRUCTION                         ? ACCOUNT_PORT               \
+     : (reason) == EXIT_REASON_EPT_VIOLATION                          ? ACCOUNT_PAGE               \
+                                                                      : ACCOUNT_NOTHING)
+#define ACCOUNT_OFFSET(by)                                                                         \
+    ((by) == ACCOUNT_LEAF  ? GPR_RAX * 8                                                           \
+     : (by) == ACCOUNT_MSR ? GPR_RCX * 8                                                           \
+                           : offsetof(struct vcpu, index))
+
+static const DEBUGGER_CONST struct key_row {
+    uint64_t tag;
+    uint32_t offset, by;
+} keys[VCPU_EXIT_REASONS_MAX] = {
+#define EXIT_REASON(number, name, handler, reads)                                                  \
+    [number] = {ACCOUNT_TAG(number), ACCOUNT_OFFSET(ACCOUNT_BY(number)), ACCOUNT_BY(number)},
+#include "vmx/exit_reasons.def"
+#undef EXIT_REASON
+};
+
+enum account_by vmx_account_by(uint32_t reason)
+{
+    return reason < ARRAY_SIZE(keys) ? keys[reason].by : ACCOUNT_NOTHING;
+}
+
+static inline uint64_t key_of(const struct vcpu *vcpu, const struct vmx_exit *exit, uint32_t basic,
+                              uint64_t reads)
+{
+    const struct key_row *row = &keys[basic];
+    __asm__("" : "+r"(row)); /* computed once, not for each of its members */
+    uint64_t value = *(const uint32_t *)((const uint8_t *)vcpu + row->offset);
+    if (reads != 0 && row->by == ACCOUNT_PORT)
+        value = exit->qualification >> 16;
+    else if (reads != 0 && row->by == ACCOUNT_PAGE)
+        value = exit->guest_physical / PAGE_SIZE;
+    return row->tag + value;
+}
+
 static inline __attribute__((always_inline)) void handle(struct vcpu *vcpu)
 {
     struct vmx_exit exit;
@@ -167,7 +226,7 @@ static inline __attribute__((always_inline)) void handle(struct vcpu *vcpu)
     exit.qualification = 0;
     if (reads != 0)
         read_snapshot(&exit, reads);
-    record(vcpu, &exit);
+    record(vcpu, &exit, vcpu->history.newest)->reason = exit.reason;
     vcpu->exit_count[basic]++;
     if (reads & READ_VECTORING)
         inject_collect(vcpu, &exit);
@@ -181,12 +240,54 @@ static inline __attribute__((always_inline)) void handle(struct vcpu *vcpu)
 bool vmx_exit(struct vcpu *vcpu)
 {
     handle(vcpu);
-    return run_prepare_entry(vcpu);
+    return run_prepare_entry(vcpu, hw_rdtsc());
+}
+
+/* The same with accounting on. A VMCS with another HOST_RIP leads here: while it is off, it costs
+ * nothing. */
+bool vmx_exit_accounted(struct vcpu *vcpu)
+{
+    struct vmx_exit exit;
+    uint64_t start = hw_rdtsc();
+    exit.reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
+    exit.rip = vmcs_read(VMCS_GUEST_RIP);
+    uint32_t basic = exit.reason;
+    if (__builtin_expect(basic >= ARRAY_SIZE(rows), 0))
+        basic = find_row(exit.reason);
+    vcpu->exit_count[basic]++;
+    const struct exit_row *row = &rows[basic];
+    __asm__("" : "+r"(row)); /* computed once, not for each of its members */
+    uint64_t reads = row->reads;
+    exit.qualification = 0;
+    if (reads != 0)
+        read_snapshot(&exit, reads);
+    account_exit(vcpu, key_of(vcpu, &exit, basic, reads), start, vcpu->history.newest);
+    struct vcpu_exit *noted = record(vcpu, &exit, vcpu->history.newest);
+    noted->reason_alone = exit.reason;
+    noted->start = start;
+    if (row->reads & READ_VECTORING)
+        inject_collect(vcpu, &exit);
+    enum verdict verdict = row->handle(vcpu, &exit);
+    if (__builtin_expect(verdict == ADVANCE, 1)) {
+        advance(vcpu, &exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
+    } else {
+        carry_out(vcpu, &exit, verdict);
+        vcpu->history.newest->result = verdict;
+    }
+    uint64_t now = hw_rdtsc();
+    bool enters = true;
+    if (run_is_time(vcpu, now) || !run_is_quiet(vcpu)) {
+        enters = run_prepare_entry(vcpu, now);
+        now = hw_rdtsc();
+    }
+    vcpu->account_mark = now;
+    return enters;
 }
 
 COLD void exit_handle(struct vcpu *vcpu)
 {
     handle(vcpu);
+    vcpu->history.newest->start = vcpu->account_mark; /* a debugger's time is nobody's */
 }
 
 COLD enum verdict exit_again(struct vcpu *vcpu, struct vmx_exit *exit)

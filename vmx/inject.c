@@ -81,8 +81,7 @@ static bool is_trap_pending(const struct vcpu *vcpu, uint64_t rflags)
 /* See advance in exit.c, which leaves it to others to end the shadow. */
 static COLD uint64_t end_old_shadow(const struct vcpu *vcpu, uint64_t state)
 {
-    const struct vcpu_history *newest = &vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY];
-    if (vmcs_read(VMCS_GUEST_RIP) == newest->rip)
+    if (vmcs_read(VMCS_GUEST_RIP) == vcpu->history.newest->rip)
         return state;
     state_end_shadow();
     return state & ~BLOCKING_BY_SHADOW;

@@ -66,9 +66,6 @@ enum exit_reason {
 #undef EXIT_REASON
 };
 
-/* "EPT_VIOLATION", ...; "?" for a number that the list does not have. */
-const char *exit_reason_name(uint32_t reason);
-
 static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
 {
     return vcpu->backend;
@@ -113,20 +110,30 @@ void inject_next(struct vcpu *vcpu);
 void run_look_at_time(struct vcpu *vcpu, uint64_t now);
 bool run_serve_requests(struct vcpu *vcpu);
 
-/* Whether to enter again; everything due is done. In the header since every exit ends here. */
-static inline bool run_prepare_entry(struct vcpu *vcpu)
+/* Timers, or the preemption timer, are to be looked at. */
+static inline __attribute__((always_inline)) bool run_is_time(const struct vcpu *vcpu, uint64_t now)
 {
-    const struct vmx_vcpu *vmx = vmx_of(vcpu);
-    uint64_t now = hw_rdtsc();
-    if (__builtin_expect(now >= vmx->look_at || vcpu->timers.next != vmx->armed, 0))
+    return __builtin_expect(
+        now >= vmx_of(vcpu)->look_at || vcpu->timers.next != vmx_of(vcpu)->armed, 0);
+}
+
+/* Nothing was requested, and nothing is left over. A halted vCPU is put back into HLT at every
+ * entry: some processors save the activity state of an exit that an external interrupt causes as
+ * active. */
+static inline __attribute__((always_inline)) bool run_is_quiet(const struct vcpu *vcpu)
+{
+    return __builtin_expect(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 &&
+                                !vcpu->events.next.valid && vcpu->activity == VCPU_RUNNING,
+                            1);
+}
+
+/* Whether to enter again; everything due at now (TSC) is done. In the header since every exit ends
+ * here. */
+static inline __attribute__((always_inline)) bool run_prepare_entry(struct vcpu *vcpu, uint64_t now)
+{
+    if (run_is_time(vcpu, now))
         run_look_at_time(vcpu, now);
-    /* A halted vCPU is put back into HLT at every entry: some processors save the activity state of
-     * an exit that an external interrupt causes as active. */
-    if (__builtin_expect(__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) == 0 &&
-                             !vcpu->events.next.valid && vcpu->activity == VCPU_RUNNING,
-                         1))
-        return true;
-    return run_serve_requests(vcpu);
+    return run_is_quiet(vcpu) ? true : run_serve_requests(vcpu);
 }
 
 /* exit_ept.c: carries out the instruction at RIP on bus and memory: MMIO and string I/O. */
@@ -175,7 +182,9 @@ void dump_report(struct vcpu *vcpu);
 /* entry.asm */
 int vmx_guest_loop(struct vcpu *vcpu, bool launched);
 void vmx_exit_stub(void);
+void vmx_exit_accounted_stub(void);
 int vmx_guest_once(struct vcpu *vcpu, bool launched);
 void vmx_once_stub(void);
 bool vmx_exit(struct vcpu *vcpu);
+bool vmx_exit_accounted(struct vcpu *vcpu);
 NORETURN COLD void vmcs_write_failed(uint64_t field, uint64_t value);

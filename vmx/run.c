@@ -188,7 +188,7 @@ void vmx_vcpu_run(struct vcpu *vcpu)
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     state_load(vcpu);
     cpu_this()->vcpu = vcpu;
-    if (run_prepare_entry(vcpu)) {
+    if (run_prepare_entry(vcpu, hw_rdtsc())) {
         bool launched = vmx->launched;
         vmx->launched = true;
         if (vmx_guest_loop(vcpu, launched) != 0) {

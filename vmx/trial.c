@@ -46,6 +46,7 @@ static void init_vm(struct trial *trial, uint64_t tsc_hz)
     vm->vcpu_count = 1;
     trial->vcpu.vm = vm;
     timer_queue_init(&trial->vcpu.timers);
+    vcpu_set_history(&trial->vcpu, trial->vcpu.last_exits, VCPU_HISTORY);
     timer_init(&trial->end, &trial->vcpu.timers, stop, vm);
 }
 

@@ -232,6 +232,12 @@ static void write_controls(struct vcpu *vcpu)
         vmcs_write(VMCS_XSS_EXITING_BITMAP, ~0ull);
 }
 
+void vmx_vcpu_write_exit(const struct vcpu *vcpu)
+{
+    vmcs_write(VMCS_HOST_RIP, vcpu->account != NULL ? (uintptr_t)vmx_exit_accounted_stub
+                                                    : (uintptr_t)vmx_exit_stub);
+}
+
 static void write_host_state(void)
 {
     const struct cpu *cpu = cpu_this();
@@ -255,7 +261,6 @@ static void write_host_state(void)
     vmcs_write(VMCS_HOST_IA32_SYSENTER_EIP, 0);
     vmcs_write(VMCS_HOST_IA32_PAT, CPU_PAT);
     vmcs_write(VMCS_HOST_IA32_EFER, hw_rdmsr(MSR_IA32_EFER));
-    vmcs_write(VMCS_HOST_RIP, (uintptr_t)vmx_exit_stub);
 }
 
 static void write_guest_state(struct vcpu *vcpu, const struct guest_entry *entry)
@@ -327,6 +332,7 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
     vcpu->requests = VCPU_REQUEST_EVENT | VCPU_REQUEST_DEBUG; /* it may be paused */
     write_controls(vcpu);
     write_host_state();
+    vmx_vcpu_write_exit(vcpu);
     write_guest_state(vcpu, entry);
     reset_switched_state(vcpu);
     forget_translations(vmx);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel/core/pages.h"
+#include "kernel/vm/account.h"
 #include "kernel/vm/debug.h"
 #include "kernel/vm/guest_access.h"
 #include "kernel/vm/guest_entry.h"
@@ -91,6 +92,18 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
 /* Afterwards this processor holds nothing of the vCPU's VMCS and of its guest's memory, so that
  * their frames may be given back. On its own processor; vmx_vcpu_create makes it anew. */
 void vmx_vcpu_release(struct vcpu *vcpu);
+
+/* Accounting was turned on or off (kernel/vm/account.h). On the vCPU's own processor. */
+void vmx_vcpu_write_exit(const struct vcpu *vcpu);
+
+/* What tells exits of this reason apart in their accounting. */
+enum account_by vmx_account_by(uint32_t reason);
+
+/* "EPT_VIOLATION", ...; "?" for a number that the SDM does not have. */
+const char *exit_reason_name(uint32_t reason);
+
+/* What a handler returned, which an exit's history has as its result: "ADVANCE", ... */
+const char *vmx_verdict_name(uint32_t verdict);
 
 /* Runs the guest on this processor until VCPU_REQUEST_STOP is seen (and cleared). */
 void vmx_vcpu_run(struct vcpu *vcpu);

@@ -218,7 +218,7 @@ bool host_check_exit(struct vcpu *vcpu)
     check->exits++;
     check_registers(vcpu, check);
     check_msrs(vcpu, check);
-    bool goes_on = vmx_exit(vcpu);
+    bool goes_on = vcpu->account != NULL ? vmx_exit_accounted(vcpu) : vmx_exit(vcpu);
     expect(vcpu, hash_vmcs(), check->vmcs_hash, "the hash of the VMCS's constant fields");
     return goes_on;
 }

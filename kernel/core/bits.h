@@ -19,6 +19,13 @@ static inline uint64_t bits_size_mask(unsigned size)
     return ~0ull >> (-8 * size & 63);
 }
 
+/* The number of the highest bit that is set, 0 of 0: BSR leaves its destination as it was then. */
+static inline uint64_t bit_highest(uint64_t value)
+{
+    __asm__("bsr %0, %0" : "+r"(value) : : "cc");
+    return value;
+}
+
 static inline uint64_t align_down(uint64_t value, uint64_t alignment)
 {
     return value & ~(alignment - 1);

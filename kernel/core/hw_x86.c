@@ -88,9 +88,9 @@ void hw_xsetbv(uint32_t index, uint64_t value)
 
 uint64_t hw_rdtsc(void)
 {
-    uint32_t low, high;
+    uint64_t low, high; /* the instruction clears their upper halves */
     __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-    return (uint64_t)high << 32 | low;
+    return high << 32 | low;
 }
 
 bool hw_rdrand(uint64_t *value)

@@ -30,6 +30,8 @@ typedef struct {
  * as a whole is one of INIT_SOURCES (kernel/build.mk) instead, which takes its constants along. */
 #define INIT __attribute__((section(".init.text"), cold))
 #define INIT_CONST __attribute__((section(".init.rodata"))) /* a table of such functions */
+/* A table of the debugger, though it is in a file of the core. */
+#define DEBUGGER_CONST __attribute__((section(".debugger.rodata")))
 #define PRINTF(f, a) __attribute__((format(printf, f, a)))
 #define ALIGNED(n) __attribute__((aligned(n)))
 #define PACKED __attribute__((packed))

@@ -113,14 +113,14 @@ static void run_resume(struct shell *shell, unsigned count, char *const argument
 
 static void note(struct vcpu *vcpu, void *context)
 {
-    struct vcpu_history *last = context;
-    *last = vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY];
+    struct vcpu_exit *last = context;
+    *last = *vcpu->history.newest;
 }
 
 static void run_kick(struct shell *shell, unsigned count, char *const argument[])
 {
     struct guest *guest = debug_live_guest(shell, count, argument, 1);
-    struct vcpu_history last;
+    struct vcpu_exit last;
     if (guest == NULL)
         return;
     enum status status = vcpu_call(&guest->vcpu[0], note, &last);

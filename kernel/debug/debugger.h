@@ -45,7 +45,7 @@ void debugger_start(struct monitor *monitor);
 /* ---- For commands --------------------------------------------------------------------------- */
 
 extern const struct shell_command commands_monitor[], commands_vm[], commands_device[];
-extern const struct shell_command commands_cpu[], commands_memory[];
+extern const struct shell_command commands_cpu[], commands_memory[], commands_exits[];
 
 struct debug_shell *debug_shell_of(struct shell *shell);
 

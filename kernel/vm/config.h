@@ -56,6 +56,8 @@
  * | reject     | the same                                | none     |
  * | on-panic   | stop, reset, ignore                     | stop, without a look at the console |
  * | start      | run, paused                             | run      |
+ * | accounting | yes, no                                | no       |
+ * | trace      | how many exits, up to 1048576           | 256      |
  *
  * There is no persistent storage behind a disk, so a plain `disk = FILE` means FILE,discard: the
  * guest may write, and what it wrote lives until power-off. Each `hvc` is the next port of the VM's
@@ -80,7 +82,9 @@
 #define CONFIG_CMDLINE_MAX 4096 /* kernels have a lower limit of their own */
 #define CONFIG_FILES_MAX 255    /* distinct files; the configuration is one more */
 #define CONFIG_PATTERNS_MAX 8
-#define CONFIG_PATTERN_TEXT_MAX 1024     /* bytes in all patterns of a VM */
+#define CONFIG_PATTERN_TEXT_MAX 1024 /* bytes in all patterns of a VM */
+#define CONFIG_TRACE_MAX 1048576u
+#define CONFIG_TRACE_DEFAULT 256u
 #define CONFIG_TIMEOUT_MAX 3600000000ull /* ms: a thousand hours */
 #define CONFIG_LINE_MAX 8192             /* bytes in a line, without its end */
 #define CONFIG_SIZE_MAX MIB(1)           /* bytes in a configuration */
@@ -168,6 +172,8 @@ struct config_vm {
     uint16_t debug_console;      /* 0: none, as the next */
     uint16_t shutdown_port;
     bool has_pc_testdev;
+    bool has_accounting;
+    uint32_t trace; /* exits that accounting keeps; 0: the key is not there, else it accounts */
     bool has_pvpanic;
     bool has_fw_cfg;
     uint32_t fw_file_count;

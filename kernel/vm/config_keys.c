@@ -363,6 +363,20 @@ static void parse_pin(struct config_parser *parser)
         parser->vm->pin = (uint32_t)processor;
 }
 
+static void parse_accounting(struct config_parser *parser)
+{
+    parse_switch(parser, &parser->vm->has_accounting);
+}
+
+static void parse_trace(struct config_parser *parser)
+{
+    uint64_t exits = 0;
+    if (config_number(parser->value, &exits) != STATUS_OK || exits == 0 || exits > CONFIG_TRACE_MAX)
+        config_report_value(parser, "allowed is a number of exits, from 1 to 1048576");
+    else
+        parser->vm->trace = (uint32_t)exits;
+}
+
 static void parse_timeout(struct config_parser *parser)
 {
     uint64_t ms = 0;
@@ -484,6 +498,8 @@ static const struct key vm_keys[] = {
     {"reject", true, parse_pattern},
     {"on-panic", false, parse_on_panic},
     {"start", false, parse_start},
+    {"accounting", false, parse_accounting},
+    {"trace", false, parse_trace},
     {NULL, false, NULL},
 };
 

@@ -14,6 +14,8 @@
 
 struct vm;
 struct vcpu_call;
+struct account;
+struct account_slot;
 
 /* Why a vCPU must look up before its next entry. */
 #define VCPU_REQUEST_EVENT 1u /* an interrupt or NMI may have become deliverable */
@@ -37,13 +39,28 @@ struct interrupt_controller_ops {
 };
 
 #define VCPU_EXIT_REASONS_MAX 80
-#define VCPU_HISTORY 16u /* a power of two */
+#define VCPU_HISTORY 16u
 
-/* One of the last exits, for reports. */
-struct vcpu_history {
+/* One of the last exits, for reports and for the trace. */
+struct vcpu_exit {
     uint64_t rip;
     uint64_t qualification;
-    uint32_t reason;
+    union {
+        struct {
+            uint32_t reason;
+            uint32_t result; /* the back end's; this, and what follows, only with accounting on */
+        };
+        uint64_t reason_alone; /* sets the result to 0 */
+    };
+    uint64_t start; /* TSC */
+    uint64_t own;   /* counts until the entry that followed; not yet known of the newest */
+};
+
+/* Where exits are noted, round and round. */
+struct vcpu_history {
+    struct vcpu_exit *newest;
+    struct vcpu_exit *first, *end;
+    uint64_t before; /* exits that are not in it, since it was empty */
 };
 
 struct vcpu {
@@ -62,9 +79,12 @@ struct vcpu {
     uint32_t processor;     /* the machine's processor that it is bound to */
     void *backend;          /* e.g. struct vmx_vcpu */
     struct vcpu_call *call; /* what a debugger wants to be run; atomic */
-    uint32_t history_next;  /* index of the oldest entry of history, which is written next */
+    struct vcpu_history history;
+    struct account *account;           /* NULL: off; see kernel/vm/account.h */
+    uint64_t account_mark;             /* TSC when the guest was last entered */
+    struct account_slot *account_last; /* of the exit before; its own time is not counted yet */
     uint64_t exit_count[VCPU_EXIT_REASONS_MAX];
-    struct vcpu_history history[VCPU_HISTORY];
+    struct vcpu_exit last_exits[VCPU_HISTORY]; /* the history with accounting off */
 };
 
 /* All exits so far. */

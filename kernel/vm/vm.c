@@ -1,7 +1,5 @@
 #include "kernel/vm/vm.h"
 
-#include "kernel/core/hw.h"
-
 void vcpu_request(struct vcpu *vcpu, uint32_t requests)
 {
     uint32_t before = __atomic_fetch_or(&vcpu->requests, requests, __ATOMIC_SEQ_CST);
@@ -42,17 +40,6 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause)
         vm_stop(vm, cause, 0);
     else
         vm_reset(vm);
-}
-
-uint64_t vm_clock_read(void *context)
-{
-    return vm_time(context, hw_rdtsc());
-}
-
-uint64_t vm_clock_stands(void *context)
-{
-    const struct vm *vm = context;
-    return vm_time(vm, vm->stands_at);
 }
 
 void vm_ask_for_work(void *context)

@@ -95,6 +95,10 @@ void vmx_exit_stub(void)
 {
 }
 
+void vmx_exit_accounted_stub(void)
+{
+}
+
 int vmx_guest_once(struct vcpu *vcpu, bool launched)
 {
     (void)launched;

@@ -245,6 +245,7 @@ static void start_vm(void)
     guest->vcpu.intc_ops = &controller;
     guest->vcpu.intc = guest;
     timer_queue_init(&guest->vcpu.timers);
+    vcpu_set_history(&guest->vcpu, guest->vcpu.last_exits, VCPU_HISTORY);
 }
 
 static void start_policies(void)

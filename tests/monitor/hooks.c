@@ -94,7 +94,7 @@ static bool is_on_stack(enum cpu_stack stack, const void *address)
 /* The newest exit is noted first of all, so the older one may be meant, never a later one. */
 static bool is_after_nmi_exit(const struct vcpu *vcpu)
 {
-    return vcpu != NULL && vcpu->history[(vcpu->history_next - 1) % VCPU_HISTORY].reason == 0;
+    return vcpu != NULL && vcpu->history.newest->reason == 0;
 }
 
 void test_nmi(const struct cpu_frame *frame)

@@ -302,7 +302,7 @@ static const struct mistake mistakes[] = {
      "on-end, debug-exit, debug-exit-success, debug-console, shutdown-port, pc-testdev, pvpanic, "
      "fw-cfg, "
      "fw-cfg-file, watchdog, watchdog-action, pin, hvc, timeout, "
-     "expect, reject, on-panic, start\n"},
+     "expect, reject, on-panic, start, accounting, trace\n"},
     {"[traprock]\nmemory = 2M\n[vm x]\nkernel = k\n",
      "c.conf:2: unknown key 'memory'; allowed are console, loglevel, on-idle, escape, shell, run, "
      "terminal, gdb\n"},

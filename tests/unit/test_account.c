@@ -1,0 +1,120 @@
+/* What exits cost: through the exits themselves, and the table by itself. */
+#include "kernel/vm/account.h"
+#include "tests/check.h"
+#include "tests/fake/vmx_guest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define VCPU fake_guest.vcpu
+#define VMCS fake_vmcs.field
+#define EXITS 5
+
+static void *memory;
+
+static void start(void)
+{
+    fake_guest_start(FAKE_REAL);
+    free(memory);
+    memory = aligned_alloc(4096, align_up(account_size(EXITS), 4096));
+    account_start(&VCPU, memory, EXITS);
+}
+
+/* The guest runs for so long, then comes the exit, for which the monitor takes 1 to 20 counts. */
+static void exit_after(uint64_t counts, uint32_t reason, uint64_t qualification)
+{
+    fake_hw.tsc += counts;
+    VMCS[VMCS_EXIT_REASON] = reason;
+    VMCS[VMCS_EXIT_QUALIFICATION] = qualification;
+    CHECK(vmx_exit_accounted(&VCPU));
+}
+
+static const struct account_slot *find(uint32_t reason, uint64_t value)
+{
+    const struct account_slot *list[ACCOUNT_KINDS_MAX];
+    unsigned count = account_list(VCPU.account, false, list);
+    for (unsigned i = 0; i < count; i++)
+        if (account_key_reason(list[i]->key) == reason && account_key_value(list[i]->key) == value)
+            return list[i];
+    return NULL;
+}
+
+static void tells_exits_apart(void)
+{
+    start();
+    for (unsigned i = 0; i < 3; i++) {
+        VCPU.gpr[GPR_RAX] = 1;
+        exit_after(1000 + i, EXIT_REASON_CPUID, 0);
+        VCPU.gpr[GPR_RAX] = 0x80000001;
+        exit_after(100, EXIT_REASON_CPUID, 0);
+        VCPU.gpr[GPR_RCX] = 0x1b;
+        exit_after(100, EXIT_REASON_RDMSR, 0);
+        exit_after(100, EXIT_REASON_IO_INSTRUCTION, 0x3f8u << 16 | 8);
+        exit_after(100, EXIT_REASON_PREEMPTION_TIMER, 0);
+    }
+    const struct account_slot *leaf = find(EXIT_REASON_CPUID, 1);
+    CHECK(leaf != NULL && find(EXIT_REASON_CPUID, 0x80000001) != NULL);
+    CHECK(find(EXIT_REASON_RDMSR, 0x1b) != NULL && find(EXIT_REASON_IO_INSTRUCTION, 0x3f8) != NULL);
+    CHECK(find(EXIT_REASON_PREEMPTION_TIMER, 0) != NULL);
+    CHECK_EQ(account_count(&leaf->guest), 3);
+    CHECK_EQ(account_count(&leaf->own), 3);
+    CHECK(leaf->guest.min >= 1000 && leaf->guest.min < 1010);
+    CHECK_EQ(leaf->guest.max, leaf->guest.min + 2);
+    CHECK_EQ(leaf->guest.sum, 3 * leaf->guest.min + 3);
+    CHECK_EQ(leaf->guest.bucket[9] + leaf->guest.bucket[10], 3);
+    CHECK(leaf->own.min > 0 && leaf->own.max < 20);
+}
+
+static void keeps_the_last(void)
+{
+    start();
+    VCPU.gpr[GPR_RCX] = 0x12345;
+    for (unsigned i = 0; i < EXITS + 3; i++)
+        exit_after(10, i % 2 ? EXIT_REASON_RDMSR : EXIT_REASON_PREEMPTION_TIMER, 0);
+    const struct vcpu_exit *exit = NULL;
+    unsigned count = 0;
+    uint64_t later = UINT64_MAX;
+    while ((exit = vcpu_exit_before(&VCPU, exit)) != NULL) {
+        unsigned number = EXITS + 2 - count;
+        CHECK_EQ(exit->reason, number % 2 ? EXIT_REASON_RDMSR : EXIT_REASON_PREEMPTION_TIMER);
+        CHECK_EQ(exit->result, number % 2 ? INJECT : RETRY);
+        CHECK(exit->start < later);
+        CHECK(count == 0 || exit->start + exit->own < later);
+        later = exit->start;
+        count++;
+    }
+    CHECK_EQ(count, EXITS);
+    account_stop(&VCPU);
+    CHECK(vcpu_exit_before(&VCPU, NULL) == NULL);
+}
+
+/* More kinds than there is room for: none is lost, nor mixed up. */
+static void has_a_rest(void)
+{
+    start();
+    for (unsigned round = 0; round < 2; round++)
+        for (uint32_t msr = 0; msr < ACCOUNT_SLOTS + 10; msr++) {
+            VCPU.gpr[GPR_RCX] = 0x40000000 + msr;
+            exit_after(10, EXIT_REASON_RDMSR, 0);
+        }
+    const struct account_slot *list[ACCOUNT_KINDS_MAX];
+    CHECK_EQ(account_list(VCPU.account, true, list), ACCOUNT_SLOTS + 1);
+    for (unsigned i = 0; i < ACCOUNT_SLOTS; i++) {
+        CHECK_EQ(account_count(&list[i]->guest), 2);
+        CHECK(i == 0 || list[i]->own.sum <= list[i - 1]->own.sum);
+    }
+    CHECK_EQ(account_count(&list[ACCOUNT_SLOTS]->guest), 20);
+    free(memory);
+    memory = NULL;
+}
+
+static const struct test tests[] = {
+    {"tells_exits_apart", tells_exits_apart},
+    {"keeps_the_last", keeps_the_last},
+    {"has_a_rest", has_a_rest},
+};
+
+int main(void)
+{
+    return check_run(tests, ARRAY_SIZE(tests));
+}
