@@ -204,6 +204,14 @@ static const struct vcpu_exit *after(const struct vcpu *vcpu, const struct vcpu_
     return exit + 1 == vcpu->history.end ? vcpu->history.first : exit + 1;
 }
 
+/* The newest one's is noted with the next exit only. */
+static uint64_t own_of(const struct vcpu *vcpu, const struct vcpu_exit *exit)
+{
+    if (exit != vcpu->history.newest)
+        return exit->own;
+    return vcpu->account_mark > exit->start ? vcpu->account_mark - exit->start : 0;
+}
+
 static void show_trace(struct vcpu *vcpu, void *context)
 {
     const struct request *request = context;
@@ -215,7 +223,7 @@ static void show_trace(struct vcpu *vcpu, void *context)
                 "RESULT");
     for (; count > 0; count--, exit = after(vcpu, exit)) {
         if (is_timed)
-            shell_print(request->shell, "%-20lu %8lu ", exit->start, exit->own);
+            shell_print(request->shell, "%-20lu %8lu ", exit->start, own_of(vcpu, exit));
         else
             shell_print(request->shell, "%-20s %8s ", "-", "-");
         shell_print(request->shell, "%-22s 0x%016lx 0x%016lx %s\n", exit_reason_name(exit->reason),
@@ -234,7 +242,7 @@ static void print_trace(struct vcpu *vcpu, void *context)
     const struct vcpu_exit *exit = find_first(vcpu, request, &count);
     shell_print(request->shell, "{\"traceEvents\":[");
     for (uint64_t i = 0; i < count; i++, exit = after(vcpu, exit)) {
-        uint64_t start = ns_of(vcpu, exit->start), own = ns_of(vcpu, exit->own);
+        uint64_t start = ns_of(vcpu, exit->start), own = ns_of(vcpu, own_of(vcpu, exit));
         shell_print(request->shell,
                     "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%u,\"tid\":%u,\"ts\":%lu.%03lu,"
                     "\"dur\":%lu.%03lu,\"args\":{\"rip\":\"0x%lx\",\"qualification\":\"0x%lx\","

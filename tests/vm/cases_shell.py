@@ -1,5 +1,6 @@
 """The monitor's shell, on the console and on a serial port of its own."""
 
+import json
 import random
 import re
 import time
@@ -430,11 +431,43 @@ def panic(run):
         run.check("shell/panic-poweroff", ended, "the machine goes on")
 
 
+def exits(run):
+    """What exits cost, by the guest that asks CPUID, its UART and the debug exit's port all the time."""
+    run.guest("bench")
+    run.write("disk.bin", bytes(1 << 16))
+    conf = ("[traprock]\nshell = com2\non-idle = wait\n" +
+            vm("bench", debug_exit="0xf4", disk="disk.bin,ro", trace="1000") + vm("plain", kernel="spin.elf"))
+    run.guest("spin")
+    with run.machine(run.make_image(conf), cpus=2, com2="line") as machine:
+        machine.expect(rb"^traprock: vm bench: debug-exit code=0", timeout=run.case.limit)
+        shell = Shell(run, machine, machine.com2)
+        shell.wait(PROMPT)
+        shell.command("terminal 0 200")
+        shell.check("exits", "exits", r"^bench vcpu0: times in ns", r"^IO_INSTRUCTION +port 0x3f8 +\d+ +\d+",
+                    r"^CPUID +leaf 0x0 +1\d\d ", r"^RDMSR +msr 0x1a0 +\d+ ", r"^EPT_VIOLATION +page 0xfec00000 ")
+        shell.check("exits-histogram", "exits histogram", r"^CPUID leaf 0x0: counts", r"^  own +2\^\d+ +\d+ #+$")
+        shell.check("exits-off", "exits plain", r"^plain: its exits are not accounted; `accounting = yes`")
+        accounts = json.loads(shell.command("exits json bench").strip())
+        of_leaf = [row for row in accounts["exits"] if (row["reason"], row["what"]) == ("CPUID", "leaf 0x0")]
+        run.check("shell/exits-json", len(of_leaf) == 1 and accounts["name"] == "bench", f"{accounts}")
+        own, guest = of_leaf[0]["own"], of_leaf[0]["guest"]
+        run.check("shell/exits-sums", 0 < own["min"] <= own["mean"] <= own["max"] and
+                  sum(guest["log2"].values()) == of_leaf[0]["count"], f"{of_leaf}")
+        trace = json.loads(shell.command("trace json bench 300 10").strip())["traceEvents"]
+        run.check("shell/trace-json", len(trace) == 300 and all(event["ph"] == "X" for event in trace), f"{trace}")
+        run.check("shell/trace-order", all(a["ts"] + a["dur"] <= b["ts"] for a, b in zip(trace, trace[1:])))
+        shell.check("trace", "trace bench 5", r"^ +TSC |^TSC ", r"IO_INSTRUCTION +0x\w+ 0x\w+ (ADVANCE|RETRY)$")
+        shell.check("trace-untimed", "trace plain 3", r"^- +- ")
+        shell.check("trace-bad", "trace bench few", r"few")
+        shell.type(b"poweroff\r")
+        machine.wait()
+
 CASES = [
     Case("shell-sequence", sequence),
     Case("shell-inject", inject),
     Case("shell-panic", panic),
     Case("shell-symbols", symbols),
+    Case("shell-exits", exits, seconds=40),
     Case("shell-console", console, seconds=40),
     Case("shell-own-port", own_port, seconds=40),
     Case("shell-absent-port", absent_port),
