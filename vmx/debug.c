@@ -20,24 +20,25 @@ static uint64_t read_cr8(struct vcpu *vcpu)
 
 void vmx_vcpu_get_registers(struct vcpu *vcpu, struct vcpu_registers *registers)
 {
-    *registers = (struct vcpu_registers){
-        .rip = vmcs_read(VMCS_GUEST_RIP),
-        .rflags = vmcs_read(VMCS_GUEST_RFLAGS),
-        .gdtr = {vmcs_read(VMCS_GUEST_GDTR_BASE), (uint32_t)vmcs_read(VMCS_GUEST_GDTR_LIMIT)},
-        .idtr = {vmcs_read(VMCS_GUEST_IDTR_BASE), (uint32_t)vmcs_read(VMCS_GUEST_IDTR_LIMIT)},
-        .cr0 = cr_read_cr0(),
-        .cr2 = hw_read_cr2(),
-        .cr3 = vmcs_read(VMCS_GUEST_CR3),
-        .cr4 = cr_read_cr4(),
-        .cr8 = read_cr8(vcpu),
-        .efer = vmcs_read(VMCS_GUEST_IA32_EFER),
-        .xcr0 = vmx_of(vcpu)->xcr0_allowed != 0 ? hw_xgetbv(0) : 0,
-        .kernel_gs_base = read_kernel_gs_base(),
-        .dr6 = hw_read_dr(6),
-        .dr7 = vmcs_read(VMCS_GUEST_DR7),
-        .interruptibility = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE),
-        .activity = vcpu->activity,
-    };
+    memset(registers, 0, sizeof(*registers)); /* what lies between its members is compared, too */
+    registers->rip = vmcs_read(VMCS_GUEST_RIP);
+    registers->rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    registers->gdtr.base = vmcs_read(VMCS_GUEST_GDTR_BASE);
+    registers->gdtr.limit = (uint32_t)vmcs_read(VMCS_GUEST_GDTR_LIMIT);
+    registers->idtr.base = vmcs_read(VMCS_GUEST_IDTR_BASE);
+    registers->idtr.limit = (uint32_t)vmcs_read(VMCS_GUEST_IDTR_LIMIT);
+    registers->cr0 = cr_read_cr0();
+    registers->cr2 = hw_read_cr2();
+    registers->cr3 = vmcs_read(VMCS_GUEST_CR3);
+    registers->cr4 = cr_read_cr4();
+    registers->cr8 = read_cr8(vcpu);
+    registers->efer = vmcs_read(VMCS_GUEST_IA32_EFER);
+    registers->xcr0 = vmx_of(vcpu)->xcr0_allowed != 0 ? hw_xgetbv(0) : 0;
+    registers->kernel_gs_base = read_kernel_gs_base();
+    registers->dr6 = hw_read_dr(6);
+    registers->dr7 = vmcs_read(VMCS_GUEST_DR7);
+    registers->interruptibility = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
+    registers->activity = vcpu->activity;
     for (unsigned i = 0; i < GPR_COUNT; i++)
         registers->gpr[i] = state_read_gpr(vcpu, i);
     for (unsigned i = 0; i < SEG_COUNT; i++)
