@@ -16,12 +16,6 @@
 
 #define ALLOCATIONS_MAX (BOOT_FILES_MAX + 16)
 
-struct allocation {
-    uint64_t base;
-    uint64_t pages;
-    uint32_t type; /* enum boot_memory_type, for the monitor's map */
-};
-
 struct boot {
     EFI_HANDLE handle;
     EFI_BOOT_SERVICES *services;
@@ -42,7 +36,7 @@ struct boot {
     uint8_t *map; /* room for the firmware's memory map */
     UINTN map_room;
 
-    struct allocation allocation[ALLOCATIONS_MAX];
+    struct boot_memory allocation[ALLOCATIONS_MAX]; /* for the monitor's map, too */
     unsigned allocation_count;
 };
 

@@ -28,14 +28,8 @@ static EFI_STATUS map_read(struct boot *boot, struct memory_map_source *source, 
 /* Turns the firmware's map into boot_info's, with the allocations by their kind. */
 static enum status map_normalise(struct boot *boot, const struct memory_map_source *source)
 {
-    struct boot_memory known[ALLOCATIONS_MAX];
-
-    for (unsigned i = 0; i < boot->allocation_count; i++)
-        known[i] = (struct boot_memory){.base = boot->allocation[i].base,
-                                        .pages = boot->allocation[i].pages,
-                                        .type = boot->allocation[i].type};
-    return memory_map_normalise(source, known, boot->allocation_count, boot->info->memory,
-                                BOOT_MEMORY_MAX, &boot->info->memory_count);
+    return memory_map_normalise(source, boot->allocation, boot->allocation_count,
+                                boot->info->memory, BOOT_MEMORY_MAX, &boot->info->memory_count);
 }
 
 /* Makes room for the map as it is now, and some. */

@@ -69,7 +69,7 @@ EFI_STATUS boot_allocate(struct boot *boot, uint64_t pages, uint64_t alignment, 
     tail = extra - (*base - got) / PAGE_SIZE;
     if (tail != 0)
         boot->services->FreePages(*base + pages * PAGE_SIZE, tail);
-    boot->allocation[boot->allocation_count++] = (struct allocation){*base, pages, type};
+    boot->allocation[boot->allocation_count++] = (struct boot_memory){*base, pages, type, 0};
     return EFI_SUCCESS;
 }
 
@@ -77,7 +77,7 @@ static void release_all(struct boot *boot)
 {
     files_close_volume(boot);
     while (boot->allocation_count != 0) {
-        const struct allocation *allocation = &boot->allocation[--boot->allocation_count];
+        const struct boot_memory *allocation = &boot->allocation[--boot->allocation_count];
 
         boot->services->FreePages(allocation->base, allocation->pages);
     }

@@ -15,7 +15,7 @@ struct planning {
     struct monitor *monitor;
     const struct config_vm *vm;
     struct guest_map map;
-    struct load_file module[CONFIG_MODULES_MAX];
+    struct load_file module[CONFIG_VM_MODULES_MAX];
     struct load_request request;
     struct load_file firmware, firmware_vars;
 };

@@ -112,6 +112,7 @@ static void open_section(struct config_parser *parser, struct config_slice heade
     parser->section = SECTION_BAD;
     parser->vm = NULL;
     parser->seen = 0;
+    parser->modules = 0;
     size_t length = 0;
     while (length < header.length && header.at[length] != ' ' && header.at[length] != '\t')
         length++;

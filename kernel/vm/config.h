@@ -74,13 +74,14 @@
 #define CONFIG_VMS_MAX 128
 #define CONFIG_DISKS_MAX 8
 #define CONFIG_HVCS_MAX 8
-#define CONFIG_MODULES_MAX 64 /* of all VMs */
+#define CONFIG_MODULES_MAX 256   /* of all VMs */
+#define CONFIG_VM_MODULES_MAX 64 /* of one */
 #define CONFIG_FW_FILES_MAX 4
 #define CONFIG_FW_NAME_MAX 56   /* with the NUL */
 #define CONFIG_NAME_MAX 32      /* of a VM, with the NUL, as the next two */
 #define CONFIG_PATH_MAX 128     /* of a file */
 #define CONFIG_CMDLINE_MAX 4096 /* kernels have a lower limit of their own */
-#define CONFIG_FILES_MAX 255    /* distinct files; the configuration is one more */
+#define CONFIG_FILES_MAX 1023   /* distinct files; the configuration is one more */
 #define CONFIG_PATTERNS_MAX 8
 #define CONFIG_PATTERN_TEXT_MAX 1024 /* bytes in all patterns of a VM */
 #define CONFIG_TRACE_MAX 1048576u

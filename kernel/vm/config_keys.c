@@ -176,11 +176,13 @@ static void parse_load(struct config_parser *parser)
 static void parse_module(struct config_parser *parser)
 {
     struct config *config = parser->config;
-    if (config->module_count == CONFIG_MODULES_MAX) {
-        config_report_value(parser, "too many modules; 64 are allowed in a configuration");
+    if (config->module_count == CONFIG_MODULES_MAX || parser->modules == CONFIG_VM_MODULES_MAX) {
+        config_report_value(parser,
+                            "too many modules; 64 are allowed for a VM, 256 in a configuration");
         return;
     }
     struct config_module *module = &config->module[config->module_count++];
+    parser->modules++;
     struct config_slice name = parser->value, arguments = {parser->text, 0}, tabbed = name, rest;
     (void)config_slice_split(&name, ' ', &arguments);
     if (config_slice_split(&tabbed, '\t', &rest) && tabbed.length < name.length) {

@@ -18,6 +18,7 @@ struct config_parser {
     enum config_section section;
     struct config_vm *vm;           /* of SECTION_VM */
     uint64_t seen;                  /* keys of this section, a bit each */
+    uint32_t modules;               /* of this section */
     bool has_traprock;              /* the section stood already */
     struct config_slice key, value; /* of this line */
 };

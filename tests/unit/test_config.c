@@ -530,20 +530,52 @@ static void tables_fill_up(void)
 
 static void too_many_files(void)
 {
-    char text[16384];
+    static char text[32768];
+    char wanted[64];
     uint32_t line;
+    unsigned lines = 1;
     size_t used = 0;
     for (unsigned i = 0; i < CONFIG_FILES_MAX; i++) {
         if (i % 8 == 0)
             used += (size_t)sprintf(text + used, "[vm v%u]\nkernel = d0\n", i);
         used += (size_t)sprintf(text + used, "disk = d%u\n", i);
+        lines += i % 8 == 0 ? 3 : 1;
     }
     CHECK_EQ(parse(text), STATUS_OK);
     CHECK(config_file(&config, CONFIG_FILES_MAX - 1, &line) != NULL);
     CHECK(config_file(&config, CONFIG_FILES_MAX, &line) == NULL);
     sprintf(text + used, "disk = more\n");
     CHECK_EQ(parse(text), ERR_INVALID);
-    CHECK_STR(messages, "c.conf:320: too many files; 255 are allowed\n");
+    sprintf(wanted, "c.conf:%u: too many files; 1023 are allowed\n", lines);
+    CHECK_STR(messages, wanted);
+}
+
+static void too_many_modules(void)
+{
+    static const char why[] =
+        ": module = m: too many modules; 64 are allowed for a VM, 256 in a configuration\n";
+    static char text[8192];
+    char wanted[256];
+    unsigned lines = 0;
+    size_t used = 0;
+    for (unsigned vm = 0; vm < CONFIG_MODULES_MAX / CONFIG_VM_MODULES_MAX; vm++) {
+        used += (size_t)sprintf(text + used, "[vm v%u]\nkernel = k\n", vm);
+        for (unsigned i = 0; i < CONFIG_VM_MODULES_MAX; i++)
+            used += (size_t)sprintf(text + used, "module = m\n");
+        lines += 2 + CONFIG_VM_MODULES_MAX;
+        if (vm == 0) {
+            sprintf(text + used, "module = m\n");
+            CHECK_EQ(parse(text), ERR_INVALID);
+            sprintf(wanted, "c.conf:%u%s", lines + 1, why);
+            CHECK_STR(messages, wanted);
+        }
+    }
+    CHECK_EQ(parse(text), STATUS_OK);
+    CHECK_EQ(config.module_count, CONFIG_MODULES_MAX);
+    sprintf(text + used, "[vm more]\nkernel = k\nmodule = m\n");
+    CHECK_EQ(parse(text), ERR_INVALID);
+    sprintf(wanted, "c.conf:%u%s", lines + 3, why);
+    CHECK_STR(messages, wanted);
 }
 
 static void messages_are_bounded(void)
@@ -623,6 +655,6 @@ TEST_MAIN({"keys_that_mean_nothing_have_messages", keys_that_mean_nothing_have_m
           {"all_mistakes_of_a_file_are_told", all_mistakes_of_a_file_are_told},
           {"nul_bytes_and_long_lines", nul_bytes_and_long_lines}, {"long_names", long_names},
           {"tables_fill_up", tables_fill_up}, {"too_many_files", too_many_files},
-          {"messages_are_bounded", messages_are_bounded},
+          {"too_many_modules", too_many_modules}, {"messages_are_bounded", messages_are_bounded},
           {"files_are_listed_once", files_are_listed_once}, {"keys_have_lines", keys_have_lines},
           {"a_configuration_of_megabytes_is_none", a_configuration_of_megabytes_is_none})

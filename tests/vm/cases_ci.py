@@ -160,12 +160,15 @@ MONITOR_MEMORY_MAX = 4096  # KiB
 
 
 def many(run):
-    """A hundred kernels, each a file of its own, in one start of the machine."""
+    """A hundred kernels, each with an initrd and a disk, all files of their own, in one start of the
+    machine."""
     conf = traprock(run="sequence")
     for number in range(MANY):
         run.link(f"k{number}.elf", run.files.guest("exit_code"))
-        conf += vm(f"g{number}", kernel=f"k{number}.elf", cmdline="0", debug_exit="0xf4", memory="4M",
-                   timeout="10s", reject="panic")
+        run.write(f"i{number}", b"initrd")
+        run.write(f"d{number}", bytes(512))
+        conf += vm(f"g{number}", kernel=f"k{number}.elf", initrd=f"i{number}", disk=f"d{number}", cmdline="0",
+                   debug_exit="0xf4", memory="4M", timeout="10s", reject="panic")
     status, text = run.run_to_end(conf)
     seen = results(text)
     run.check("many/results", [result["name"] for result in seen] == [f"g{n}" for n in range(MANY)],
