@@ -36,7 +36,7 @@ help: ## show this list
 	@echo '  CPUS=1        how many processors it has'
 	@echo '  IMG=FILE      the disk image that `make image` writes (build/traprock.img)'
 	@echo '  TIMEOUT=S     end `make run` after so many seconds, `make ci` after 1800 or so many'
-	@echo '  JUNIT=FILE, TAP=FILE, LOGS=DIR  what `make ci` writes (logs: build/ci)'
+	@echo '  JUNIT=FILE, TAP=FILE, LOGS=DIR  what `make ci` writes (build/ci, and there junit.xml, results.tap)'
 	@echo '  DEBUG_CHECKS=1  check the processor after each VM exit; builds into build/checks'
 	@echo '  NO_INSTALL=1  only name missing Debian packages, install nothing'
 

@@ -222,17 +222,16 @@ class Ci:
 
 SUITE = 30
 SUITE_SECONDS = 40
-SUITE_FAILS = {"s7": "d3", "s20": "hang"}
+SUITE_FAILS = {"s7": "~d3", "s20": "~h", "s25": "~t"}
 
 
 def suite(run):
-    """Thirty small guests, two of which fail: the exit status, the reports, the logs, the time."""
+    """Thirty small guests, three of which fail: the exit status, the reports, the logs, the time."""
     run.guest("say")
     conf = "# A suite.\n" + traprock(run="sequence")
     for number in range(SUITE):
-        name, end = f"s{number}", "~d0"
-        if name in SUITE_FAILS:
-            end = "~d3" if SUITE_FAILS[name] == "d3" else "~h"
+        name = f"s{number}"
+        end = SUITE_FAILS.get(name, "~d0")
         conf += vm(name, kernel="say.elf", cmdline=f"<{number}>~sok~n{end}", debug_exit="0xf4", memory="16M",
                    timeout="500ms")
     ci = Ci(run, conf)
@@ -240,10 +239,13 @@ def suite(run):
     run.check("suite/status", status == 1, f"exit status {status}")
     run.check("suite/junit", len(ci.tests) == SUITE + 1 and ci.failed() == set(SUITE_FAILS), f"{ci.failed()}")
     run.check("suite/junit-totals", (ci.suite.get("tests"), ci.suite.get("failures"), ci.suite.get("errors"))
-              == (str(SUITE + 1), "2", "0"), f"{ci.suite.attrib}")
+              == (str(SUITE + 1), str(len(SUITE_FAILS)), "0"), f"{ci.suite.attrib}")
     run.check("suite/junit-console", ci.tests["s3"].findtext("system-out") == "<3> ok",
               f"{ci.tests['s3'].findtext('system-out')}")
-    run.check("suite/junit-reason", "timeout" in ci.tests["s20"].find("failure").get("message"), "no reason")
+    for name, wanted in (("s7", r"debug-exit with 3"), ("s20", r"timeout after 0\.5\d\d s of its time"),
+                         ("s25", r"timeout after 0\.5\d\d s of its time and [1-9]\d* resets? \(on-reset = stop .*\)")):
+        message = ci.tests[name].find("failure").get("message")
+        run.check(f"suite/reason-{name}", re.fullmatch(wanted, message), message)
     numbered = [line for line in ci.lines if re.match(r"(not )?ok \d+ - ", line)]
     run.check("suite/tap", ci.lines[:2] == ["TAP version 13", f"1..{SUITE + 1}"]
               and numbered[7] == "not ok 8 - s7" and numbered[8] == "ok 9 - s8" and len(numbered) == SUITE + 1,
@@ -367,6 +369,12 @@ def nothing_run(run):
     run.check("nothing-run/unwritable", (made.returncode, made.stderr) == (2, wanted),
               f"{made.returncode}: {made.stderr}")
     run.check("nothing-run/old-report", not os.path.exists(run.path("old.tap")), "it is still there")
+    # Reports are written whether or not they are asked for.
+    subprocess.run([sys.executable, os.path.join(HERE, "ci.py"), "--conf", ci.conf, "--efi", run.files.efi,
+                    "--config-tool", run.files.config_tool, "--logs", run.path("own")],
+                   capture_output=True, check=False)
+    left = sorted(os.listdir(run.path("own")))
+    run.check("nothing-run/reports-unasked", left == ["junit.xml", "results.tap"], f"{left}")
 
 
 def no_way_to_forge(run):

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Boots a configuration without a terminal and reports what became of each guest.
 
-    ci.py --conf CONF --efi BOOTX64.EFI --config-tool TOOL [--junit FILE] [--tap FILE] [--logs DIR]
+    ci.py --conf CONF --efi BOOTX64.EFI --config-tool TOOL [--logs DIR] [--junit FILE] [--tap FILE]
           [--host HOST] [--mem MIB] [--cpus N] [--cpu MODEL] [--timeout S]
 
 The guests' consoles come out in lines, with the guest's name before each. Every guest of the
 configuration is a test, and the run itself is one more, `traprock`: it fails when the machine did
 not come to its end. The exit status is 0 if all of them passed, 1 if not, 2 if nothing was run.
-DIR has the whole serial line, the emulator's own messages, and each guest's console.
+DIR (build/ci) has the whole serial line, the emulator's own messages, each guest's console, and the
+reports, junit.xml and results.tap, that are not sent elsewhere.
 """
 
 import argparse
@@ -148,17 +149,25 @@ class Test:
         self.console = ""
 
 
+def timed_out(result):
+    """A kernel that crashes by a reset looks like one that hangs, but for these."""
+    resets = result["resets"]
+    text = f"timeout after {result['seconds']:.3f} s of its time"
+    return text + (f" and {resets} reset{'s' * (resets != 1)} (on-reset = stop ends it at the first)"
+                   if resets else "")
+
+
 def why(result, configuration):
     """What a result that did not pass means, for a person."""
     outcome, place = result["outcome"], lambda key: f"{configuration.path}:{configuration.line(result[key])}"
+    ended = timed_out(result) if outcome == "timeout" else outcome
     if "missing" in result and outcome in ("poweroff", "debug-exit", "timeout", "reset"):
-        return f"{outcome}, and what {place('missing')} expects did not come"
+        return f"{ended}, and what {place('missing')} expects did not come"
     if "matched" in result and outcome in ("rejected", "panic"):
         return f"{outcome}: {result['matched']!r} matches {place('line')}"
     if outcome == "debug-exit":
         return f"debug-exit with {result['code']}"
-    return {"timeout": f"timeout after {result['seconds']:.3f} s of its time",
-            "stopped": "stopped by the monitor, which says why"}.get(outcome, outcome)
+    return "stopped by the monitor, which says why" if outcome == "stopped" else ended
 
 
 def guest_test(name, console, configuration, reason):
@@ -225,28 +234,30 @@ def tap(tests):
 def make_way(arguments):
     """Before minutes are spent: whether the reports and logs can be written; and those of an earlier
     run go, so that none of them is taken for this one's."""
-    for what, path in (("JUNIT", arguments.junit), ("TAP", arguments.tap), ("LOGS", arguments.logs)):
+    wrong = []
+    for what, path in (("LOGS", arguments.logs), ("JUNIT", arguments.junit), ("TAP", arguments.tap)):
         try:
             if what == "LOGS":
                 os.makedirs(path, exist_ok=True)
-            elif path:
+            else:
                 os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
                 with open(path, "ab"):
                     pass
                 os.unlink(path)
         except OSError as error:
-            print(f"{what}={path}: cannot be written: {error.strerror}; name another", file=sys.stderr)
-            sys.exit(2)
+            wrong.append(f"{what}={path}: cannot be written: {error.strerror}; name another")
+    if wrong:
+        print(wrong[0], file=sys.stderr)
+        sys.exit(2)
 
 
 def write(path, text):
-    if path:
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def report(arguments, tests, started):
-    """Writes what was asked for, and a line for each test; returns the exit status."""
+    """Writes the reports, and a line for each test; returns the exit status."""
     suite, failed = os.path.basename(arguments.conf), [test for test in tests if not test.passed]
     write(arguments.junit, junit(tests, suite, time.monotonic() - started))
     write(arguments.tap, tap(tests))
@@ -320,16 +331,19 @@ def arguments_parse():
     parser.add_argument("--conf", required=True)
     parser.add_argument("--efi", required=True)
     parser.add_argument("--config-tool", required=True)
-    parser.add_argument("--junit", metavar="FILE")
-    parser.add_argument("--tap", metavar="FILE")
     parser.add_argument("--logs", metavar="DIR", default="build/ci")
+    parser.add_argument("--junit", metavar="FILE", help="(LOGS/junit.xml)")
+    parser.add_argument("--tap", metavar="FILE", help="(LOGS/results.tap)")
     parser.add_argument("--host", default="auto", choices=("auto", "bochs", "qemu", "qemu-tcg"))
     parser.add_argument("--mem", type=host.memory_size, default=1024)
     parser.add_argument("--cpus", type=host.number(1, host.CPUS_MAX), default=1)
     parser.add_argument("--cpu")
     parser.add_argument("--timeout", type=host.number(1, 1000000), default=1800,
                         help="seconds on the wall for the whole run (%(default)s)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    arguments.junit = arguments.junit or os.path.join(arguments.logs, "junit.xml")
+    arguments.tap = arguments.tap or os.path.join(arguments.logs, "results.tap")
+    return arguments
 
 
 def main():
