@@ -170,6 +170,16 @@ static INIT void start_on_console(struct monitor *monitor)
     shell_init(&self->shell, &ports, tables, self);
 }
 
+INIT struct debug_shell *debugger_shell_alone(struct monitor *monitor)
+{
+    struct debug_shell *self = allocate(monitor, sizeof(*self));
+    if (self == NULL)
+        return NULL;
+    self->monitor = monitor;
+    shell_init(&self->shell, &(struct shell_ports){0}, tables, self);
+    return self;
+}
+
 struct shell_line {
     struct debug_shell debug;
     struct host_uart uart;

@@ -42,6 +42,9 @@ struct debug_shell {
  * them; logs what fails. Before guests are built. */
 void debugger_start(struct monitor *monitor);
 
+/* A shell without a terminal, for shell_execute; NULL: no memory. */
+struct debug_shell *debugger_shell_alone(struct monitor *monitor);
+
 /* ---- For commands --------------------------------------------------------------------------- */
 
 extern const struct shell_command commands_monitor[], commands_vm[], commands_device[];

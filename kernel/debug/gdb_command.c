@@ -3,6 +3,9 @@
 #include "kernel/core/fmt.h"
 #include "kernel/core/mem.h"
 
+/* Of output at a time: two digits for each byte. */
+#define OUTPUT_PIECE 1024u
+
 static void say_text(struct gdb_stub *stub, const char *text)
 {
     gdb_writer_hex(&stub->writer, text, strlen(text));
@@ -64,6 +67,7 @@ static void choose_addresses(struct gdb_stub *stub, const char *rest)
 }
 
 static void help(struct gdb_stub *stub, const char *rest);
+static void run_shell(struct gdb_stub *stub, const char *line);
 
 static const struct command {
     const char name[12];
@@ -76,17 +80,55 @@ static const struct command {
     {"reset", reset_guest, "the guest, which then stands before its first instruction"},
 };
 
+/* gdb: Remote Protocol: console output in packets of its own, before the reply. */
+static void send_output(struct gdb_stub *stub, const char *text, size_t length)
+{
+    const struct gdb_target *target = stub->target;
+    struct gdb_writer *writer = &stub->writer;
+    for (size_t piece; length > 0; text += piece, length -= piece) {
+        piece = length < OUTPUT_PIECE ? length : OUTPUT_PIECE;
+        gdb_writer_begin(writer);
+        gdb_writer_byte(writer, 'O');
+        gdb_writer_hex(writer, text, piece);
+        gdb_writer_end(writer);
+        target->send(target->context, writer->data, writer->length);
+    }
+    gdb_writer_begin(writer);
+    gdb_writer_text(writer, "OK");
+}
+
+static void run_shell(struct gdb_stub *stub, const char *line)
+{
+    const struct gdb_target *target = stub->target;
+    const char *said = NULL;
+    size_t length = 0;
+    if (target->command != NULL)
+        said = target->command(target->context, stub->guest, line, &length);
+    if (said != NULL)
+        send_output(stub, said, length);
+    else
+        say_text(stub, "no such command; `monitor help` shows those that there are\n");
+}
+
+/* This list, then the shell's; `help COMMAND` is the shell's, too. */
 static void help(struct gdb_stub *stub, const char *rest)
 {
     char line[96];
-    (void)rest;
-    for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
-        fmt_format(line, sizeof(line), "%-10s %s\n", commands[i].name, commands[i].help);
-        say_text(stub, line);
+    bool has_shell = stub->target->command != NULL;
+    for (unsigned i = 0; *rest == 0 && i < ARRAY_SIZE(commands); i++) {
+        int length =
+            fmt_format(line, sizeof(line), "  %-28s %s\n", commands[i].name, commands[i].help);
+        if (has_shell)
+            send_output(stub, line, (size_t)length);
+        else
+            say_text(stub, line);
     }
+    fmt_format(line, sizeof(line), "help%s%s", *rest != 0 ? " " : "", rest);
+    if (has_shell || *rest != 0)
+        run_shell(stub, line);
 }
 
-void gdb_command_run(struct gdb_stub *stub, char *text)
+void gdb_command_run(struct gdb_stub *stub, const char *text)
 {
     size_t word = 0;
     while (text[word] != 0 && text[word] != ' ')
@@ -94,12 +136,11 @@ void gdb_command_run(struct gdb_stub *stub, char *text)
     const char *rest = text + word;
     while (*rest == ' ')
         rest++;
-    text[word] = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(commands); i++) {
-        if (strcmp(commands[i].name, text) == 0) {
+        if (strlen(commands[i].name) == word && strncmp(commands[i].name, text, word) == 0) {
             commands[i].run(stub, rest);
             return;
         }
     }
-    say_text(stub, "no such command; `monitor help` shows those that there are\n");
+    run_shell(stub, text);
 }

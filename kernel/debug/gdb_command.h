@@ -3,5 +3,6 @@
 
 #include "kernel/debug/gdb_stub.h"
 
-/* Runs a command and writes what it says into the reply under way. text is changed. */
-void gdb_command_run(struct gdb_stub *stub, char *text);
+/* Runs a command: one of its own, else one of the monitor's shell. Writes what it says into the
+ * reply under way, or sends it before and makes the reply OK. */
+void gdb_command_run(struct gdb_stub *stub, const char *text);

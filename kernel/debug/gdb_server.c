@@ -1,4 +1,5 @@
 #include "kernel/debug/gdb_server.h"
+#include "kernel/debug/debugger.h"
 
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
@@ -8,6 +9,7 @@
 
 struct gdb_server {
     struct monitor *monitor;
+    struct debug_shell *shell; /* for its commands; NULL: none */
     struct host_uart uart;
     struct serial_line line;
     struct gdb_target target;
@@ -56,6 +58,15 @@ static void resume(void *context, unsigned number)
     struct guest *guest = find(context, number);
     if (guest != NULL)
         vm_resume(&guest->vm);
+}
+
+static const char *run_command(void *context, unsigned number, const char *line, size_t *length)
+{
+    struct gdb_server *server = context;
+    if (server->shell == NULL)
+        return NULL;
+    server->shell->guest = find(context, number);
+    return shell_execute(&server->shell->shell, line, length);
 }
 
 /* ---- Registers ----------------------------------------------------------------------------- */
@@ -360,6 +371,7 @@ INIT enum status gdb_server_start(struct monitor *monitor)
         return status;
     server = memset(phys_to_virt(frame), 0, sizeof(*server));
     server->monitor = monitor;
+    server->shell = debugger_shell_alone(monitor);
     server->target = (struct gdb_target){
         .name = get_name,
         .is_alive = is_alive,
@@ -376,6 +388,7 @@ INIT enum status gdb_server_start(struct monitor *monitor)
         .clear_points = clear_points,
         .kill = kill,
         .reset = reset,
+        .command = run_command,
         .send = send,
         .context = server,
     };

@@ -57,6 +57,8 @@ struct gdb_target {
     void (*clear_points)(void *context, unsigned guest);
     void (*kill)(void *context, unsigned guest);
     void (*reset)(void *context, unsigned guest);
+    /* What a command of the monitor's shell prints, run on the guest; NULL: there is no shell. */
+    const char *(*command)(void *context, unsigned guest, const char *line, size_t *length);
     void (*send)(void *context, const void *bytes, size_t size);
     void *context;
 };

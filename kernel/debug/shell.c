@@ -263,6 +263,24 @@ static void run_line(struct shell *shell)
         run_command(shell, (unsigned)count, word);
 }
 
+const char *shell_execute(struct shell *shell, const char *line, size_t *length)
+{
+    char *word[SHELL_WORDS_MAX];
+    size_t size = strlen(line) + 1;
+    shell->used = shell->cut = 0;
+    if (size > sizeof(shell->line)) {
+        shell_print(shell, "more than %u characters\n", LINE_EDIT_MAX - 1);
+    } else {
+        memcpy(shell->line, line, size);
+        int count = split(shell, shell->line, word);
+        if (count > 0)
+            run_command(shell, (unsigned)count, word);
+    }
+    complete_output(shell);
+    *length = shell->used;
+    return shell->output;
+}
+
 /* ---- Help and completion ---- */
 
 static void show_summary(void *context, const struct shell_command *command)

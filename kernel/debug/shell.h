@@ -97,6 +97,10 @@ void shell_input(struct shell *shell, uint8_t byte);
 /* The terminal has room again. */
 void shell_continue(struct shell *shell);
 
+/* Runs a command without a terminal: what it prints, and in *length how much that is; the caller's
+ * until the next one. For a shell that is used in no other way. */
+const char *shell_execute(struct shell *shell, const char *line, size_t *length);
+
 /* ---- For commands ---- */
 
 /* Output: text in which a newline ends a line. What does not fit any more is counted, and the

@@ -194,6 +194,7 @@ static inline void world_start(struct gdb_world *world)
         world_clear_points,
         world_kill,
         world_reset,
+        NULL,
         world_send,
         world,
     };

@@ -404,6 +404,56 @@ static void monitor_commands(void)
     CHECK_STR(ask("qRcmd,zz"), "E16");
 }
 
+/* A shell that says what it was told, many times. */
+static const char *shell_command(void *context, unsigned guest, const char *line, size_t *length)
+{
+    static char said[8192];
+    (void)context;
+    *length = 0;
+    for (unsigned i = 0; i < 300; i++)
+        *length += (size_t)sprintf(said + *length, "%u %s %u\n", guest, line, i);
+    return said;
+}
+
+/* What gdb prints: the O packets before the reply, which is OK. */
+static const char *printed(const char *packet)
+{
+    static char text[GDB_PACKET_MAX * 4];
+    char *next = text;
+    const char *reply = ask(packet), *at = world.sent;
+    for (; (at = strchr(at, '$')) != NULL && strncmp(at, "$OK#", 4) != 0; at++) {
+        size_t used = 0;
+        char plain[GDB_PACKET_MAX];
+        for (at++; *at != '#'; at++) {
+            for (int more = *at == '*' ? *++at - 29 : 0; more > 0; more--, used++)
+                plain[used] = plain[used - 1];
+            if (at[-1] != '*')
+                plain[used++] = *at;
+        }
+        const uint8_t *hex = (const uint8_t *)plain + 1;
+        CHECK_EQ(plain[0], 'O');
+        CHECK(gdb_take_bytes(&hex, (const uint8_t *)plain + used, next, (used - 1) / 2));
+        next += (used - 1) / 2;
+    }
+    *next = 0;
+    CHECK(at != NULL && reply[0] == 'O');
+    return text;
+}
+
+static void monitor_is_the_shell(void)
+{
+    size_t length;
+    start();
+    world.target.command = shell_command;
+    CHECK_STR(printed("qRcmd,766d"), shell_command(NULL, 0, "vm", &length));
+    CHECK(length > GDB_PACKET_MAX / 2);
+    const char *help = printed("qRcmd,68656c70");
+    CHECK(strstr(help, "physical") != NULL && strstr(help, "0 help  0\n") == NULL);
+    CHECK(strstr(help, "\n0 help") != NULL);
+    CHECK_STR(printed("qRcmd,68656c702078"), shell_command(NULL, 0, "help x", &length));
+    CHECK_STR(monitor("physical on"), "addresses are guest-physical\n");
+}
+
 TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"long_packets_are_refused", long_packets_are_refused},
           {"runs_are_shortened", runs_are_shortened},
@@ -414,4 +464,5 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"guest_goes_on_until_it_stops", guest_goes_on_until_it_stops},
           {"guest_ends", guest_ends}, {"next_gdb_begins_anew", next_gdb_begins_anew},
           {"ends_that_gdb_wants", ends_that_gdb_wants}, {"points_go_through", points_go_through},
-          {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands})
+          {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands},
+          {"monitor_is_the_shell", monitor_is_the_shell})

@@ -367,6 +367,23 @@ static void after_a_panic(void)
     CHECK(shows("counts"));
 }
 
+/* Without a terminal: what was printed comes back, each time anew. */
+static void executes(void)
+{
+    static struct shell alone;
+    size_t length;
+    char line[2 * LINE_EDIT_MAX];
+    shell_init(&alone, &(struct shell_ports){0}, tables, NULL);
+    const char *said = shell_execute(&alone, "nonsense", &length);
+    CHECK(length > 20 && strncmp(said, "unknown command 'nonsense'", 26) == 0);
+    CHECK_EQ(said[length - 1], '\n');
+    CHECK(shell_execute(&alone, "", &length) != NULL && length == 0);
+    memset(line, 'x', sizeof(line));
+    line[sizeof(line) - 1] = 0;
+    said = shell_execute(&alone, line, &length);
+    CHECK(strncmp(said, "more than ", 10) == 0);
+}
+
 TEST_MAIN({"runs_commands", runs_commands}, {"words_are_bounded", words_are_bounded},
           {"finds_as_gdb_does", finds_as_gdb_does}, {"helps", helps}, {"numbers", numbers},
           {"pages", pages}, {"a_page_that_fits", a_page_that_fits},
@@ -375,4 +392,4 @@ TEST_MAIN({"runs_commands", runs_commands}, {"words_are_bounded", words_are_boun
           {"typing_ahead_is_bounded", typing_ahead_is_bounded},
           {"output_is_bounded", output_is_bounded},
           {"output_commands_nothing", output_commands_nothing}, {"completion", completion},
-          {"control_keys", control_keys}, {"after_a_panic", after_a_panic})
+          {"control_keys", control_keys}, {"after_a_panic", after_a_panic}, {"executes", executes})

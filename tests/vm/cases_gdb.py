@@ -182,6 +182,8 @@ KILL = """
 attach()
 note("pc", hex(value("$pc")))
 note("guests", gdb.execute("monitor guest", to_string=True).split())
+note("shell", "PML4E" in run("monitor walk 0x100020") and "debuggee" in run("monitor vm"))
+note("shell-long", run("monitor help").count(chr(10)) > 20)
 run("kill")
 """
 
@@ -196,7 +198,8 @@ def hostile_peer(run):
             with machine.com2.changed:
                 machine.com2.changed.wait(1)
         notes, text = gdb_run(run, port, KILL, run.files.guest("debuggee"))
-        check_notes(run, notes, text, {"pc": "0x100020", "guests": ["*", "debuggee"]})
+        check_notes(run, notes, text, {"pc": "0x100020", "guests": ["*", "debuggee"],
+                                       "shell": True, "shell-long": True})
         run.check("hostile/exit-status", machine.wait() == 1)
         run.check("hostile/outcome", outcome(machine.log, "debuggee") == ("killed", 0))
 
