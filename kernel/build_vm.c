@@ -29,7 +29,7 @@ static void kick(struct vcpu *vcpu)
         return;
     smp_kick(vcpu->processor);
     /* It may be about to halt, and then the NMI comes a moment too early. */
-    if (vm_is_paused(vcpu->vm))
+    if (__atomic_load_n(&vcpu->stands, __ATOMIC_SEQ_CST))
         smp_wake(vcpu->processor);
 }
 

@@ -144,6 +144,7 @@ void vmx_vcpu_get_paging(struct vcpu *vcpu, struct paging *paging)
     *paging = exit_access(vcpu)->paging;
     paging->cr0 = cr_read_cr0();
     paging->rflags = RFLAGS_AC; /* SMAP is not for a debugger */
+    paging->pkru = 0;           /* nor are protection keys */
     paging->cpl = 0;
     paging->bus = NULL;
 }

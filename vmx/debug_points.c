@@ -298,10 +298,12 @@ static bool is_met(struct vcpu *vcpu, const struct data_access *access, unsigned
 /* The instruction at RIP by itself, and whether what it did met a watchpoint. */
 static bool execute_watched(struct vcpu *vcpu, const struct data_access *access)
 {
-    const struct debug_points *points = vmx_of(vcpu)->debug.points;
     look_before(vcpu);
     debug_execute(vcpu);
-    for (unsigned i = 0; i < points->count; i++) {
+    /* An interrupt of the machine may have come meanwhile, and with it a debugger that takes its
+     * points away. */
+    const struct debug_points *points = vmx_of(vcpu)->debug.points;
+    for (unsigned i = 0; points != NULL && i < points->count; i++) {
         if (!is_met(vcpu, access, i))
             continue;
         struct debug_stop stop = {.reason = DEBUG_AT_POINT,

@@ -286,8 +286,9 @@ bool vmx_exit_accounted(struct vcpu *vcpu)
 
 COLD void exit_handle(struct vcpu *vcpu)
 {
+    uint64_t start = vcpu->history.newest->start;
     handle(vcpu);
-    vcpu->history.newest->start = vcpu->account_mark; /* a debugger's time is nobody's */
+    vcpu->history.newest->start = start; /* the time goes on to be that of the exit before */
 }
 
 COLD enum verdict exit_again(struct vcpu *vcpu, struct vmx_exit *exit)

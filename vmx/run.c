@@ -72,13 +72,18 @@ static void exit_soon(struct vcpu *vcpu)
                ticks >> VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc));
 }
 
-/* Returns what is requested afterwards. */
+/* Returns what is requested afterwards. The time that passes is no exit's. */
 static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
 {
+    uint64_t begun = hw_rdtsc();
     vcpu_serve_debug(vcpu);
     vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
-    if (vmx_of(vcpu)->debug.steps)
+    if (vmx_of(vcpu)->debug.steps) {
         debug_run_steps(vcpu);
+        arm_preemption_timer(vcpu,
+                             vm_time(vcpu->vm, hw_rdtsc())); /* the steps had it for themselves */
+    }
+    vcpu->history.newest->start += hw_rdtsc() - begun;
     return requests | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -183,11 +188,20 @@ static void entry_failed(struct vcpu *vcpu)
     vm_stop(vcpu->vm, VM_STOPPED, 0);
 }
 
+/* What has passed since the guest was left is neither its own nor an exit's. */
+static void skip_time(struct vcpu *vcpu)
+{
+    uint64_t passed = hw_rdtsc() - vcpu->account_mark;
+    vcpu->account_mark += passed;
+    vcpu->history.newest->start += passed;
+}
+
 void vmx_vcpu_run(struct vcpu *vcpu)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     state_load(vcpu);
     cpu_this()->vcpu = vcpu;
+    skip_time(vcpu);
     if (run_prepare_entry(vcpu, hw_rdtsc())) {
         bool launched = vmx->launched;
         vmx->launched = true;

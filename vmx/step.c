@@ -120,7 +120,7 @@ static bool enter(const struct step *step)
     struct vcpu *vcpu = step->vcpu;
     const struct vmx_vcpu *vmx = vmx_of(vcpu);
     uint64_t host_rsp = vmcs_read(VMCS_HOST_RSP), host_rip = vmcs_read(VMCS_HOST_RIP);
-    uint64_t exceptions = vmcs_read(VMCS_EXCEPTION_BITMAP);
+    uint64_t exceptions = vmcs_read(VMCS_EXCEPTION_BITMAP), ept = vmcs_read(VMCS_EPT_POINTER);
     vmcs_write(VMCS_GUEST_RFLAGS, step->rflags | RFLAGS_TF);
     vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, step->shadow & ~BLOCKING_BY_SHADOW);
     vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, 0);
@@ -133,7 +133,7 @@ static bool enter(const struct step *step)
     bool entered = vmx_guest_once(vcpu, true) == 0;
     vmcs_write(VMCS_HOST_RSP, host_rsp);
     vmcs_write(VMCS_HOST_RIP, host_rip);
-    vmcs_write(VMCS_EPT_POINTER, ept_pointer(step->own));
+    vmcs_write(VMCS_EPT_POINTER, ept); /* a debugger may have one of its own there */
     vmcs_write(VMCS_EXCEPTION_BITMAP, exceptions);
     vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, vmx->primary);
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, step->debugctl);

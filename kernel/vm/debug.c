@@ -46,6 +46,7 @@ static void stand(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     stop_time(vcpu);
+    __atomic_store_n(&vcpu->stands, true, __ATOMIC_SEQ_CST);
     while (vm_is_paused(vm)) {
         uint32_t requests =
             __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_DEBUG, __ATOMIC_SEQ_CST);
@@ -57,6 +58,7 @@ static void stand(struct vcpu *vcpu)
             vm_is_paused(vm))
             hw_sti_hlt();
     }
+    __atomic_store_n(&vcpu->stands, false, __ATOMIC_SEQ_CST);
     go_on(vcpu);
 }
 

@@ -78,6 +78,7 @@ struct vcpu {
     struct msr_state msrs;
     uint32_t processor;     /* the machine's processor that it is bound to */
     void *backend;          /* e.g. struct vmx_vcpu */
+    bool stands;            /* for a debugger: its processor halts between requests; atomic */
     struct vcpu_call *call; /* what a debugger wants to be run; atomic */
     struct vcpu_history history;
     struct account *account;           /* NULL: off; see kernel/vm/account.h */

@@ -92,6 +92,7 @@ static void wake_up(void)
         VCPU.requests |= VCPU_REQUEST_DEBUG;
         CHECK(vm_is_paused(&VM));
     }
+    CHECK(VCPU.stands); /* who asks for something now wakes the processor */
     if (fake_hw.halts == 5)
         vm_resume(&VM);
 }
@@ -116,6 +117,7 @@ static void paused_guest_stands_still(void)
     uint64_t guest_tsc = fake_hw.tsc + VMCS[VMCS_TSC_OFFSET], clock = clock_now(&VM.clock);
     CHECK(run_serve_requests(&VCPU));
     CHECK_EQ(fake_hw.halts, 5);
+    CHECK(!VCPU.stands);
     CHECK_EQ(clock_while_paused[0], clock_while_paused[1]);
     CHECK(clock_now(&VM.clock) - clock < VM_BEHIND_UNIT + 1000);
     CHECK(fake_hw.tsc + VMCS[VMCS_TSC_OFFSET] - guest_tsc < VM_BEHIND_UNIT + 1000);
@@ -250,6 +252,19 @@ static void refused_registers_change_nothing(void)
     CHECK_EQ(VMCS[VMCS_GUEST_ACTIVITY_STATE], ACTIVITY_ACTIVE);
 }
 
+/* Neither SMAP nor protection keys keep a debugger out. */
+static void reads_what_the_guest_may_not(void)
+{
+    struct paging paging;
+    fake_guest_start(FAKE_LONG);
+    fake_hw.pkru = 0x55555554;
+    VMCS[VMCS_GUEST_CR4] |= CR4_PKE;
+    VMCS[VMCS_CR4_READ_SHADOW] |= CR4_PKE;
+    vmx_vcpu_get_paging(&VCPU, &paging);
+    CHECK_EQ(paging.pkru, 0);
+    CHECK_EQ(paging.cpl, 0);
+}
+
 TEST_MAIN({"calls_on_its_own_processor", calls_on_its_own_processor},
           {"calls_on_another_processor", calls_on_another_processor},
           {"call_without_an_answer_is_taken_back", call_without_an_answer_is_taken_back},
@@ -258,4 +273,5 @@ TEST_MAIN({"calls_on_its_own_processor", calls_on_its_own_processor},
           {"ended_guest_is_not_held", ended_guest_is_not_held},
           {"guest_that_is_reset_stays_paused", guest_that_is_reset_stays_paused},
           {"registers_come_back", registers_come_back},
-          {"refused_registers_change_nothing", refused_registers_change_nothing})
+          {"refused_registers_change_nothing", refused_registers_change_nothing},
+          {"reads_what_the_guest_may_not", reads_what_the_guest_may_not})

@@ -403,6 +403,47 @@ static void watchpoints_are_exact(void)
     CHECK(!DEBUG.has_stopped);
 }
 
+static void debugger_goes_away(void)
+{
+    debug_use_points(&VCPU, NULL);
+}
+
+/* While the instruction is executed, by an interrupt of the machine. */
+static void points_may_go_meanwhile(void)
+{
+    struct happening stores = STEPPED(2);
+    stores.does = debugger_goes_away;
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_WRITE, 0x5003, 1), STATUS_OK);
+    memcpy(fake_guest.memory + FAKE_GUEST_RIP, "\x89\x03", 2);
+    (void)access_to(0x5000, WRITE | FINAL, stores);
+    CHECK(!DEBUG.has_stopped);
+    CHECK_EQ(DEBUG.points, NULL);
+}
+
+static void go_on(void)
+{
+    vm_resume(&VM);
+}
+
+/* The guest that goes on after a step has its own deadlines again. */
+static void timer_is_set_after_steps(void)
+{
+    start(FAKE_LONG);
+    memset(script, 0, sizeof(script));
+    script[0] = (struct happening)STEPPED(1);
+    entries = 0;
+    fake_vmcs.once = play;
+    VM.is_paused = false;
+    fake_guest.vmx.break_at = fake_hw.tsc + 100000;
+    debug_arm_step(&VCPU, 0, 0);
+    VCPU.requests = VCPU_REQUEST_DEBUG;
+    fake_hw.on_halt = go_on;
+    (void)run_serve_requests(&VCPU);
+    CHECK_EQ(entries, 1);
+    CHECK(VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE] < 100000);
+}
+
 TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", points_have_limits},
           {"plain_instruction", plain_instruction},
           {"guest_that_steps_itself_gets_its_trap", guest_that_steps_itself_gets_its_trap},
@@ -413,4 +454,6 @@ TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", point
           {"pause_ends_steps", pause_ends_steps}, {"breakpoints_stop", breakpoints_stop},
           {"breakpoints_outside_flat_segments_let_go_on",
            breakpoints_outside_flat_segments_let_go_on},
-          {"watchpoints_are_exact", watchpoints_are_exact})
+          {"watchpoints_are_exact", watchpoints_are_exact},
+          {"points_may_go_meanwhile", points_may_go_meanwhile},
+          {"timer_is_set_after_steps", timer_is_set_after_steps})

@@ -94,6 +94,7 @@ static bool run(void)
 {
     uint64_t primary = VMCS[VMCS_PROCESSOR_BASED_CONTROLS];
     uint64_t exceptions = VMCS[VMCS_EXCEPTION_BITMAP], host_rip = VMCS[VMCS_HOST_RIP];
+    VMCS[VMCS_EPT_POINTER] ^= BIT(20); /* a debugger's */
     uint64_t pointer = VMCS[VMCS_EPT_POINTER], debugctl = VMCS[VMCS_GUEST_IA32_DEBUGCTL];
     bool goes_on = vmx_exit(&VCPU);
     CHECK_EQ(VMCS[VMCS_PROCESSOR_BASED_CONTROLS], primary);
