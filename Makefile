@@ -141,7 +141,7 @@ default-guest: $(DEFAULT_FILES)
 
 IMAGE_CONF = $(if $(GUEST_READY),$(BUILD)/guest/default.conf,$(CONF))
 
-.PHONY: image run check test bench bench-linux fuzz coverage gdb format lint clean
+.PHONY: image run check test bench bench-linux fuzz coverage gdb gdb-monitor format lint clean
 image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB stick or an emulator
 	@$(MAKE) --no-print-directory $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
 	@python3 tests/vm/image.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
@@ -209,7 +209,13 @@ endif
 coverage: packages-coverage ## print which lines the host tests and the corpora reach; at least 90 % of each file
 	@$(MAKE) --no-print-directory -s -j2 coverage-report
 
-gdb: packages-gdb image ## boot CONF under QEMU and attach gdb to the monitor
+gdb: packages-gdb packages-run $(GUEST_READY) ## boot CONF with its first guest stopped, and attach gdb to it
+	@$(MAKE) --no-print-directory -s $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
+	@python3 tests/vm/debug_guest.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
+		--config-tool $(BUILD)/config_files --console $(BUILD)/gdb-console.log --host $(call quote,$(HOST)) \
+		--mem $(call quote,$(MEM)) --cpus $(call quote,$(CPUS))
+
+gdb-monitor: packages-gdb image ## boot CONF under QEMU and attach gdb to the monitor
 	@python3 tests/vm/debug.py --mem $(call quote,$(MEM)) --image $(call quote,$(IMG)) --elf $(BUILD)/traprock.elf
 
 format: ## format the C sources

@@ -4,7 +4,7 @@ import os
 import re
 
 from harness import Case, outcome, vm
-from under_qemu import LIKE_OURS, by_qemu, compare, screen, until
+from under_qemu import LIKE_OURS, LIKE_OURS_SLOW, by_qemu, compare, screen, until
 
 MODULES = {"m1": (0, 300000), "m2": (1, 5000)}  # as tests/guests/formats/protocols.c expects them
 
@@ -207,7 +207,7 @@ def memtest(variant):
             ended = outcome(machine.log, "memtest")
             run.check(f"memtest-{variant}/end", ended and ended[0] == "killed", f"{ended}")
             text = machine.log
-        lines, _ = by_qemu(run, *LIKE_OURS, "-kernel", name, "-append", "console=ttyS0,115200",
+        lines, _ = by_qemu(run, *LIKE_OURS_SLOW, "-kernel", name, "-append", "console=ttyS0,115200",
                            end="Moving inversions", memory=16)
         theirs = "\n".join(lines)
         compare(run, f"memtest-{variant}", "memtest", screen(text), screen(theirs), least=5)

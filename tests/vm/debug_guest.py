@@ -70,7 +70,7 @@ def prepare(text, is_kernel_linux):
         if number is None:
             added.setdefault(guest[2], []).append("cmdline = nokaslr")
         elif "nokaslr" not in value.split():
-            lines[number] = f'cmdline = "{value} nokaslr"'
+            lines[number] = f"cmdline = {value} nokaslr"
     if own is not None and "gdb" not in own[1]:
         added.setdefault(own[2], []).append("gdb = com2")
     for number in sorted(added, reverse=True):
@@ -80,21 +80,25 @@ def prepare(text, is_kernel_linux):
     return "\n".join(lines) + "\n", kernel
 
 
+def has_symbols(program):
+    return subprocess.run(["nm", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          check=False).stdout != b""
+
+
 def symbols(kernel, folder):
     """A file that gdb can take symbols from, or None with a message."""
-    with open(kernel, "rb") as file:
-        if file.read(4) == b"\x7fELF":
-            return kernel
-    if not is_linux(kernel):
-        print(f"debug_guest.py: {kernel} is no ELF file: gdb has no symbols; its command `symbol-file` takes some")
-        return None
     plain, out = os.path.join(folder, "vmlinux"), os.path.join(folder, "symbols.elf")
     try:
-        guest_files.vmlinux(kernel, plain)
+        if is_linux(kernel):
+            guest_files.vmlinux(argparse.Namespace(kernel=kernel, out=plain))
+        else:
+            plain = kernel
+        if has_symbols(plain):
+            return plain
         with open(plain, "rb") as file:
             kallsyms.write_elf(out, kallsyms.symbols(file.read()))
-    except (kallsyms.NotFound, subprocess.CalledProcessError, OSError, SystemExit) as error:
-        print(f"debug_guest.py: {kernel}: gdb has no symbols: {error}")
+    except (kallsyms.NotFound, guest_files.GuestError, subprocess.CalledProcessError, OSError) as error:
+        print(f"debug_guest.py: {kernel}: gdb has no symbols ({error}); its command `symbol-file` takes some")
         return None
     return out
 
@@ -120,7 +124,7 @@ def debug(arguments, folder):
     os.makedirs(os.path.dirname(arguments.console) or ".", exist_ok=True)
     with open(arguments.console, "wb", buffering=0) as console, \
             host.Machine(disk, timeout=7 * 24 * 3600, com2="line", sinks=[console.write], host=arguments.host,
-                         mem=arguments.mem, cpus=arguments.cpus) as machine:
+                         memory=arguments.mem, cpus=arguments.cpus) as machine:
         print(f"debug_guest.py: the guest's console: tail -f {arguments.console}", flush=True)
         machine.expect(rb"paused before its first instruction", timeout=STARTS)
         bridge = Bridge(machine.com2)

@@ -7,8 +7,9 @@
 Debian's packages have no System.map, and their vmlinux no symbols; but a kernel with CONFIG_KALLSYMS_ALL
 knows all of its names. The layout is that of x86-64 kernels with relative addresses
 (CONFIG_KALLSYMS_BASE_RELATIVE, Linux 4.6 to 6.3): offsets of 4 bytes, their base, the count, the names
-one after the other, a marker for each 256 of them, with Debian's 6.1 their order by name, 256 tokens, and where each token begins. A name is a
-length and so many numbers of tokens; the first letter of the text is the symbol's type.
+one after the other, a marker for each 256 of them, with Debian's 6.1 their order by name, 256 tokens, and
+where each token begins. A name is a length and so many numbers of tokens; the first letter of the text is
+the symbol's type.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def token_table(image):
     while at >= 0:
         start = at
         for _ in range(ord("0")):
-            start = image.rfind(b"\0", 0, start - 1) + 1
+            start = image.rfind(b"\0", 0, max(start - 1, 0)) + 1
         end = start
         for _ in range(256):
             end = image.find(b"\0", end) + 1
