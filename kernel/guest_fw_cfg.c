@@ -6,30 +6,8 @@
 #include "kernel/core/paging.h"
 #include "kernel/monitor.h"
 #include "kernel/vm/acpi_loader.h"
-#include "kernel/vm/load_common.h"
+#include "kernel/vm/load_setup.h"
 #include "kernel/vm/platform.h"
-
-/* The Linux/x86 Boot Protocol: The Real-Mode Kernel Header. */
-#define HDR_SETUP_SECTS 0x1f1
-#define HDR_HEADER 0x202
-#define HEADER_MAGIC 0x53726448 /* "HdrS" */
-#define HDR_LOADER 0x210
-#define HDR_LOADFLAGS 0x211
-#define HDR_RAMDISK_IMAGE 0x218
-#define HDR_RAMDISK_SIZE 0x21c
-#define HDR_HEAP_END 0x224
-#define HDR_CMDLINE 0x228
-#define HDR_INITRD_MAX 0x22c
-#define LOADER_QEMU 0xb0
-#define CAN_USE_HEAP 0x80
-#define SECTOR 512
-#define SETUP_MAX KIB(32)
-
-/* Where QEMU's own loader, an option ROM, puts what it reads here. */
-#define SETUP_ADDRESS 0x10000u
-#define CMDLINE_ADDRESS 0x20000u
-#define KERNEL_ADDRESS 0x100000u
-#define INITRD_ROOM_BEHIND 0x20000u /* for tables that firmware puts at the end of RAM */
 
 #define BOOT_ORDER_MAX 512
 #define GENROMS "genroms/"
@@ -37,7 +15,7 @@
 /* What is made for the device, and stays as long as it: not even a constant of this file does. */
 struct fw_room {
     uint8_t acpi[ACPI_REGION_SIZE];
-    uint8_t setup[SETUP_MAX];
+    uint8_t setup[LOAD_SETUP_MAX];
     struct acpi_loader loader;
     struct guest_map_e820 e820[2];
     char boot_order[BOOT_ORDER_MAX];
@@ -119,62 +97,51 @@ static void add_tables(struct filling *filling)
 
 /* ---- Kernel, initrd, command line ---------------------------------------------------------- */
 
-static uint32_t initrd_address(const struct filling *filling, const uint8_t *setup, uint64_t size)
+static struct load_file loaded(const char *name, const struct boot_file *file)
 {
-    uint64_t end = setup != NULL ? load_get(setup + HDR_INITRD_MAX, 4) : UINT32_MAX;
-    uint64_t ram = filling->guest->map.ram_below_4g - INITRD_ROOM_BEHIND - 1;
-    end = end < ram ? end : ram;
-    return (uint32_t)(end > size ? align_down(end - size, PAGE_SIZE) : 0);
+    return file == NULL ? (struct load_file){0}
+                        : (struct load_file){.name = name,
+                                             .at = phys_to_virt(HPA(file->base)),
+                                             .size = file->size};
 }
 
-/* A Linux kernel is two items: its real-mode part, whose header says what a loader has to, and the
- * rest. Returns the size of the first; 0: it is no such kernel. */
-static uint64_t add_setup(struct filling *filling, const struct boot_file *kernel)
+/* An item with its size, and where a loader puts it. */
+static void add_placed(struct filling *filling, enum fw_cfg_key address_key, uint32_t address,
+                       enum fw_cfg_key size_key, enum fw_cfg_key data_key, const void *at,
+                       uint64_t size)
 {
-    const uint8_t *image = phys_to_virt(HPA(kernel->base));
-    uint8_t *setup = filling->room->setup;
-    if (kernel->size < HDR_INITRD_MAX + 4 || load_get(image + HDR_HEADER, 4) != HEADER_MAGIC)
-        return 0;
-    uint64_t sectors = image[HDR_SETUP_SECTS] != 0 ? image[HDR_SETUP_SECTS] : 4;
-    uint64_t size = (sectors + 1) * SECTOR;
-    if (size > SETUP_MAX || size > kernel->size)
-        return 0;
-    memcpy(setup, image, size);
-    setup[HDR_LOADER] = LOADER_QEMU;
-    setup[HDR_LOADFLAGS] |= CAN_USE_HEAP;
-    load_put(setup + HDR_HEAP_END, CMDLINE_ADDRESS - SETUP_ADDRESS - 0x200, 2);
-    load_put(setup + HDR_CMDLINE, CMDLINE_ADDRESS, 4);
-    add_number(filling, FW_CFG_SETUP_ADDR, SETUP_ADDRESS, 4);
-    add_number(filling, FW_CFG_SETUP_SIZE, size, 4);
-    add(filling, FW_CFG_SETUP_DATA, setup, size);
-    return size;
+    add_number(filling, address_key, address, 4);
+    add_number(filling, size_key, size, 4);
+    add(filling, data_key, at, size);
 }
 
+/* What firmware cannot start has been refused with the plan: another kernel, which a loader of ours
+ * starts, is in one item. */
 static void add_kernel(struct filling *filling)
 {
     const struct config_vm *config = filling->guest->config;
-    const struct boot_file *kernel = guest_file(filling->guest->monitor, config->kernel);
-    const struct boot_file *initrd = guest_file(filling->guest->monitor, config->initrd);
-    if (kernel == NULL)
+    const struct monitor *monitor = filling->guest->monitor;
+    struct load_request request = {
+        .map = &filling->guest->map,
+        .kernel = loaded(config->kernel, guest_file(monitor, config->kernel)),
+        .initrd = loaded(config->initrd, guest_file(monitor, config->initrd)),
+        .cmdline = config->cmdline};
+    struct load_setup setup;
+    struct load_error unsaid;
+    if (request.kernel.at == NULL)
         return;
-    uint64_t size = add_setup(filling, kernel);
-    add_number(filling, FW_CFG_KERNEL_ADDR, KERNEL_ADDRESS, 4);
-    add_number(filling, FW_CFG_KERNEL_SIZE, kernel->size - size, 4);
-    add(filling, FW_CFG_KERNEL_DATA, phys_to_virt(HPA(kernel->base + size)), kernel->size - size);
-    add_number(filling, FW_CFG_CMDLINE_ADDR, CMDLINE_ADDRESS, 4);
-    add_number(filling, FW_CFG_CMDLINE_SIZE, strlen(config->cmdline) + 1, 4);
-    add(filling, FW_CFG_CMDLINE_DATA, config->cmdline, strlen(config->cmdline) + 1);
-    if (initrd == NULL)
-        return;
-    uint8_t *setup = size != 0 ? filling->room->setup : NULL;
-    uint32_t address = initrd_address(filling, setup, initrd->size);
-    add_number(filling, FW_CFG_INITRD_ADDR, address, 4);
-    add_number(filling, FW_CFG_INITRD_SIZE, initrd->size, 4);
-    add(filling, FW_CFG_INITRD_DATA, phys_to_virt(HPA(initrd->base)), initrd->size);
-    if (setup == NULL)
-        return;
-    load_put(setup + HDR_RAMDISK_IMAGE, address, 4);
-    load_put(setup + HDR_RAMDISK_SIZE, initrd->size, 4);
+    if (load_setup_plan(&request, &setup, &unsaid) == STATUS_OK && setup.size != 0) {
+        load_setup_fill(&request, &setup, filling->room->setup);
+        add_placed(filling, FW_CFG_SETUP_ADDR, setup.setup, FW_CFG_SETUP_SIZE, FW_CFG_SETUP_DATA,
+                   filling->room->setup, setup.size);
+    }
+    add_placed(filling, FW_CFG_KERNEL_ADDR, setup.kernel, FW_CFG_KERNEL_SIZE, FW_CFG_KERNEL_DATA,
+               request.kernel.at + setup.size, request.kernel.size - setup.size);
+    add_placed(filling, FW_CFG_CMDLINE_ADDR, setup.cmdline, FW_CFG_CMDLINE_SIZE,
+               FW_CFG_CMDLINE_DATA, config->cmdline, strlen(config->cmdline) + 1);
+    if (request.initrd.at != NULL)
+        add_placed(filling, FW_CFG_INITRD_ADDR, setup.initrd, FW_CFG_INITRD_SIZE,
+                   FW_CFG_INITRD_DATA, request.initrd.at, request.initrd.size);
 }
 
 /* ---- Named files --------------------------------------------------------------------------- */

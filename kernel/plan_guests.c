@@ -6,6 +6,7 @@
 #include "kernel/core/paging.h"
 #include "kernel/monitor.h"
 #include "kernel/vm/load_firmware.h"
+#include "kernel/vm/load_setup.h"
 
 /* guest_bios.asm */
 extern const char guest_bios[], guest_bios_end[];
@@ -81,12 +82,23 @@ static INIT enum status find_files(struct planning *planning)
         .mode = vm->mode,
         .address = vm->load,
     };
-    if (vm->firmware[0] != '\0')
-        return find_firmware(planning);
-    enum status status = find(planning, vm->kernel, vm->kernel_line, &request->kernel);
+    enum status status = vm->firmware[0] != '\0' ? find_firmware(planning) : STATUS_OK;
+    if (status == STATUS_OK && vm->kernel[0] != '\0')
+        status = find(planning, vm->kernel, vm->kernel_line, &request->kernel);
     if (status == STATUS_OK && vm->initrd[0] != '\0')
         status = find(planning, vm->initrd, vm->initrd_line, &request->initrd);
     return status == STATUS_OK ? find_modules(planning) : status;
+}
+
+/* With a kernel that the firmware is handed. */
+static INIT enum status plan_firmware(struct planning *planning, struct load_plan *plan,
+                                      struct load_error *error)
+{
+    struct load_setup unused;
+    enum status status = load_firmware(&planning->firmware, &planning->firmware_vars, plan, error);
+    return status == STATUS_OK && planning->request.kernel.at != NULL
+               ? load_setup_plan(&planning->request, &unused, error)
+               : status;
 }
 
 /* Makes the plan in its room; returns how many bytes of it are to be kept. */
@@ -96,10 +108,9 @@ static INIT uint64_t make(struct planning *planning, struct load_plan *plan)
     if (guest_map_make(&planning->map, planning->vm->memory) != STATUS_OK ||
         find_files(planning) != STATUS_OK)
         return 0;
-    enum status status =
-        planning->vm->firmware[0] != '\0'
-            ? load_firmware(&planning->firmware, &planning->firmware_vars, plan, &error)
-            : load_kernel(&planning->request, plan, LOAD_PLAN_SIZE, &error);
+    enum status status = planning->vm->firmware[0] != '\0'
+                             ? plan_firmware(planning, plan, &error)
+                             : load_kernel(&planning->request, plan, LOAD_PLAN_SIZE, &error);
     if (error.text[0] != '\0')
         log_write(status == STATUS_OK ? LOG_WARN : LOG_ERROR, "%s:%u: %s: %s",
                   config_name(planning), error.line, planning->vm->name, error.text);

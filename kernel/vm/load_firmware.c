@@ -18,9 +18,15 @@
 static const uint8_t variables_guid[16] = {0x8d, 0x2b, 0xf1, 0xff, 0x96, 0x76, 0x8b, 0x4c,
                                            0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50};
 
+#ifndef PLANTED_BUG_FIRMWARE /* for the fuzzer's own test */
+#define VOLUME_MIN LOAD_FIRMWARE_UNIT
+#else
+#define VOLUME_MIN VOLUME_SIGNATURE
+#endif
+
 bool load_firmware_is_flash(const uint8_t *image, uint64_t size)
 {
-    return size >= LOAD_FIRMWARE_UNIT && memcmp(image + VOLUME_SIGNATURE, "_FVH", 4) == 0 &&
+    return size >= VOLUME_MIN && memcmp(image + VOLUME_SIGNATURE, "_FVH", 4) == 0 &&
            memcmp(image + VOLUME_FILE_SYSTEM, variables_guid, sizeof(variables_guid)) == 0;
 }
 

@@ -1,5 +1,5 @@
 /*
- * Any bytes as a kernel of any format. The input is a file as it stands, or (first byte 1 to 4) a
+ * Any bytes as a kernel of any format. The input is a file as it stands, or (first byte 1 to 6) a
  * list of changes to a bzImage or an ELF file that loads, with a PVH note or a header of either
  * Multiboot, so that the fuzzer gets past the first checks. The second byte chooses what the
  * configuration would say. Whatever it is, only the guest's RAM and its ACPI tables are written,
@@ -8,11 +8,13 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "kernel/vm/load_bios.h"
-#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/load_fuzz.h"
 
 #define MEMORY MIB(4)
+#define MUCH_MEMORY (GIB(3) + MIB(64)) /* of which the last part lies above 4 GiB */
 #define TEMPLATE_SIZE 4096
 #define KERNEL_AT MIB(1)
 #define CANARY 0xa5
@@ -24,7 +26,8 @@
 #define RESERVED_HIGH_SIZE (MIB(1) - HIGH_BEGIN)
 
 static uint64_t plan_room[LOAD_PLAN_SIZE / 8];
-static uint8_t low[LOW_END], high[MEMORY - HIGH_BEGIN];
+static uint8_t low[LOW_END], small[MEMORY - HIGH_BEGIN];
+static uint8_t *high; /* from HIGH_BEGIN on: small, or what is mapped for one input */
 
 static void put(uint8_t *file, unsigned offset, uint64_t value, unsigned size)
 {
@@ -78,6 +81,42 @@ static void make_pvh(uint8_t *file)
     put(file, 520, 18, 4);
     memcpy(file + 524, "Xen", 4);
     put(file, 528, KERNEL_AT, 8);
+}
+
+/* With a PVH note as well, for the formats that take an ELF file of 32 bits. */
+static void make_elf32(uint8_t *file)
+{
+    memcpy(file, "\x7f\x45\x4c\x46\x01\x01", 6);
+    put(file, 16, 2, 2);
+    put(file, 18, 3, 2);
+    put(file, 24, KERNEL_AT, 4);
+    put(file, 28, 52, 4);
+    put(file, 42, 32, 2);
+    put(file, 44, 3, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        put(file, 52 + 32 * i, 1, 4);
+        put(file, 52 + 32 * i + 4, 1024, 4);
+        put(file, 52 + 32 * i + 12, KERNEL_AT + 0x10000 * i, 4);
+        put(file, 52 + 32 * i + 16, 1024, 4);
+        put(file, 52 + 32 * i + 20, 2048, 4);
+    }
+    put(file, 52 + 64, 4, 4);
+    put(file, 52 + 64 + 4, 512, 4);
+    put(file, 52 + 64 + 16, 20, 4);
+    put(file, 512, 4, 4);
+    put(file, 516, 4, 4);
+    put(file, 520, 18, 4);
+    memcpy(file + 524, "Xen", 4);
+    put(file, 528, KERNEL_AT, 4);
+}
+
+/* Without address fields: the ELF file's segments say where it goes. */
+static void make_multiboot_elf(uint8_t *file)
+{
+    make_elf32(file);
+    put(file, 768, 0x1badb002, 4);
+    put(file, 772, 3, 4);
+    put(file, 776, 0u - (0x1badb002 + 3), 4);
 }
 
 static void make_multiboot(uint8_t *file)
@@ -189,40 +228,73 @@ static void require_pieces(const struct load_plan *plan)
                     plan->piece[j].at + plan->piece[j].size <= plan->piece[i].at);
 }
 
-/* Loads into a guest whose unusable memory holds canaries. */
-static void load(const struct load_request *request)
+static void require_error(const struct load_request *request, enum status status,
+                          const struct load_error *error)
 {
-    struct guest_mem mem = {0};
+    const struct load_file *files[] = {&request->kernel, &request->initrd, &request->module[0],
+                                       &request->module[1]};
+    load_fuzz_require_text(status, error, files, 2 + request->modules);
+}
+
+/* Loads into a guest whose unusable memory holds canaries. */
+static void load_into(const struct load_request *request, struct guest_mem *mem)
+{
     struct load_plan *plan = (struct load_plan *)plan_room;
     struct load_error error;
     memset(low + RESERVED_LOW, CANARY, LOW_END - RESERVED_LOW);
     memset(high, CANARY, RESERVED_HIGH_SIZE);
-    REQUIRE(guest_mem_add(&mem, GPA(0), sizeof(low), low) == STATUS_OK);
-    REQUIRE(guest_mem_add(&mem, GPA(HIGH_BEGIN), sizeof(high), high) == STATUS_OK);
+    REQUIRE(guest_mem_add(mem, GPA(0), sizeof(low), low) == STATUS_OK);
+    REQUIRE(guest_mem_add(mem, GPA(HIGH_BEGIN), request->map->backed[1].size, high) == STATUS_OK);
     enum status status = load_kernel(request, plan, LOAD_PLAN_SIZE, &error);
-    REQUIRE(memchr(error.text, '\0', sizeof(error.text)) != NULL);
-    REQUIRE(status == STATUS_OK || error.text[0] != '\0');
+    require_error(request, status, &error);
     if (status != STATUS_OK)
         return;
-    REQUIRE(load_plan_replay(plan, &mem, false) == STATUS_OK);
+    REQUIRE(load_plan_replay(plan, mem, false) == STATUS_OK);
     require_pieces(plan);
-    forgive_image(request, plan, &mem);
+    forgive_image(request, plan, mem);
     require_canaries();
     require_entry(request->map, &plan->entry);
 }
 
+/* Memory that nobody has touched is not there, and after an input, none is. */
+static uint8_t *map_memory(uint64_t size)
+{
+    void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                    -1, 0);
+    REQUIRE(at != MAP_FAILED);
+    return at;
+}
+
+static void load(const struct load_request *request)
+{
+    struct guest_mem mem = {0};
+    const struct guest_map_range *backed = request->map->backed;
+    REQUIRE(backed[0].size == LOW_END && backed[1].base == HIGH_BEGIN);
+    if (request->map->ram_above_4g == 0) {
+        high = small;
+        load_into(request, &mem);
+        return;
+    }
+    uint8_t *above = map_memory(backed[2].size);
+    high = map_memory(backed[1].size);
+    REQUIRE(guest_mem_add(&mem, GPA(backed[2].base), backed[2].size, above) == STATUS_OK);
+    load_into(request, &mem);
+    munmap(high, backed[1].size);
+    munmap(above, backed[2].size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const makers[])(uint8_t * file) = {make_linux, make_pvh, make_multiboot,
-                                                     make_multiboot2};
+    static void (*const makers[])(uint8_t * file) = {
+        make_linux, make_pvh, make_multiboot, make_multiboot2, make_elf32, make_multiboot_elf};
     static const uint8_t bytes[3000];
     static const uint8_t bits[] = {0, 16, 32, 64};
     const struct load_file modules[] = {
-        {.name = "m", .at = bytes, .size = sizeof(bytes), .arguments = {"x y", 3}},
-        {.name = "n", .at = bytes, .size = 1}};
+        {.name = "m", .at = bytes, .size = sizeof(bytes), .line = 3, .arguments = {"x y", 3}},
+        {.name = "n", .at = bytes, .size = 1, .line = 4}};
     static const char bios[BIOS_SIZE];
     struct guest_map map;
-    REQUIRE(guest_map_make(&map, MEMORY) == STATUS_OK);
+    REQUIRE(guest_map_make(&map, size / 8 % 4 == 3 ? MUCH_MEMORY : MEMORY) == STATUS_OK);
     bool is_template = size > 1 && data[0] >= 1 && data[0] <= ARRAY_SIZE(makers);
     unsigned choice = size > 1 ? data[1] : 0;
     size_t file_size = is_template ? TEMPLATE_SIZE : size;
@@ -236,10 +308,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct load_request request = {
         .map = &map,
         .acpi = {.vcpu_count = 1},
-        .kernel = {.name = "k", .at = file, .size = file_size},
-        .initrd = {.name = "i", .at = size % 2 != 0 ? bytes : NULL, .size = sizeof(bytes)},
+        .kernel = {.name = "k", .at = file, .size = file_size, .line = 1},
+        .initrd = {.name = "i",
+                   .at = size % 2 != 0 ? bytes : NULL,
+                   .size = sizeof(bytes),
+                   .line = 2},
         .module = modules,
-        .modules = is_template && data[0] != 1 ? choice & 1 : 0,
+        .modules = is_template && data[0] != 1 ? (choice & 1) << (size / 4 % 2) : 0,
         .bios = {bios, size % 4 < 2 ? sizeof(bios) : 0},
         .cmdline = "a b",
         .format = (choice >> 5) % LOAD_FORMATS,

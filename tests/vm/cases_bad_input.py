@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 
+from cases_firmware import SEABIOS, take
 from harness import Case, outcome, vm
 from host import EXIT_NOT_STARTED
 
@@ -145,6 +146,12 @@ def truncated_bzimage(run):
         return file.read(1 << 20)
 
 
+def firmware_bzimage(run):
+    """The same for firmware, which would find nothing to start, and not say why."""
+    take(run, "bios.bin", SEABIOS)
+    return truncated_bzimage(run)
+
+
 def no_pvh_note(run):
     """An ELF file, but of this machine's own programs."""
     with open("/bin/true", "rb") as file:
@@ -278,6 +285,9 @@ CASES = [
                 r"traprock\.conf:2: a: kernel: not a kernel"),
     kernel_case("truncated-vmlinux", truncated_vmlinux, r"traprock\.conf:2: a: kernel: .*truncated"),
     kernel_case("truncated-bzimage", truncated_bzimage, r"traprock\.conf:2: a: kernel: .*truncated"),
+    kernel_case("firmware-bzimage", firmware_bzimage,
+                r"traprock\.conf:2: a: kernel: truncated: 1048576 bytes, and its header says",
+                firmware="bios.bin"),
     kernel_case("elf-without-pvh", no_pvh_note, r"traprock\.conf:2: a: kernel: .*PVH"),
     boot_case("more-memory", more_memory),
     boot_case("too-many-guests", too_many_guests),
