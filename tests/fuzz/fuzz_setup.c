@@ -11,6 +11,7 @@
 #include "tests/fuzz/load_fuzz.h"
 
 #define TEMPLATE_SIZE 4096
+#define LARGE_FILE KIB(40) /* more than a setup may have */
 #define MEMORY MIB(16)
 #define HEADER_BEGIN 0x1f1
 #define HEADER_END 0x264
@@ -96,14 +97,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const makers[])(uint8_t * file) = {make_linux, make_efi};
     static const uint8_t bytes[3000];
+    static const uint32_t file_sizes[] = {TEMPLATE_SIZE, 700, LARGE_FILE, 100};
     static const uint64_t sizes[] = {1, sizeof(bytes), MEMORY, 0};
     struct guest_map map;
     struct load_setup setup;
     struct load_error error = {0};
     bool is_template = size > 1 && data[0] >= 1 && data[0] <= ARRAY_SIZE(makers);
     unsigned choice = size > 1 ? data[1] : 0;
-    size_t file_size = is_template ? TEMPLATE_SIZE - (choice >> 6) * 1300u : size;
-    uint8_t *made = calloc(1, TEMPLATE_SIZE), *file = malloc(file_size != 0 ? file_size : 1);
+    size_t file_size = is_template ? file_sizes[choice >> 6 & 3] : size;
+    uint8_t *made = calloc(1, LARGE_FILE), *file = malloc(file_size != 0 ? file_size : 1);
     REQUIRE(guest_map_make(&map, choice & 1 ? GIB(4) : MEMORY) == STATUS_OK);
     if (is_template) {
         makers[data[0] - 1](made);
