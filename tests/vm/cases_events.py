@@ -2,6 +2,7 @@
 
 import re
 
+from cases_architecture import add_traprock
 from cases_guests import endless, reporting
 from harness import Case, outcome, vm
 
@@ -11,6 +12,7 @@ def fatal(run):
     run.guest("events_fatal")
     status, text = run.run_to_end(vm("events_fatal", debug_exit="0xf4", on_reset="reset"))
     run.report_guest(text, "events_fatal")
+    add_traprock(run, "events_fatal", text)
     ways = len(re.findall(r"^ok ", text.replace("\r", ""), re.MULTILINE))
     faults = text.count("events_fatal: triple fault at RIP")
     run.check("events_fatal/triple-faults", faults == ways > 0, f"{faults} for {ways} ways")

@@ -2,6 +2,7 @@
 
 import re
 
+from cases_architecture import add_traprock
 from harness import Case, outcome, vm
 
 COUNT = re.compile(r"debug: (\w+) vcpu\d+: (\d+) exits (\w+)\r?$", re.MULTILINE)
@@ -17,6 +18,7 @@ def exits(run):
     conf = "[traprock]\nloglevel = debug\n" + vm("exits", debug_exit="0xf4", memory="16M")
     status, text = run.run_to_end(conf)
     run.report_guest(text, "exits")
+    add_traprock(run, "exits", text)
     run.check("exits/end", "\ndone" in text.replace("\r", ""), "the guest did not end")
     ended = outcome(text, "exits")
     run.check("exits/outcome", ended == ("debug-exit", 0), f"{ended}")

@@ -5,6 +5,7 @@ import re
 
 import cases_exits
 import differences
+from cases_architecture import add_traprock
 from harness import Case, CaseFailed, outcome, vm
 
 ESCAPE = b"\x01"
@@ -25,6 +26,8 @@ def reporting(name, model=None, variant=None, keys=None, skips=()):
         conf = vm(name, debug_exit="0xf4", disk="disk.bin", **(keys or {}))
         status, text = run.run_to_end(conf, cpu=model)
         run.report_guest(text, name, EXPECTED_SKIPS | set(skips))
+        if variant is None:
+            add_traprock(run, name, text)
         run.check(f"{name}/end", "\ndone" in text.replace("\r", ""), "the guest did not end")
         failed = "\nnot ok " in text
         ended = outcome(text, name)

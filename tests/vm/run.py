@@ -115,6 +115,9 @@ def main():
             total["exit_counts"].update(run.exit_counts)
             total["passed"] += sum(passed for _, passed, _ in run.results)
             total["failed"] += sum(not passed for _, passed, _ in run.results)
+    if not arguments.filter and (missed := cases_architecture.missed()):
+        total["failed"] += 1
+        print(f"FAILED architecture: not seen both with and without Traprock: {', '.join(missed)}")
     if arguments.totals:
         with open(arguments.totals, "w", encoding="utf-8") as file:
             json.dump(total, file)
