@@ -198,6 +198,8 @@ void smp_wake(uint32_t index)
 {
     ASSERT(index == fake_hw.cpu.index);
     fake_hw.wakes++;
+    fake_hw.tsc += fake_hw.wake_takes;
+    fake_hw.wake_takes = 0;
 }
 
 hpa_t virt_to_phys(const void *address)

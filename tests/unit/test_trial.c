@@ -88,9 +88,21 @@ static void no_memory_is_no_proof(void)
     CHECK(frames < FRAMES);
 }
 
+/* The time is up before the guest was entered: it is tried again. */
+static void slow_hosts_get_more_time(void)
+{
+    start(FRAMES);
+    exits = true;
+    fake_hw.wake_takes = FAKE_GUEST_TSC_HZ / 10000;
+    CHECK(is_tried());
+    CHECK_EQ(fake_hw.wakes, 2);
+    check_gave_back(FRAMES);
+}
+
 static const struct test tests[] = {
     {"tells_who_takes_interrupts", tells_who_takes_interrupts},
     {"no_memory_is_no_proof", no_memory_is_no_proof},
+    {"slow_hosts_get_more_time", slow_hosts_get_more_time},
 };
 
 int main(void)
