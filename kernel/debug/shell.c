@@ -403,9 +403,12 @@ static void answer(struct shell *shell, uint8_t byte)
     case 'c':
         shell->rows_left = UINT32_MAX;
         break;
+    case KEY_CTRL_C:
+        shell->typed_tail = shell->typed_head;
+        shell->next = shell->used;
+        break;
     case 'q':
     case 'Q':
-    case KEY_CTRL_C:
         shell->next = shell->used;
         break;
     default:
@@ -415,14 +418,15 @@ static void answer(struct shell *shell, uint8_t byte)
     shell->state = SHELL_SHOWS;
 }
 
+/* Ctrl-C takes back what was typed before it, as at any terminal. */
 static void type_ahead(struct shell *shell, uint8_t byte)
 {
-    if (byte == KEY_CTRL_C && shell->state == SHELL_SHOWS) {
-        shell->next = shell->used;
+    if (byte == KEY_CTRL_C)
         shell->typed_tail = shell->typed_head;
-    } else if (shell->typed_head - shell->typed_tail < SHELL_TYPED_MAX) {
+    if (byte == KEY_CTRL_C && shell->state == SHELL_SHOWS)
+        shell->next = shell->used;
+    else if (shell->typed_head - shell->typed_tail < SHELL_TYPED_MAX)
         shell->typed[shell->typed_head++ % SHELL_TYPED_MAX] = byte;
-    }
 }
 
 /* Shows what there is to show, and takes the keys that were typed meanwhile. */

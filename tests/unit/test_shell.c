@@ -286,6 +286,26 @@ static void output_can_be_dropped(void)
     CHECK_STR(terminal_row(&terminal, 0), "(traprock)");
 }
 
+/* Wherever it is typed, Ctrl-C takes back all that was typed before. */
+static void ctrl_c_drops_what_was_typed_ahead(void)
+{
+    start();
+    room = 20;
+    type("count 8\rcount 20\recho no\r");
+    room = SIZE_MAX;
+    shell_continue(&shell);
+    CHECK(strncmp(terminal_row(&terminal, 0), "--More--", 8) == 0);
+    type("\x03");
+    CHECK_EQ(runs, 0);
+    CHECK_STR(terminal_row(&terminal, 0), "(traprock)");
+    room = 0;
+    type("echo no\r\x03");
+    room = SIZE_MAX;
+    shell_continue(&shell);
+    CHECK_EQ(runs, 0);
+    CHECK_STR(terminal_row(&terminal, 0), "(traprock)");
+}
+
 /* More than there is room to keep: dropped, and nothing else. */
 static void typing_ahead_is_bounded(void)
 {
@@ -389,6 +409,7 @@ TEST_MAIN({"runs_commands", runs_commands}, {"words_are_bounded", words_are_boun
           {"pages", pages}, {"a_page_that_fits", a_page_that_fits},
           {"output_waits_for_the_line", output_waits_for_the_line},
           {"output_can_be_dropped", output_can_be_dropped},
+          {"ctrl_c_drops_what_was_typed_ahead", ctrl_c_drops_what_was_typed_ahead},
           {"typing_ahead_is_bounded", typing_ahead_is_bounded},
           {"output_is_bounded", output_is_bounded},
           {"output_commands_nothing", output_commands_nothing}, {"completion", completion},
