@@ -28,8 +28,10 @@ INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c)
 	$(wildcard kernel/vm/acpi_*.c) $(filter-out kernel/vm/load_plan.c,$(wildcard kernel/vm/load*.c)) \
 	$(addprefix vmx/,controls.c vmx_cpu.c trial.c)
 INIT_ASM := kernel/core/entry.asm kernel/guest_bios.asm
-# The debugger, which is counted apart from the core that it looks at; linked by itself first, too.
-DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) $(addprefix kernel/vm/,account.c debug.c) $(wildcard vmx/debug*.c)
+# The debugger, and the reports on guests that ended, which are counted apart from the core that they look at;
+# linked by themselves first, too.
+DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) $(addprefix kernel/vm/,account.c debug.c) \
+	$(wildcard vmx/debug*.c vmx/entry_check*.c) vmx/dump.c
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 
