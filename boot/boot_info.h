@@ -75,6 +75,6 @@ struct boot_info {
     uint32_t memory_count;
     uint32_t reserved;
     uint32_t cpu_apic_id[BOOT_CPUS_MAX];
-    struct boot_file file[BOOT_FILES_MAX];
     struct boot_memory memory[BOOT_MEMORY_MAX];
+    struct boot_file file[BOOT_FILES_MAX]; /* those behind the last are not read */
 };

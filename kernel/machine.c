@@ -81,11 +81,12 @@ static const char *copy_boot_info(struct machine *machine, hpa_t address)
     if (info->magic != BOOT_INFO_MAGIC || info->size != sizeof(*info) ||
         info->config_size != sizeof(*machine->config))
         return "the boot program is of another version";
-    machine->boot = *info;
-    machine->config = (const void *)(uintptr_t)info->config_base;
     if (info->memory_count > BOOT_MEMORY_MAX || info->file_count > BOOT_FILES_MAX ||
         info->cpu_count > BOOT_CPUS_MAX || info->cpu_count == 0)
         return "the boot program counts more than there is room for";
+    memcpy(&machine->boot, info,
+           offsetof(struct boot_info, file) + info->file_count * sizeof(info->file[0]));
+    machine->config = (const void *)(uintptr_t)info->config_base;
     return NULL;
 }
 
