@@ -204,17 +204,45 @@ INIT enum status fw_cfg_add_number(struct fw_cfg *fw_cfg, uint16_t key, uint64_t
     return STATUS_OK;
 }
 
-/* FWCfgFiles: their number, then for each size, key, two reserved bytes and the name. */
-static INIT void write_entry(struct fw_cfg *fw_cfg, const char *name, uint32_t size)
+static INIT uint8_t *entry_of(struct fw_cfg *fw_cfg, unsigned index)
 {
-    uint8_t *entry = fw_cfg->directory + 4 + 64 * (size_t)fw_cfg->files;
-    uint32_t key = (uint32_t)swap(FW_CFG_FILE_FIRST + fw_cfg->files, 2);
-    uint32_t count = (uint32_t)swap(++fw_cfg->files, 4);
+    return fw_cfg->directory + 4 + 64 * (size_t)index;
+}
+
+/* FWCfgFiles: their number, then for each size, key, two reserved bytes and the name. */
+static INIT void write_entry(struct fw_cfg *fw_cfg, unsigned index, const char *name, uint32_t size)
+{
+    uint8_t *entry = entry_of(fw_cfg, index);
+    memset(entry, 0, 64);
     size = (uint32_t)swap(size, 4);
     memcpy(entry, &size, 4);
-    memcpy(entry + 4, &key, 2);
     memcpy(entry + 8, name, strlen(name));
+}
+
+/* Their keys follow the order of the directory. */
+static INIT void number_entries(struct fw_cfg *fw_cfg)
+{
+    uint32_t count = (uint32_t)swap(fw_cfg->files, 4);
     memcpy(fw_cfg->directory, &count, 4);
+    for (unsigned i = 0; i < fw_cfg->files; i++) {
+        uint32_t key = (uint32_t)swap(FW_CFG_FILE_FIRST + i, 2);
+        memcpy(entry_of(fw_cfg, i) + 4, &key, 2);
+    }
+}
+
+/* Room for a file, which are in the order of their names, as QEMU has them; returns its place. */
+static INIT unsigned open_entry(struct fw_cfg *fw_cfg, const char *name)
+{
+    unsigned at = 0;
+    while (at < fw_cfg->files && strcmp((const char *)entry_of(fw_cfg, at) + 8, name) < 0)
+        at++;
+    for (unsigned i = fw_cfg->files++; i > at; i--)
+        memcpy(entry_of(fw_cfg, i), entry_of(fw_cfg, i - 1), 64);
+    for (unsigned i = 0; i < fw_cfg->items; i++)
+        if (fw_cfg->item[i].key >= FW_CFG_FILE_FIRST + at &&
+            fw_cfg->item[i].key < FW_CFG_FILE_FIRST + FW_CFG_FILES_MAX)
+            fw_cfg->item[i].key++;
+    return at;
 }
 
 static INIT bool has_file(const struct fw_cfg *fw_cfg, const char *name)
@@ -235,12 +263,14 @@ INIT enum status fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const 
         return ERR_EXISTS;
     if (fw_cfg->files == FW_CFG_FILES_MAX)
         return ERR_NO_SPACE;
-    enum status status =
-        fw_cfg_add(fw_cfg, (uint16_t)(FW_CFG_FILE_FIRST + fw_cfg->files), at, size);
-    if (status != STATUS_OK)
-        return status;
-    write_entry(fw_cfg, name, (uint32_t)size);
-    return STATUS_OK;
+    if (fw_cfg->items == FW_CFG_ITEMS_MAX)
+        return ERR_NO_SPACE;
+    if (size > UINT32_MAX)
+        return ERR_RANGE;
+    unsigned index = open_entry(fw_cfg, name);
+    write_entry(fw_cfg, index, name, (uint32_t)size);
+    number_entries(fw_cfg);
+    return fw_cfg_add(fw_cfg, (uint16_t)(FW_CFG_FILE_FIRST + index), at, size);
 }
 
 INIT void fw_cfg_init(struct fw_cfg *fw_cfg, const struct guest_mem *mem,

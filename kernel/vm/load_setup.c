@@ -12,7 +12,7 @@
 #define KERNEL_HIGH 0x100000u
 #define KERNEL_LOW 0x10000u
 #define LOADER_QEMU 0xb0
-#define INITRD_ROOM_BEHIND 0x20000u /* for tables that firmware puts at the end of RAM */
+#define INITRD_ROOM_BEHIND 0x28000u /* for tables that firmware puts at the end of RAM */
 
 /* PE Format: MS-DOS Stub; Signature. */
 #define PE_OFFSET 0x3c

@@ -41,11 +41,11 @@ $(C_GUESTS:%=$(BUILD)/guests/%.elf): $(BUILD)/guests/%.elf: $(BUILD)/guests/%.c.
 	@ld -m elf_x86_64 -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments \
 		-T tests/guests/guest.ld -o $@ $(filter %.o,$^)
 
-# What firmware starts: a disk's first sectors.
+# What firmware starts, a disk's first sectors, and a kernel that asks what firmware asks.
 $(BUILD)/guests/%.bin: tests/guests/firmware/%.asm
 	@mkdir -p $(@D)
 	@nasm -f bin -Werror -I./ -o $@ $<
-GUESTS += $(BUILD)/guests/boot_sector.bin
+GUESTS += $(BUILD)/guests/boot_sector.bin $(BUILD)/guests/fw_cfg.bin
 
 include tests/guests/formats/build.mk
 GUESTS += $(FORMAT_GUESTS)

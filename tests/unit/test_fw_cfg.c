@@ -176,8 +176,8 @@ static void directory_names_files(void)
 {
     static const char long_name[] = "opt/org.example/1234567890123456789012345678901234567890";
     build();
-    CHECK_EQ(fw_cfg_add_file(&device, "etc/one", "1", 1), STATUS_OK);
     CHECK_EQ(fw_cfg_add_file(&device, "opt/two", "22", 2), STATUS_OK);
+    CHECK_EQ(fw_cfg_add_file(&device, "etc/one", "1", 1), STATUS_OK); /* goes before it */
     CHECK_EQ(fw_cfg_add_file(&device, "etc/one", "1", 1), ERR_EXISTS);
     CHECK_EQ(fw_cfg_add_file(&device, "", "1", 1), ERR_INVALID);
     CHECK_EQ(sizeof(long_name), FW_CFG_NAME_MAX + 1);
@@ -191,6 +191,8 @@ static void directory_names_files(void)
     CHECK_STR((char *)ram + 0x200c + 64, "opt/two");
     choose(0x21);
     CHECK_EQ(take(2), 0x3232);
+    choose(0x20);
+    CHECK_EQ(take(1), '1');
     for (unsigned i = 3; i < FW_CFG_FILES_MAX; i++) {
         char name[16];
         snprintf(name, sizeof(name), "opt/%u", i);

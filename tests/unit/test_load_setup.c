@@ -113,7 +113,7 @@ static void efi_programs_are_handed_over_whole(void)
     is_planned();
     CHECK_EQ(setup.size, 0);
     CHECK_EQ(setup.kernel, 0x100000);
-    CHECK_EQ(setup.initrd, (MIB(8) - 0x20000 - 1 - 0x2345) & ~0xfffull);
+    CHECK_EQ(setup.initrd, (MIB(8) - 0x28000 - 1 - 0x2345) & ~0xfffull);
     make_efi(sizeof(image) - 4);
     is_planned();
 }
@@ -198,7 +198,7 @@ static void a_kernel_above_4g_takes_all_ram(void)
     add_initrd();
     put(0x236, 3, 2);
     is_planned();
-    CHECK_EQ(setup.initrd, (MIB(8) - 0x20000 - 1 - 0x2345) & ~0xfffull);
+    CHECK_EQ(setup.initrd, (MIB(8) - 0x28000 - 1 - 0x2345) & ~0xfffull);
 }
 
 TEST_MAIN({"header is filled in", header_is_filled_in},

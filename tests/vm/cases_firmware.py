@@ -4,9 +4,12 @@ import os
 
 import image
 from cases_linux import check_end, linux
+from cases_formats import said
 from harness import Case, CaseFailed, outcome, vm
+from under_qemu import by_qemu, compare
 
 SEABIOS = "/usr/share/seabios/bios-256k.bin"
+LINUX_ROM = "/usr/share/qemu/linuxboot_dma.bin"
 OVMF = "/usr/share/ovmf/OVMF.fd"
 OVMF_CODE = "/usr/share/OVMF/OVMF_CODE_4M.fd"
 OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
@@ -100,9 +103,42 @@ def ovmf_linux(run):
     check_end(run, status, text)
 
 
+FW_CFG_FILES = {"opt/org.example/key": b"the key", "opt/org.example/blob": bytes(range(256)) * 40}
+
+
+def fw_cfg_lines(lines):
+    """What the guest says, without the firmware before it."""
+    text = "\n".join(lines)
+    return text[text.find("fw-cfg begins"):].split("\n") if "fw-cfg begins" in text else []
+
+
+def fw_cfg(run):
+    """What a guest reads from fw_cfg, by ports and by DMA, is what it reads under QEMU: started by its
+    16-bit entry, and by SeaBIOS."""
+    take(run, "bios.bin", SEABIOS)
+    take(run, "linux.rom", LINUX_ROM)
+    run.link("kernel.bin", run.files.guest("fw_cfg").replace(".elf", ".bin"))
+    run.write("initrd", bytes(n * 5 & 0xff for n in range(5000)))
+    options = []
+    for name, content in FW_CFG_FILES.items():
+        run.write(os.path.basename(name), content)
+        options += ["-fw_cfg", f"name={name},file={os.path.basename(name)}"]
+    keys = {"timeout": "20s", "kernel": "kernel.bin", "initrd": "initrd", "cmdline": "one two", "debug_exit": "0xf4",
+            "fw_cfg_file": [f"{name} {os.path.basename(name)}" for name in FW_CFG_FILES] +
+                           ["genroms/linuxboot_dma.bin linux.rom"]}
+    status, text = run.run_to_end("[traprock]\nrun = sequence\n" + vm("entry16", entry="16", fw_cfg="yes", **keys) +
+                                  vm("seabios", firmware="bios.bin", **keys))
+    theirs, _ = by_qemu(run, "-machine", "graphics=off", "-nic", "none", "-kernel", "kernel.bin", "-initrd",
+                        "initrd", "-append", "one two", *options, memory=64)
+    for name in ("entry16", "seabios"):
+        compare(run, name, "fw_cfg", fw_cfg_lines(said(text, name)), fw_cfg_lines(theirs), least=48)
+        check_exit(run, status, text, name)
+
+
 CASES = [
     Case("firmware-ovmf-linux", ovmf_linux, seconds=120, limit=420),
     Case("firmware-ovmf-shell", ovmf_shell, seconds=60, limit=300),
     Case("firmware-ovmf", ovmf, seconds=60, limit=240),
     Case("firmware-seabios", seabios, seconds=20),
+    Case("firmware-fw-cfg", fw_cfg, seconds=20),
 ]
