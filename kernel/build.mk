@@ -30,8 +30,9 @@ INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c)
 INIT_ASM := kernel/core/entry.asm kernel/guest_bios.asm
 # The debugger, and the reports on guests that ended, which are counted apart from the core that they look at;
 # linked by themselves first, too.
-DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) $(addprefix kernel/vm/,account.c debug.c) \
+DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) $(addprefix kernel/vm/,account.c debug.c page_walk.c) \
 	$(wildcard vmx/debug*.c vmx/entry_check*.c) vmx/dump.c
+DEBUGGER_ASM := vmx/debug_entry.asm
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \
 	-Wl,--build-id=none -Wl,--orphan-handling=error -Wl,--fatal-warnings
 
@@ -77,7 +78,7 @@ FORCE:
 INIT_OBJECTS := $(INIT_SOURCES:%.c=$(BUILD)/monitor/%.o) $(INIT_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
 LINK := $(MONITOR_CC) $(filter-out -MMD -MP,$(MONITOR_FLAGS)) -flto-partition=one
 
-DEBUGGER_OBJECTS := $(DEBUGGER_SOURCES:%.c=$(BUILD)/monitor/%.o)
+DEBUGGER_OBJECTS := $(DEBUGGER_SOURCES:%.c=$(BUILD)/monitor/%.o) $(DEBUGGER_ASM:%.asm=$(BUILD)/monitor/%.asm.o)
 LINKED := $(BUILD)/monitor/init.o $(BUILD)/monitor/debugger.o \
 	$(filter-out $(INIT_OBJECTS) $(DEBUGGER_OBJECTS),$(MONITOR_OBJECTS))
 

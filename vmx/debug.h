@@ -6,10 +6,18 @@
  * points' pages, which lack the rights that would let an access pass unseen. The guest sees
  * nothing of it, whatever it reads. An access to such a page exits, and the instruction is executed
  * by itself under the VM's own EPT.
+ *
+ * A point at a linear address holds wherever that leads. The entries of the guest's page tables by
+ * which it leads there, or ends on the way, cannot be written in this tree either, loads of CR3
+ * exit, and after each exit the entries are compared: where one has changed, the points find their
+ * places anew. Where the address is a user's when the point is set, the point is of that address
+ * space alone: of those whose first entry for it leads to the same table.
  */
 #pragma once
 
 #include "kernel/core/status.h"
+#include "kernel/vm/guest_walk.h"
+#include "kernel/vm/page_walk.h"
 #include "vmx/ept.h"
 
 struct vcpu;
@@ -18,23 +26,42 @@ enum debug_point_kind { DEBUG_EXECUTE, DEBUG_WRITE, DEBUG_READ, DEBUG_ACCESS };
 
 #define DEBUG_POINTS_MAX 512
 #define DEBUG_POINT_BYTES 64 /* that one watchpoint covers, in one page */
-#define DEBUG_FRAMES 128     /* for the tree: one at least for each 2 MiB with a point */
+#define DEBUG_FRAMES 256     /* for the tree: one at least for each 2 MiB with a point */
 
 struct debug_point {
     uint8_t kind;     /* enum debug_point_kind */
     uint8_t type;     /* the owner's: told with the stop */
     uint8_t size;     /* bytes of data; 1 to DEBUG_POINT_BYTES */
-    uint64_t address; /* linear, or guest-physical where is_physical */
+    bool is_physical; /* address is guest-physical, else linear */
+    bool is_removed;  /* it does nothing, and is forgotten when the guest goes on */
+    bool is_mapped;   /* the address leads to RAM now: */
     uint64_t gpa;
-    bool is_physical;
+    uint64_t address;
+    uint64_t space; /* as that of struct debug_path; 0: of all address spaces */
+};
+
+/* How a page of linear addresses is translated. */
+struct debug_path {
+    uint64_t page;  /* the first address */
+    uint64_t space; /* the user's address space, other than 0; 0: it is a supervisor's page */
+    uint64_t gpa;   /* where it leads to, in RAM; */
+    bool is_mapped; /* if it does */
+    uint8_t count;  /* of the entries that were read: */
+    uint64_t at[PAGE_WALK_LEVELS], value[PAGE_WALK_LEVELS];
 };
 
 struct debug_points {
     struct ept ept;
     hpa_t frames; /* DEBUG_FRAMES of them, the tree's */
     unsigned used;
-    unsigned count;
-    uint64_t skip; /* linear address of a point at which the guest stands and goes on; 0: none */
+    unsigned count;  /* of points, with those that are removed */
+    unsigned active; /* without them */
+    unsigned linear; /* those of them at linear addresses */
+    uint64_t skip;   /* linear address of a point at which the guest stands and goes on; 0: none */
+    bool is_short;   /* of frames: said once */
+    struct paging paging; /* by which the paths lead */
+    unsigned paths;
+    struct debug_path path[DEBUG_POINTS_MAX];
     struct debug_point point[DEBUG_POINTS_MAX];
     uint8_t before[DEBUG_POINTS_MAX][DEBUG_POINT_BYTES]; /* of watched data, while it steps */
 };
@@ -50,6 +77,9 @@ struct debug_stop {
 
 struct vmx_debug {
     struct debug_points *points; /* NULL: none */
+    bool is_active;              /* it has points or catches now */
+    bool looks;                  /* at every exit: see vmx_exit_debug */
+    uint64_t cr4_mask;           /* the guest/host mask without the debugger */
     bool steps;                  /* before it runs on */
     bool has_stepped;            /* at least one instruction of them */
     bool is_stepping;            /* an instruction by itself is under way */
@@ -67,11 +97,25 @@ void debug_arm_step(struct vcpu *vcpu, uint64_t start, uint64_t end);
  * it all points. */
 void debug_use_points(struct vcpu *vcpu, struct debug_points *points);
 
-/* Adds a point, whose gpa is found here; or removes one that is the same. ERR_FAULT: its address is
- * not mapped; ERR_RANGE: no RAM is there, or it crosses a page; ERR_NO_SPACE; ERR_NO_MEMORY: too
- * many places; ERR_NOT_FOUND. */
+/* Adds a point, wherever its address leads, now or later; or takes away one that is the same, which
+ * is itself again when it is added before the guest goes on. A point that is there already stays as
+ * it was. ERR_RANGE: it crosses a page, or no RAM is at its physical address; ERR_NO_SPACE: too
+ * many; ERR_NO_MEMORY: too many places; ERR_NOT_FOUND. */
 enum status MUST_CHECK debug_add_point(struct vcpu *vcpu, const struct debug_point *point);
 enum status MUST_CHECK debug_remove_point(struct vcpu *vcpu, const struct debug_point *point);
+
+/* Before the guest goes on: removed points are forgotten, unless it goes on for a step only. */
+void debug_settle_points(struct vcpu *vcpu);
+
+/* For cr_write: MOV to CR3, which exits as long as there are points at linear addresses. False:
+ * #GP. */
+bool debug_write_cr3(struct vcpu *vcpu, uint64_t value);
+
+/* For vmx_vcpu_reset: the VMCS is as new, and memory too. */
+void debug_reset(struct vcpu *vcpu);
+
+/* Every exit of a vCPU with a debugger that looks, in vmx_exit's place. */
+bool vmx_exit_debug(struct vcpu *vcpu);
 
 /* For exit_ept.c: an access to a page with points. True: it is dealt with. */
 bool debug_take_violation(struct vcpu *vcpu, uint64_t rip, uint64_t gpa, uint64_t qualification);

@@ -1,90 +1,113 @@
-/* Breakpoints and watchpoints without limit: see debug.h. */
+/* Breakpoints and watchpoints without limit, and where they lead: see debug.h. */
 #include "kernel/core/mem.h"
-#include "kernel/vm/decode.h"
-#include "vmx/internal.h"
+#include "vmx/debug_internal.h"
 #include "vmx/vmx_hw.h"
 
-#define LEVELS 4
-#define ENTRIES 512
-#define ACCESS_UNKNOWN                                                                             \
-    16 /* bytes that an instruction which the decoder does not know may access                     \
-        */
+#define ENTRY_P BIT(0)
+#define ENTRY_US BIT(2)
+#define ENTRY_FLAGS (BIT(5) | BIT(6)) /* accessed, dirty: they change nothing here */
+#define ENTRY_ADDRESS MASK(51, 12)
+#define IS_SPACE BIT(0) /* beside the table's address */
 
-/* SDM: Exit Qualification for EPT Violations. */
-#define VIOLATION_READ BIT(0)
-#define VIOLATION_WRITE BIT(1)
-#define VIOLATION_FETCH BIT(2)
-#define VIOLATION_FINAL BIT(8)
+/* ---- Paths ---------------------------------------------------------------------------------- */
+
+static void read_paging(struct vcpu *vcpu, struct paging *paging)
+{
+    vmx_vcpu_get_paging(vcpu, paging);
+    paging->cr0 &= CR0_PG;
+    paging->cr4 &= CR4_PAE | CR4_PSE;
+    paging->efer &= EFER_LMA | EFER_NXE;
+}
+
+static bool is_same_paging(const struct paging *a, const struct paging *b)
+{
+    return a->cr0 == b->cr0 && a->cr3 == b->cr3 && a->cr4 == b->cr4 && a->efer == b->efer &&
+           memcmp(a->pdpte, b->pdpte, sizeof(a->pdpte)) == 0;
+}
+
+static bool is_pae(const struct paging *paging)
+{
+    return paging->cr4 & CR4_PAE && !(paging->efer & EFER_LMA);
+}
+
+/* The address space that a path is of. SDM: PAE paging's PDPTEs do not tell users' pages. */
+static uint64_t space_of(const struct paging *paging, const struct debug_path *path)
+{
+    uint64_t user = ENTRY_US;
+    for (unsigned i = is_pae(paging); i < path->count; i++)
+        if (path->value[i] & ENTRY_P)
+            user &= path->value[i];
+    return path->count != 0 && path->value[0] & ENTRY_P && user != 0
+               ? (path->value[0] & ENTRY_ADDRESS) | IS_SPACE
+               : 0;
+}
+
+static bool is_reachable(const struct paging *paging, uint64_t linear)
+{
+    return paging->efer & EFER_LMA ? is_canonical(linear) : linear >> 32 == 0;
+}
+
+static void walk(const struct vcpu *vcpu, const struct paging *paging, struct debug_path *path)
+{
+    struct page_walk walked = {0};
+    struct exception exception;
+    gpa_t gpa;
+    uint8_t byte;
+    if (is_reachable(paging, path->page))
+        page_walk(paging, &vcpu->vm->mem, path->page, &walked);
+    else
+        walked.why = "";
+    path->count = (uint8_t)walked.count;
+    for (unsigned i = 0; i < walked.count; i++) {
+        path->at[i] = walked.entry[i].at.v;
+        path->value[i] = walked.entry[i].value;
+    }
+    path->space = space_of(paging, path);
+    path->is_mapped = walked.why == NULL &&
+                      guest_walk(paging, &vcpu->vm->mem, GVA(path->page), GUEST_WALK_PEEK, &gpa,
+                                 &exception) == STATUS_OK &&
+                      guest_mem_read(&vcpu->vm->mem, gpa, &byte, 1) == STATUS_OK;
+    path->gpa = path->is_mapped ? gpa.v : 0;
+}
+
+static const struct debug_path *find_path(const struct vcpu *vcpu, struct debug_points *points,
+                                          uint64_t linear)
+{
+    uint64_t page = align_down(linear, PAGE_SIZE);
+    unsigned i = 0;
+    while (i < points->paths && points->path[i].page != page)
+        i++;
+    if (i == points->paths) {
+        points->path[i].page = page;
+        walk(vcpu, &points->paging, &points->path[i]);
+        points->paths++;
+    }
+    return &points->path[i];
+}
+
+/* Whether all of them lead where they led: they do as long as no entry has changed. */
+static bool paths_stand(const struct vcpu *vcpu, const struct debug_points *points)
+{
+    unsigned size = points->paging.cr4 & CR4_PAE ? 8 : 4;
+    for (unsigned i = 0; i < points->paths; i++) {
+        const struct debug_path *path = &points->path[i];
+        for (unsigned level = 0; level < path->count; level++) {
+            uint64_t now;
+            if (guest_mem_load(&vcpu->vm->mem, GPA(path->at[level]), size, &now) != STATUS_OK ||
+                (now ^ path->value[level]) & ~ENTRY_FLAGS)
+                return false;
+        }
+    }
+    return true;
+}
 
 /* ---- The tree ------------------------------------------------------------------------------- */
-
-static uint64_t *table_at(const struct ept *ept, hpa_t table)
-{
-    return ept->ports.map(ept->ports.context, table);
-}
-
-static unsigned shift_of(unsigned level)
-{
-    return PAGE_SHIFT + 9 * (level - 1);
-}
-
-static bool is_own(const struct debug_points *points, uint64_t frame)
-{
-    return frame - points->frames.v < DEBUG_FRAMES * PAGE_SIZE;
-}
-
-static enum status take_frame(struct debug_points *points, hpa_t *frame)
-{
-    if (points->used == DEBUG_FRAMES)
-        return ERR_NO_MEMORY;
-    *frame = HPA(points->frames.v + points->used++ * PAGE_SIZE);
-    return STATUS_OK;
-}
-
-/* The table below an entry of this level becomes the tree's own: a copy, or a large page's pieces.
- */
-static enum status make_own(struct debug_points *points, uint64_t *entry, unsigned level)
-{
-    hpa_t frame;
-    enum status status = take_frame(points, &frame);
-    if (status != STATUS_OK)
-        return status;
-    uint64_t *table = table_at(&points->ept, frame);
-    if (!(*entry & EPT_LARGE)) {
-        memcpy(table, table_at(&points->ept, HPA(*entry & EPT_ADDRESS)), PAGE_SIZE);
-    } else {
-        uint64_t piece = level == 2 ? *entry & ~EPT_LARGE : *entry;
-        for (unsigned i = 0; i < ENTRIES; i++)
-            table[i] = piece + ((uint64_t)i << shift_of(level - 1));
-    }
-    *entry = frame.v | EPT_READ | EPT_WRITE | EPT_EXECUTE;
-    return STATUS_OK;
-}
-
-static enum status deny(struct debug_points *points, uint64_t gpa, uint64_t access)
-{
-    hpa_t table = points->ept.root;
-    for (unsigned level = LEVELS; level > 1; level--) {
-        uint64_t *entry = &table_at(&points->ept, table)[gpa >> shift_of(level) & (ENTRIES - 1)];
-        if (*entry == 0)
-            return ERR_RANGE;
-        if (*entry & EPT_LARGE || !is_own(points, *entry & EPT_ADDRESS)) {
-            enum status status = make_own(points, entry, level);
-            if (status != STATUS_OK)
-                return status;
-        }
-        table.v = *entry & EPT_ADDRESS;
-    }
-    uint64_t *leaf = &table_at(&points->ept, table)[gpa >> PAGE_SHIFT & (ENTRIES - 1)];
-    *leaf &= ~access;
-    return *leaf & EPT_ADDRESS ? STATUS_OK : ERR_RANGE;
-}
 
 /* What its page lacks. Not to be read means not to be written either; and not to be executed where
  * the processor knows no pages for that alone. SDM: IA32_VMX_EPT_VPID_CAP. */
 static uint64_t denied_by(const struct vcpu *vcpu, const struct debug_point *point)
 {
-    bool execute_only = vmx_of(vcpu)->cpu->capabilities.ept_vpid & BIT(0);
+    bool execute_only = vmx_of(vcpu)->cpu->capabilities.ept_vpid & EPT_CAP_EXECUTE_ONLY;
     if (point->kind == DEBUG_EXECUTE)
         return EPT_EXECUTE;
     if (point->kind == DEBUG_WRITE)
@@ -92,38 +115,95 @@ static uint64_t denied_by(const struct vcpu *vcpu, const struct debug_point *poi
     return EPT_READ | EPT_WRITE | (execute_only ? 0 : EPT_EXECUTE);
 }
 
-/* From nothing: points come and go only while the guest stands. */
-static enum status build(struct vcpu *vcpu)
+static enum status deny_all(const struct vcpu *vcpu, struct debug_points *points, bool *changed)
 {
-    struct vmx_vcpu *vmx = vmx_of(vcpu);
-    struct debug_points *points = vmx->debug.points;
-    const struct ept *own = &vmx->vm->ept;
-    points->used = 0;
-    points->ept = *own;
-    enum status status = take_frame(points, &points->ept.root);
-    if (status == STATUS_OK)
-        memcpy(table_at(own, points->ept.root), table_at(own, own->root), PAGE_SIZE);
+    enum status status = STATUS_OK;
+    for (unsigned i = 0; i < points->paths; i++)
+        for (unsigned level = 0; status == STATUS_OK && level < points->path[i].count; level++)
+            status = debug_tree_deny(points, points->path[i].at[level], EPT_WRITE, changed);
     for (unsigned i = 0; status == STATUS_OK && i < points->count; i++)
-        status = deny(points, points->point[i].gpa, denied_by(vcpu, &points->point[i]));
-    vmcs_write(VMCS_EPT_POINTER, ept_pointer(points->count != 0 ? &points->ept : own));
-    vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
+        if (debug_is_active(&points->point[i]))
+            status = debug_tree_deny(points, points->point[i].gpa,
+                                     denied_by(vcpu, &points->point[i]), changed);
     return status;
 }
 
+static void flush(void)
+{
+    vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
+}
+
+/* Denies what is to be denied now; what was before stays so, which costs exits at most, unless
+ * there is no room left or it is to be anew. */
+static enum status update(struct vcpu *vcpu, bool anew)
+{
+    struct debug_points *points = vmx_of(vcpu)->debug.points;
+    bool changed = anew;
+    enum status status = anew ? ERR_NO_MEMORY : deny_all(vcpu, points, &changed);
+    if (status == ERR_NO_MEMORY) {
+        status = debug_tree_begin(points, &vmx_of(vcpu)->vm->ept);
+        if (status == STATUS_OK)
+            status = deny_all(vcpu, points, &changed);
+    }
+    if (changed)
+        flush();
+    return status;
+}
+
+/* ---- Places --------------------------------------------------------------------------------- */
+
+static void place(const struct vcpu *vcpu, struct debug_points *points, struct debug_point *point)
+{
+    if (point->is_physical)
+        return;
+    const struct debug_path *path = find_path(vcpu, points, point->address);
+    point->is_mapped = path->is_mapped && (point->space == 0 || point->space == path->space);
+    point->gpa = path->gpa + point->address % PAGE_SIZE;
+}
+
+static void place_all(const struct vcpu *vcpu, struct debug_points *points)
+{
+    points->paths = 0;
+    for (unsigned i = 0; i < points->count; i++)
+        if (!points->point[i].is_removed)
+            place(vcpu, points, &points->point[i]);
+}
+
+void debug_refresh(struct vcpu *vcpu)
+{
+    struct debug_points *points = vmx_of(vcpu)->debug.points;
+    struct paging now;
+    if (points == NULL || points->linear == 0)
+        return;
+    read_paging(vcpu, &now);
+    if (is_same_paging(&now, &points->paging) && paths_stand(vcpu, points))
+        return;
+    points->paging = now;
+    place_all(vcpu, points);
+    if (update(vcpu, false) != STATUS_OK && !points->is_short) {
+        points->is_short = true;
+        log_warn("%s: breakpoints lie in too many places: some will not be met", vcpu->vm->name);
+    }
+}
+
+/* ---- Points --------------------------------------------------------------------------------- */
+
 void debug_use_points(struct vcpu *vcpu, struct debug_points *points)
 {
-    struct vmx_vcpu *vmx = vmx_of(vcpu);
-    vmx->debug.points = points;
-    if (points != NULL)
-        points->count = 0;
-    vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->ept));
-    vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
+    vmx_of(vcpu)->debug.points = points;
+    if (points != NULL) {
+        points->count = points->active = points->linear = points->paths = points->used = 0;
+        points->is_short = false;
+    }
+    debug_apply(vcpu);
+    flush();
     state_write_dr7(vcpu, vmcs_read(VMCS_GUEST_DR7)); /* exits look for points now, or no longer */
 }
 
 static bool is_same(const struct debug_point *a, const struct debug_point *b)
 {
-    return a->type == b->type && a->size == b->size && a->address == b->address;
+    return a->kind == b->kind && a->type == b->type && a->size == b->size &&
+           a->address == b->address;
 }
 
 static struct debug_point *find(struct debug_points *points, const struct debug_point *wanted)
@@ -134,45 +214,91 @@ static struct debug_point *find(struct debug_points *points, const struct debug_
     return NULL;
 }
 
-static enum status resolve(struct vcpu *vcpu, struct debug_point *point)
+/* True: there were some. */
+static bool forget_removed(struct debug_points *points)
 {
-    struct paging paging;
-    struct exception exception;
-    gpa_t gpa = GPA(point->address);
+    unsigned kept = 0;
+    for (unsigned i = 0; i < points->count; i++)
+        if (!points->point[i].is_removed)
+            points->point[kept++] = points->point[i];
+    bool some = kept != points->count;
+    points->count = kept;
+    return some;
+}
+
+static void count(struct debug_points *points, const struct debug_point *point, unsigned one)
+{
+    points->active += one;
+    points->linear += point->is_physical ? 0 : one;
+}
+
+/* Its gpa, if it is not for place to find; or what is wrong with it. */
+static enum status check(const struct vcpu *vcpu, struct debug_point *point)
+{
     uint8_t byte;
     if (point->size == 0 || point->size > DEBUG_POINT_BYTES ||
         point->address % PAGE_SIZE + point->size > PAGE_SIZE)
         return ERR_RANGE;
-    vmx_vcpu_get_paging(vcpu, &paging);
-    if (!point->is_physical) {
-        enum status status = guest_walk(&paging, &vcpu->vm->mem, GVA(point->address),
-                                        GUEST_WALK_PEEK, &gpa, &exception);
-        if (status != STATUS_OK)
-            return status;
+    point->is_mapped = point->is_physical;
+    point->gpa = point->address;
+    point->space = 0;
+    return point->is_physical ? guest_mem_read(&vcpu->vm->mem, GPA(point->gpa), &byte, 1)
+                              : STATUS_OK;
+}
+
+static enum status begin(struct vcpu *vcpu, struct debug_points *points)
+{
+    if (points->active == 0) {
+        points->used = points->paths = 0;
+        read_paging(vcpu, &points->paging);
     }
-    point->gpa = gpa.v;
-    return guest_mem_read(&vcpu->vm->mem, gpa, &byte, 1);
+    debug_refresh(vcpu);
+    return points->used != 0 ? STATUS_OK : debug_tree_begin(points, &vmx_of(vcpu)->vm->ept);
+}
+
+/* One that was removed comes back as what it was. */
+static struct debug_point *make_room(const struct vcpu *vcpu, struct debug_points *points,
+                                     const struct debug_point *wanted)
+{
+    struct debug_point *point = find(points, wanted);
+    if (point != NULL)
+        return point;
+    if (points->count == DEBUG_POINTS_MAX) {
+        if (!forget_removed(points))
+            return NULL;
+        place_all(vcpu, points); /* their paths, too */
+    }
+    point = &points->point[points->count++];
+    *point = *wanted;
+    if (!point->is_physical)
+        point->space = find_path(vcpu, points, point->address)->space;
+    return point;
 }
 
 enum status debug_add_point(struct vcpu *vcpu, const struct debug_point *wanted)
 {
     struct debug_points *points = vmx_of(vcpu)->debug.points;
-    struct debug_point point = *wanted;
+    struct debug_point copy = *wanted;
     if (points == NULL)
         return ERR_NO_SPACE;
-    if (find(points, wanted) != NULL)
+    struct debug_point *point = find(points, wanted);
+    if (point != NULL && !point->is_removed)
         return STATUS_OK; /* gdb: inserting twice is inserting once */
-    if (points->count == DEBUG_POINTS_MAX)
-        return ERR_NO_SPACE;
-    enum status status = resolve(vcpu, &point);
+    enum status status = check(vcpu, &copy);
+    if (status == STATUS_OK)
+        status = begin(vcpu, points);
     if (status != STATUS_OK)
         return status;
-    points->point[points->count++] = point;
-    status = build(vcpu);
-    if (status != STATUS_OK) {
-        points->count--;
-        (void)!build(vcpu);
-    }
+    point = make_room(vcpu, points, &copy);
+    if (point == NULL)
+        return ERR_NO_SPACE;
+    point->is_removed = false;
+    count(points, point, 1);
+    place(vcpu, points, point);
+    status = update(vcpu, false);
+    if (status != STATUS_OK)
+        (void)!debug_remove_point(vcpu, point);
+    debug_apply(vcpu);
     return status;
 }
 
@@ -180,183 +306,36 @@ enum status debug_remove_point(struct vcpu *vcpu, const struct debug_point *want
 {
     struct debug_points *points = vmx_of(vcpu)->debug.points;
     struct debug_point *point = points != NULL ? find(points, wanted) : NULL;
-    if (point == NULL)
+    if (point == NULL || point->is_removed)
         return ERR_NOT_FOUND;
-    *point = points->point[--points->count];
-    return build(vcpu);
+    point->is_removed = true;
+    count(points, point, -1u);
+    if (points->active == 0)
+        debug_apply(vcpu);
+    return STATUS_OK;
 }
 
-/* ---- Accesses ------------------------------------------------------------------------------- */
-
-static uint64_t linear_of(uint64_t rip)
-{
-    return state_is_64bit() ? rip : (uint32_t)(vmcs_read(VMCS_GUEST_CS_BASE) + rip);
-}
-
-/* Where RIP leads; false: to a page fault, or to no RAM. */
-static bool find_code(struct vcpu *vcpu, uint64_t linear, uint64_t *gpa)
-{
-    struct paging paging;
-    struct exception exception;
-    gpa_t found;
-    vmx_vcpu_get_paging(vcpu, &paging);
-    if (guest_walk(&paging, &vcpu->vm->mem, GVA(linear), GUEST_WALK_PEEK, &found, &exception) !=
-        STATUS_OK)
-        return false;
-    *gpa = found.v;
-    return true;
-}
-
-/* The breakpoint at RIP, but for one at which the guest stood before. */
-static const struct debug_point *find_breakpoint(struct vcpu *vcpu, uint64_t rip)
+void debug_settle_points(struct vcpu *vcpu)
 {
     struct debug_points *points = vmx_of(vcpu)->debug.points;
-    uint64_t linear = linear_of(rip), gpa;
-    bool skips = points->skip == linear && linear != 0;
-    points->skip = 0;
-    if (skips || !find_code(vcpu, linear, &gpa))
-        return NULL;
-    for (unsigned i = 0; i < points->count; i++) {
-        const struct debug_point *point = &points->point[i];
-        if (point->kind == DEBUG_EXECUTE && point->gpa == gpa &&
-            (point->is_physical || point->address == linear))
-            return point;
-    }
-    return NULL;
+    if (points == NULL || vmx_of(vcpu)->debug.steps || !forget_removed(points) ||
+        points->active == 0)
+        return;
+    place_all(vcpu, points);
+    (void)!update(vcpu, true);
 }
 
-/* gdb steps over a breakpoint by itself where it finds it at its program counter, which is RIP,
- * without the base of CS. */
-static void stop_at_breakpoint(struct vcpu *vcpu, const struct debug_point *point, uint64_t rip)
-{
-    struct debug_points *points = vmx_of(vcpu)->debug.points;
-    struct debug_stop stop = {.reason = DEBUG_AT_POINT,
-                              .type = point->type,
-                              .is_at_rip = point->address == rip,
-                              .address = point->address};
-    if (!stop.is_at_rip)
-        points->skip = linear_of(rip);
-    debug_stop(vcpu, &stop);
-}
-
-static void look_before(struct vcpu *vcpu)
-{
-    struct debug_points *points = vmx_of(vcpu)->debug.points;
-    for (unsigned i = 0; i < points->count; i++)
-        if (points->point[i].kind != DEBUG_EXECUTE)
-            (void)!guest_mem_read(&vcpu->vm->mem, GPA(points->point[i].gpa), points->before[i],
-                                  points->point[i].size);
-}
-
-static bool has_changed(struct vcpu *vcpu, unsigned i)
-{
-    const struct debug_points *points = vmx_of(vcpu)->debug.points;
-    uint8_t now[DEBUG_POINT_BYTES];
-    return guest_mem_read(&vcpu->vm->mem, GPA(points->point[i].gpa), now, points->point[i].size) ==
-               STATUS_OK &&
-           memcmp(now, points->before[i], points->point[i].size) != 0;
-}
-
-/* How many bytes the instruction at RIP accesses. */
-static unsigned access_size(struct vcpu *vcpu, uint64_t rip)
-{
-    uint8_t bytes[INSTRUCTION_BYTES_MAX];
-    struct instruction instruction;
-    struct exception exception;
-    unsigned count = debug_fetch(vcpu, rip, bytes);
-    unsigned code_size = decode_code_size(vmcs_read(VMCS_GUEST_IA32_EFER),
-                                          (uint32_t)vmcs_read(VMCS_GUEST_CS_ACCESS_RIGHTS));
-    if (decode_instruction(bytes, count, code_size, &instruction, &exception) != STATUS_OK)
-        return ACCESS_UNKNOWN;
-    if (instruction.destination.kind == OPERAND_MEMORY)
-        return instruction.destination.size;
-    if (instruction.source.kind == OPERAND_MEMORY)
-        return instruction.source.size;
-    return instruction.size;
-}
-
-/* An access to data, as its exit tells of it. */
-struct data_access {
-    uint64_t gpa, kinds; /* VIOLATION_READ, VIOLATION_WRITE; 0: none */
-    unsigned size;
-};
-
-static bool is_met(struct vcpu *vcpu, const struct data_access *access, unsigned i)
-{
-    const struct debug_point *point = &vmx_of(vcpu)->debug.points->point[i];
-    static const uint64_t kinds[] = {[DEBUG_WRITE] = VIOLATION_WRITE,
-                                     [DEBUG_READ] = VIOLATION_READ,
-                                     [DEBUG_ACCESS] = VIOLATION_READ | VIOLATION_WRITE};
-    if (point->kind == DEBUG_EXECUTE)
-        return false;
-    bool overlaps = access->gpa < point->gpa ? point->gpa - access->gpa < access->size
-                                             : access->gpa - point->gpa < point->size;
-    return (overlaps && kinds[point->kind] & access->kinds) ||
-           (point->kind != DEBUG_READ && has_changed(vcpu, i));
-}
-
-/* The instruction at RIP by itself, and whether what it did met a watchpoint. */
-static bool execute_watched(struct vcpu *vcpu, const struct data_access *access)
-{
-    look_before(vcpu);
-    debug_execute(vcpu);
-    /* An interrupt of the machine may have come meanwhile, and with it a debugger that takes its
-     * points away. */
-    const struct debug_points *points = vmx_of(vcpu)->debug.points;
-    for (unsigned i = 0; points != NULL && i < points->count; i++) {
-        if (!is_met(vcpu, access, i))
-            continue;
-        struct debug_stop stop = {.reason = DEBUG_AT_POINT,
-                                  .type = points->point[i].type,
-                                  .address = points->point[i].address};
-        debug_stop(vcpu, &stop);
-        return true;
-    }
-    return false;
-}
-
-static bool is_pointed_at(const struct debug_points *points, uint64_t gpa)
-{
-    for (unsigned i = 0; i < points->count; i++)
-        if ((points->point[i].gpa ^ gpa) >> PAGE_SHIFT == 0)
-            return true;
-    return false;
-}
-
-bool debug_take_violation(struct vcpu *vcpu, uint64_t rip, uint64_t gpa, uint64_t qualification)
-{
-    const struct vmx_debug *debug = &vmx_of(vcpu)->debug;
-    if (debug->is_stepping || !is_pointed_at(debug->points, gpa))
-        return false;
-    struct data_access access = {.gpa = gpa};
-    if (qualification & VIOLATION_FETCH) {
-        const struct debug_point *point = find_breakpoint(vcpu, rip);
-        if (point != NULL) {
-            stop_at_breakpoint(vcpu, point, rip);
-            return true;
-        }
-    } else if (qualification & VIOLATION_FINAL) {
-        access.kinds = qualification & (VIOLATION_READ | VIOLATION_WRITE);
-        access.size = access_size(vcpu, rip);
-    }
-    (void)execute_watched(vcpu, &access);
-    return true;
-}
-
-/* A step that gdb asked for. Breakpoints in its way count from its second instruction on. */
-bool debug_step_over_point(struct vcpu *vcpu, uint64_t rip)
+void debug_reset(struct vcpu *vcpu)
 {
     struct vmx_debug *debug = &vmx_of(vcpu)->debug;
-    static const struct data_access none = {0};
-    if (debug->points == NULL || debug->points->count == 0) {
-        debug_execute(vcpu);
-        return true;
+    struct debug_points *points = debug->points;
+    debug->cr4_mask = vmcs_read(VMCS_CR4_GUEST_HOST_MASK);
+    if (points != NULL) {
+        for (unsigned i = 0; i < points->count; i++)
+            points->point[i].space = 0; /* it is gone */
+        read_paging(vcpu, &points->paging);
+        place_all(vcpu, points);
+        (void)!update(vcpu, true);
     }
-    const struct debug_point *point = find_breakpoint(vcpu, rip);
-    if (point != NULL && debug->has_stepped) {
-        stop_at_breakpoint(vcpu, point, rip);
-        return false;
-    }
-    debug->has_stepped = true;
-    return !execute_watched(vcpu, &none);
+    debug_apply(vcpu);
 }

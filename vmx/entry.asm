@@ -6,17 +6,7 @@
 bits 64
 default rel
 
-VMCS_HOST_RSP   equ 0x6c14
-
-GPR_RAX equ 0 * 8
-GPR_RCX equ 1 * 8
-GPR_RDX equ 2 * 8
-GPR_RBX equ 3 * 8
-GPR_RSP equ 4 * 8
-GPR_RBP equ 5 * 8
-GPR_RSI equ 6 * 8
-GPR_RDI equ 7 * 8
-GPR_R8  equ 8 * 8
+%include "vmx/entry.inc"
 
 section .text
 %ifdef DEBUG_CHECKS
@@ -29,56 +19,6 @@ extern vmx_exit
 extern vmx_exit_accounted
 %define VMX_EXIT vmx_exit
 %endif
-
-; rdi = vCPU; afterwards every register but RSP is the guest's
-%macro LOAD_GUEST 0
-        mov     rax, [rdi + GPR_RAX]
-        mov     rcx, [rdi + GPR_RCX]
-        mov     rdx, [rdi + GPR_RDX]
-        mov     rbx, [rdi + GPR_RBX]
-        mov     rbp, [rdi + GPR_RBP]
-        mov     rsi, [rdi + GPR_RSI]
-%assign i 0
-%rep 8
-%assign n 8 + i
-        mov     r %+ n, [rdi + GPR_R8 + i * 8]
-%assign i i + 1
-%endrep
-        mov     rdi, [rdi + GPR_RDI]
-%endmacro
-
-; rbp = frame, rsp = &vCPU, which HOST_RSP becomes
-%macro SAVE_HOST 0
-        push    rbp
-        mov     rbp, rsp
-        push    rbx
-        push    r12
-        push    r13
-        push    r14
-        push    r15
-        push    rdi
-        mov     eax, VMCS_HOST_RSP
-        vmwrite rax, rsp
-%endmacro
-
-; rdi = vCPU, which has every register but RSP
-%macro SAVE_GUEST 0
-        push    rdi
-        mov     rdi, [rsp + 8]
-        mov     [rdi + GPR_RAX], rax
-        mov     [rdi + GPR_RCX], rcx
-        mov     [rdi + GPR_RDX], rdx
-        mov     [rdi + GPR_RBX], rbx
-        mov     [rdi + GPR_RBP], rbp
-        mov     [rdi + GPR_RSI], rsi
-%assign i 0
-%rep 8
-%assign n 8 + i
-        mov     [rdi + GPR_R8 + i * 8], r %+ n
-%assign i i + 1
-%endrep
-        pop     qword [rdi + GPR_RDI]
-%endmacro
 
 ; int vmx_guest_loop(struct vcpu *vcpu, bool launched): runs the guest, calling vmx_exit at every
 ; VM exit, until that returns false. Returns 0 then, or 1 when an entry failed with VMfail; the
@@ -94,7 +34,7 @@ vmx_guest_loop:
 %endif
 enter:
         test    esi, esi
-        jnz     resume
+        jnz     vmx_resume
         LOAD_GUEST
         vmlaunch
         jmp     failed
@@ -104,7 +44,9 @@ global vmx_exit_stub
 vmx_exit_stub:
 %ifdef DEBUG_CHECKS
 global vmx_exit_accounted_stub
-vmx_exit_accounted_stub:                ; the checks look themselves whether it is on
+global vmx_exit_debug_stub
+vmx_exit_accounted_stub:                ; the checks look themselves whether it is on,
+vmx_exit_debug_stub:                    ; and whether a debugger wants to see it
 %endif
         SAVE_GUEST
 %ifdef DEBUG_CHECKS
@@ -116,7 +58,8 @@ vmx_exit_accounted_stub:                ; the checks look themselves whether it 
         mov     rdi, [rsp]
         test    al, al
         jz      leave_guest
-resume:
+global vmx_resume
+vmx_resume:
         LOAD_GUEST
         vmresume
 failed:
@@ -126,7 +69,7 @@ leave_guest:
 %ifdef DEBUG_CHECKS
         call    host_check_end
 %else
-        jmp     left
+        jmp     vmx_left
 
 ; The same with accounting on.
 global vmx_exit_accounted_stub
@@ -136,9 +79,10 @@ vmx_exit_accounted_stub:
         call    vmx_exit_accounted
         mov     rdi, [rsp]
         test    al, al
-        jnz     resume
+        jnz     vmx_resume
 %endif
-left:
+global vmx_left
+vmx_left:
         xor     eax, eax
 return:
         pop     rdi
@@ -160,6 +104,6 @@ vmx_guest_once:
 global vmx_once_stub
 vmx_once_stub:
         SAVE_GUEST
-        jmp     left
+        jmp     vmx_left
 
 section .note.GNU-stack noalloc noexec nowrite progbits

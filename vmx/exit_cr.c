@@ -200,6 +200,8 @@ bool cr_write(struct vcpu *vcpu, unsigned number, uint64_t value)
     switch (number) {
     case 0:
         return write_cr0(vcpu, value);
+    case 3:
+        return debug_write_cr3(vcpu, value);
     case 4:
         return write_cr4(vcpu, value);
     case 8:

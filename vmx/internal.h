@@ -158,14 +158,14 @@ uint64_t cr_read_cr4(void);
 /* What a task switch loads: as MOV to CR3, without its checks; false: #GP, for PDPTEs. */
 COLD bool cr_switch_cr3(struct vcpu *vcpu, uint64_t cr3);
 bool cr_write_efer(struct vcpu *vcpu, uint64_t value);
-/* CR0, CR4 and CR8, as MOV to them; #GP: false. */
+/* CR0, CR3, CR4 and CR8, as MOV to them; #GP: false. */
 bool cr_write(struct vcpu *vcpu, unsigned number, uint64_t value);
 void cr_set_initial(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4, uint64_t efer);
 
 /* exit.c: all that an exit takes but the entry after it; for those that were not vmx_exit's. */
 COLD void exit_handle(struct vcpu *vcpu);
 
-/* debug_step.c, debug_points.c: the bytes at CS:RIP, and how many could be read; the instruction
+/* debug_step.c, debug_access.c: the bytes at CS:RIP, and how many could be read; the instruction
  * there by itself, or what waits to be delivered; the same as a part of a step (false: a point was
  * met before); and the stop that it comes to. */
 unsigned debug_fetch(struct vcpu *vcpu, uint64_t rip, uint8_t bytes[INSTRUCTION_BYTES_MAX]);
@@ -183,6 +183,7 @@ void dump_report(struct vcpu *vcpu);
 int vmx_guest_loop(struct vcpu *vcpu, bool launched);
 void vmx_exit_stub(void);
 void vmx_exit_accounted_stub(void);
+void vmx_exit_debug_stub(void);
 int vmx_guest_once(struct vcpu *vcpu, bool launched);
 void vmx_once_stub(void);
 bool vmx_exit(struct vcpu *vcpu);

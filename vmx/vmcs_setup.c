@@ -160,7 +160,7 @@ static void read_offers(struct vcpu *vcpu)
 enum status vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_vm *vm,
                             const struct vmx_cpu *cpu)
 {
-    memset(vmx, 0, sizeof(*vmx));
+    memset(vmx, 0, offsetof(struct vmx_vcpu, debug));
     vmx->cpu = cpu;
     vmx->vm = vm;
     guest_access_init(&vmx->access, &vcpu->vm->mem, &vcpu->vm->bus);
@@ -219,8 +219,6 @@ static void write_controls(struct vcpu *vcpu)
     vmcs_write(VMCS_IO_BITMAP_B, vmx->vm->io_bitmap.v + PAGE_SIZE);
     vmcs_write(VMCS_MSR_BITMAPS, vmx->vm->msr_bitmap.v);
     vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->ept));
-    if (vmx->debug.points != NULL && vmx->debug.points->count != 0)
-        vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->debug.points->ept));
     vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
     vmcs_write(VMCS_VMCS_LINK_POINTER, NO_SHADOW_VMCS);
     vmcs_write(VMCS_CR0_GUEST_HOST_MASK, ~CR0_GUEST_OWNED);
@@ -230,12 +228,6 @@ static void write_controls(struct vcpu *vcpu)
         vmcs_write(VMCS_VPID, (vmx->vm->owner - 1u) * VM_VCPUS_MAX + vcpu->index + 1);
     if (word[CONTROL_SECONDARY] & CONTROL_ENABLE_XSAVES)
         vmcs_write(VMCS_XSS_EXITING_BITMAP, ~0ull);
-}
-
-void vmx_vcpu_write_exit(const struct vcpu *vcpu)
-{
-    vmcs_write(VMCS_HOST_RIP, vcpu->account != NULL ? (uintptr_t)vmx_exit_accounted_stub
-                                                    : (uintptr_t)vmx_exit_stub);
 }
 
 static void write_host_state(void)
@@ -332,8 +324,8 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry)
     vcpu->requests = VCPU_REQUEST_EVENT | VCPU_REQUEST_DEBUG; /* it may be paused */
     write_controls(vcpu);
     write_host_state();
-    vmx_vcpu_write_exit(vcpu);
     write_guest_state(vcpu, entry);
     reset_switched_state(vcpu);
+    debug_reset(vcpu);
     forget_translations(vmx);
 }

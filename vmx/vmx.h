@@ -72,17 +72,18 @@ struct vmx_vcpu {
     bool has_1g_pages;     /* its CPUID offers 1-GByte pages */
     bool breakpoints;      /* its DR7 enables some, or a debugger has some */
     bool shadow_matters;   /* that, or it is told when a window for events opens */
-    struct vmx_debug debug;
     const struct vmx_cpu *cpu;
     struct vmx_vm *vm;
     struct guest_access access; /* of the emulator, which keeps what it learnt between exits */
     void *xsave_area;           /* the guest's FPU and extended state while it is not loaded */
     uint64_t xcr0;
     uint64_t cr2, dr[4], dr6;
+    struct vmx_debug debug; /* outlives the guest: see vmx_vcpu_create */
 };
 
 /* Allocates the VMCS and the state areas; the vCPU, whose CPUID table is built, is bound to the
- * processor that cpu describes. */
+ * processor that cpu describes. *vmx is zeroed memory, or has had a guest before, whose debugger
+ * keeps its points. */
 enum status MUST_CHECK vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_vm *vm,
                                        const struct vmx_cpu *cpu);
 
@@ -92,9 +93,6 @@ void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
 /* Afterwards this processor holds nothing of the vCPU's VMCS and of its guest's memory, so that
  * their frames may be given back. On its own processor; vmx_vcpu_create makes it anew. */
 void vmx_vcpu_release(struct vcpu *vcpu);
-
-/* Accounting was turned on or off (kernel/vm/account.h). On the vCPU's own processor. */
-void vmx_vcpu_write_exit(const struct vcpu *vcpu);
 
 /* What tells exits of this reason apart in their accounting. */
 enum account_by vmx_account_by(uint32_t reason);

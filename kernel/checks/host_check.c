@@ -38,6 +38,7 @@ struct host_check {
     uint64_t cr0, cr3, cr4, cr8, efer;
     uint64_t quick_hash; /* of quick_msrs */
     uint64_t vmcs_hash;  /* of vmcs_constants */
+    uint64_t own_hash;   /* of vmcs_unless_debugged */
     uint64_t msr_hash[MSR_GROUPS];
     uint64_t volatile_msrs[MSR_GROUPS];
 };
@@ -53,10 +54,6 @@ static const uint32_t quick_msrs[] = {
 /* Fields of the VMCS that are written once. */
 static const enum vmcs_field vmcs_constants[] = {
     VMCS_VPID,
-    VMCS_IO_BITMAP_A,
-    VMCS_IO_BITMAP_B,
-    VMCS_MSR_BITMAPS,
-    VMCS_EPT_POINTER,
     VMCS_VMCS_LINK_POINTER,
     VMCS_HOST_ES_SELECTOR,
     VMCS_HOST_CS_SELECTOR,
@@ -86,8 +83,12 @@ static const enum vmcs_field vmcs_constants[] = {
     VMCS_VM_EXIT_MSR_STORE_COUNT,
     VMCS_VM_EXIT_MSR_LOAD_COUNT,
     VMCS_VM_ENTRY_MSR_LOAD_COUNT,
-    VMCS_CR0_GUEST_HOST_MASK,
-    VMCS_CR4_GUEST_HOST_MASK,
+};
+
+/* What a debugger changes, and puts back when it is done. */
+static const enum vmcs_field vmcs_unless_debugged[] = {
+    VMCS_IO_BITMAP_A, VMCS_IO_BITMAP_B,         VMCS_MSR_BITMAPS,         VMCS_EXCEPTION_BITMAP,
+    VMCS_EPT_POINTER, VMCS_CR0_GUEST_HOST_MASK, VMCS_CR4_GUEST_HOST_MASK,
 };
 
 static struct host_check *this_check(void)
@@ -108,12 +109,22 @@ static uint64_t hash_quick_msrs(void)
     return hash;
 }
 
-static uint64_t hash_vmcs(void)
+static uint64_t hash_vmcs(const enum vmcs_field *fields, size_t count)
 {
     uint64_t hash = HASH_START;
-    for (size_t i = 0; i < ARRAY_SIZE(vmcs_constants); i++)
-        hash = hash_word(hash, vmcs_read(vmcs_constants[i]));
+    for (size_t i = 0; i < count; i++)
+        hash = hash_word(hash, vmcs_read(fields[i]));
     return hash;
+}
+
+static uint64_t hash_constants(void)
+{
+    return hash_vmcs(vmcs_constants, ARRAY_SIZE(vmcs_constants));
+}
+
+static uint64_t hash_unless_debugged(void)
+{
+    return hash_vmcs(vmcs_unless_debugged, ARRAY_SIZE(vmcs_unless_debugged));
 }
 
 static uint32_t msr_number(unsigned group, unsigned i)
@@ -202,12 +213,12 @@ void host_check_begin(struct vcpu *vcpu)
 {
     struct host_check *check = this_check();
     struct host_registers now;
-    (void)vcpu;
     host_registers_read(&now);
     *check = (struct host_check){.cr0 = now.cr0, .cr3 = now.cr3, .cr4 = now.cr4, .cr8 = now.cr8};
     check->efer = hw_rdmsr(MSR_IA32_EFER);
     check->quick_hash = hash_quick_msrs();
-    check->vmcs_hash = hash_vmcs();
+    check->vmcs_hash = hash_constants();
+    check->own_hash = vmx_of(vcpu)->debug.is_active ? 0 : hash_unless_debugged();
     for (unsigned i = 0; i < MSR_GROUPS; i++)
         check->msr_hash[i] = hash_msr_group(check, i, true);
 }
@@ -218,8 +229,16 @@ bool host_check_exit(struct vcpu *vcpu)
     check->exits++;
     check_registers(vcpu, check);
     check_msrs(vcpu, check);
-    bool goes_on = vcpu->account != NULL ? vmx_exit_accounted(vcpu) : vmx_exit(vcpu);
-    expect(vcpu, hash_vmcs(), check->vmcs_hash, "the hash of the VMCS's constant fields");
+    const struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    bool goes_on = debug->looks            ? vmx_exit_debug(vcpu)
+                   : vcpu->account != NULL ? vmx_exit_accounted(vcpu)
+                                           : vmx_exit(vcpu);
+    expect(vcpu, hash_constants(), check->vmcs_hash, "the hash of the VMCS's constant fields");
+    if (check->own_hash == 0 && !debug->is_active)
+        check->own_hash = hash_unless_debugged();
+    if (!debug->is_active)
+        expect(vcpu, hash_unless_debugged(), check->own_hash,
+               "the hash of the fields that debuggers change");
     return goes_on;
 }
 

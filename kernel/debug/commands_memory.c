@@ -2,7 +2,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
 #include "kernel/debug/debugger.h"
-#include "kernel/debug/page_walk.h"
+#include "kernel/vm/page_walk.h"
 
 /* ---- Addresses ---- */
 

@@ -53,11 +53,21 @@ static enum status pause(void *context, unsigned number)
     return guest != NULL ? vm_pause(&guest->vm) : ERR_NOT_FOUND;
 }
 
+static void settle(struct vcpu *vcpu, void *context)
+{
+    (void)context;
+    debug_settle_points(vcpu);
+}
+
 static void resume(void *context, unsigned number)
 {
+    struct gdb_server *server = context;
     struct guest *guest = find(context, number);
-    if (guest != NULL)
-        vm_resume(&guest->vm);
+    if (guest == NULL)
+        return;
+    if (server->points[number] != NULL)
+        (void)!vcpu_call(guest->vm.vcpu[0], settle, NULL);
+    vm_resume(&guest->vm);
 }
 
 static const char *run_command(void *context, unsigned number, const char *line, size_t *length)
@@ -213,7 +223,6 @@ struct point_call {
     enum status status;
 };
 
-/* A guest that was restarted has lost its points. */
 static void call_point(struct vcpu *vcpu, void *context)
 {
     const struct vmx_vcpu *vmx = vcpu->backend;
@@ -258,18 +267,21 @@ static enum status change_point(struct gdb_server *server, unsigned number, stru
 }
 
 static enum status set_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
-                             uint64_t address, uint64_t size)
+                             bool is_physical, uint64_t address, uint64_t size)
 {
-    struct point_call call = {
-        .point = {.type = (uint8_t)point, .size = (uint8_t)size, .address = address}};
+    struct point_call call = {.point = {.type = (uint8_t)point,
+                                        .size = (uint8_t)size,
+                                        .is_physical = is_physical,
+                                        .address = address}};
     return size > UINT8_MAX
                ? ERR_RANGE
                : change_point(context, number, find_vcpu(context, number, vcpu), &call);
 }
 
 static enum status clear_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
-                               uint64_t address, uint64_t size)
+                               bool is_physical, uint64_t address, uint64_t size)
 {
+    (void)is_physical; /* it is what it was when it was set */
     struct point_call call = {
         .point = {.type = (uint8_t)point, .size = (uint8_t)size, .address = address},
         .removes = true};

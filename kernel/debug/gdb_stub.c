@@ -480,10 +480,10 @@ static void change_point(struct gdb_stub *stub, struct packet *packet, bool is_s
     }
     if (point >= GDB_POINTS)
         return; /* not known: an empty reply */
-    enum status (*change)(void *, unsigned, unsigned, enum gdb_point, uint64_t, uint64_t) =
+    enum status (*change)(void *, unsigned, unsigned, enum gdb_point, bool, uint64_t, uint64_t) =
         is_set ? target->set_point : target->clear_point;
-    enum status status =
-        change(target->context, stub->guest, stub->vcpu, (enum gdb_point)point, address, size);
+    enum status status = change(target->context, stub->guest, stub->vcpu, (enum gdb_point)point,
+                                stub->is_physical, address, size);
     if (status != ERR_UNSUPPORTED)
         say_status(stub, status);
 }

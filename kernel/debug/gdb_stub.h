@@ -51,9 +51,9 @@ struct gdb_target {
     /* One instruction from the next resume on; with a range, on as long as RIP is within it. */
     enum status (*step)(void *context, unsigned guest, unsigned vcpu, uint64_t start, uint64_t end);
     enum status (*set_point)(void *context, unsigned guest, unsigned vcpu, enum gdb_point point,
-                             uint64_t address, uint64_t size);
+                             bool is_physical, uint64_t address, uint64_t size);
     enum status (*clear_point)(void *context, unsigned guest, unsigned vcpu, enum gdb_point point,
-                               uint64_t address, uint64_t size);
+                               bool is_physical, uint64_t address, uint64_t size);
     void (*clear_points)(void *context, unsigned guest);
     void (*kill)(void *context, unsigned guest);
     void (*reset)(void *context, unsigned guest);
@@ -73,7 +73,7 @@ struct gdb_stub {
     bool is_attached;               /* gdb is there, and has not detached */
     bool is_running;                /* it waits for a stop */
     bool is_quiet;                  /* no '+' and '-' any more */
-    bool is_physical;               /* m and M mean guest-physical addresses */
+    bool is_physical;               /* addresses of memory and of new points are guest-physical */
     struct gdb_stop stop;           /* the last one, for '?' */
 };
 

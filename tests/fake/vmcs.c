@@ -99,6 +99,10 @@ void vmx_exit_accounted_stub(void)
 {
 }
 
+void vmx_exit_debug_stub(void)
+{
+}
+
 int vmx_guest_once(struct vcpu *vcpu, bool launched)
 {
     (void)launched;

@@ -31,6 +31,7 @@ RAW_ALLOWED = {
         "read_tss": "one byte",
         "guest_access_fetch": "one copy of the instruction's bytes",
     },
+    "kernel/vm/page_walk.c": {"find_piece": ONE_COPY},
     "vmx/vmcs_setup.c": {"map_guest_memory": BEFORE_THE_GUEST_RUNS},
     "drivers/model/pci_bus.c": {"overlaps_ram": ONLY_WHETHER},
     "drivers/model/virtqueue.c": {

@@ -124,11 +124,13 @@ static enum status world_step(void *context, unsigned guest, unsigned vcpu, uint
 }
 
 static enum status world_set_point(void *context, unsigned guest, unsigned vcpu,
-                                   enum gdb_point point, uint64_t address, uint64_t size)
+                                   enum gdb_point point, bool is_physical, uint64_t address,
+                                   uint64_t size)
 {
     struct gdb_world *world = context;
     (void)guest;
     (void)vcpu;
+    world->was_physical = is_physical;
     world->points++;
     world->point = point;
     world->point_address = address;
@@ -137,12 +139,14 @@ static enum status world_set_point(void *context, unsigned guest, unsigned vcpu,
 }
 
 static enum status world_clear_point(void *context, unsigned guest, unsigned vcpu,
-                                     enum gdb_point point, uint64_t address, uint64_t size)
+                                     enum gdb_point point, bool is_physical, uint64_t address,
+                                     uint64_t size)
 {
     struct gdb_world *world = context;
     (void)guest;
     (void)vcpu;
     (void)point;
+    (void)is_physical;
     (void)size;
     return address == world->point_address ? STATUS_OK : ERR_NOT_FOUND;
 }

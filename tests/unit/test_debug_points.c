@@ -36,6 +36,9 @@ static void start(enum fake_mode mode)
     static const struct ept_ports ports = {alloc, map, NULL};
     struct ept *own = &fake_guest.vmx_vm.ept;
     fake_guest_start(mode);
+    /* A processor with the TRUE capability MSRs. */
+    fake_guest.cpu.controls.word[CONTROL_PRIMARY] &= ~(uint32_t)CONTROL_CR3_LOAD_EXITING;
+    fake_guest.vmx.primary &= ~(uint32_t)CONTROL_CR3_LOAD_EXITING;
     used = 0;
     CHECK_EQ(ept_init(own, &ports, BIT(16)), STATUS_OK);
     CHECK_EQ(ept_map(own, GPA(0), HPA(0x40000000), 4 << 20, EPT_READ | EPT_WRITE | EPT_EXECUTE),
@@ -51,6 +54,13 @@ static enum status add(enum debug_point_kind kind, uint64_t address, unsigned si
 {
     struct debug_point point = {
         .kind = (uint8_t)kind, .type = 7, .size = (uint8_t)size, .address = address};
+    return debug_add_point(&VCPU, &point);
+}
+
+static enum status add_physical(uint64_t address)
+{
+    struct debug_point point = {
+        .kind = DEBUG_EXECUTE, .type = 7, .size = 1, .is_physical = true, .address = address};
     return debug_add_point(&VCPU, &point);
 }
 
@@ -92,9 +102,11 @@ static void pages_lose_rights(void)
     CHECK_EQ(rights(0x200000), EPT_READ | EPT_WRITE | EPT_EXECUTE);
     CHECK(VMCS[VMCS_EPT_POINTER] != ept_pointer(own));
     CHECK_EQ(ept_hash(own, 1), before);
+    CHECK_EQ(rights(0x4000), 0);
     CHECK_EQ(take_away(DEBUG_READ, 0x4ff8, 8), STATUS_OK);
-    CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
     CHECK_EQ(take_away(DEBUG_READ, 0x4ff8, 8), ERR_NOT_FOUND);
+    debug_settle_points(&VCPU);
+    CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
     CHECK_EQ(take_away(DEBUG_EXECUTE, 0x4123, 1), STATUS_OK);
     CHECK_EQ(take_away(DEBUG_WRITE, 0x5008, 8), STATUS_OK);
     CHECK_EQ(take_away(DEBUG_ACCESS, 0x6000, 4), STATUS_OK);
@@ -103,22 +115,218 @@ static void pages_lose_rights(void)
     CHECK(!fake_guest.vmx.breakpoints);
 }
 
+static uint64_t far_away(unsigned i)
+{
+    return 0x100000000 + i * 0x1000ull;
+}
+
 static void points_have_limits(void)
 {
     start(FAKE_LONG);
-    CHECK_EQ(add(DEBUG_WRITE, 0x5ffc, 8), ERR_RANGE);   /* over a page's end */
-    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 0), ERR_RANGE);   /* nothing */
-    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 65), ERR_RANGE);  /* too much */
-    CHECK_EQ(add(DEBUG_WRITE, 0x30000, 1), ERR_RANGE);  /* no RAM */
-    CHECK_EQ(add(DEBUG_WRITE, 0x200000, 1), ERR_FAULT); /* not mapped */
+    CHECK_EQ(add(DEBUG_WRITE, 0x5ffc, 8), ERR_RANGE);  /* over a page's end */
+    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 0), ERR_RANGE);  /* nothing */
+    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 65), ERR_RANGE); /* too much */
+    CHECK_EQ(add_physical(0x30000), ERR_RANGE);        /* no RAM */
     for (unsigned i = 0; i < DEBUG_POINTS_MAX; i++)
         CHECK_EQ(add(DEBUG_EXECUTE, 0x4000 + i, 1), STATUS_OK);
     CHECK_EQ(add(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK); /* once more is once */
     CHECK_EQ(points.count, DEBUG_POINTS_MAX);
     CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
     CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
+    /* Those that were removed make room, each on a page of its own, too. */
+    for (unsigned i = 0; i < 3 * DEBUG_POINTS_MAX; i++) {
+        CHECK_EQ(take_away(DEBUG_EXECUTE, i < DEBUG_POINTS_MAX ? 0x4000 + i : far_away(i - 512), 1),
+                 STATUS_OK);
+        CHECK_EQ(add(DEBUG_EXECUTE, far_away(i), 1), STATUS_OK);
+    }
+    CHECK_EQ(points.active, DEBUG_POINTS_MAX);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
     debug_use_points(&VCPU, NULL);
     CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
+}
+
+/* ---- Paging --------------------------------------------------------------------------------- */
+
+#define TABLES 0x10000 /* as fake_guest_start builds them: PML4, PDPT, page directory */
+#define PDE(linear) (TABLES + 0x2000 + ((linear) >> 21) * 8)
+#define TABLE 0x13000 /* of 4-KByte pages */
+#define LATE 0x200000 /* the first address that they do not map */
+#define HIGH 0xffff900000000000
+
+static void put(uint64_t gpa, uint64_t entry)
+{
+    memcpy(fake_guest.memory + gpa, &entry, sizeof(entry));
+}
+
+static uint64_t own_entry(uint64_t gpa)
+{
+    uint64_t entry;
+    memcpy(&entry, fake_guest.memory + gpa, sizeof(entry));
+    return entry;
+}
+
+/* An exit of no consequence, as the stub's that is in the VMCS. */
+static void leave(void)
+{
+    VMCS[VMCS_EXIT_REASON] = EXIT_REASON_CPUID;
+    VMCS[VMCS_VM_EXIT_INSTRUCTION_LENGTH] = 0;
+    CHECK_EQ(VMCS[VMCS_HOST_RIP], (uintptr_t)vmx_exit_debug_stub);
+    CHECK(vmx_exit_debug(&VCPU));
+}
+
+static void addresses_may_be_mapped_later(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, LATE + 0x123, 1), STATUS_OK);
+    CHECK(!points.point[0].is_mapped);
+    CHECK(fake_guest.vmx.primary & CONTROL_CR3_LOAD_EXITING);
+    for (unsigned i = 0; i < 3; i++) /* what is read on the way cannot be written */
+        CHECK_EQ(rights(TABLES + i * 0x1000), EPT_READ | EPT_EXECUTE);
+    CHECK_EQ(rights(0x5000), EPT_READ | EPT_WRITE | EPT_EXECUTE);
+    put(PDE(LATE), TABLE + 7);
+    leave();
+    CHECK(!points.point[0].is_mapped);
+    CHECK_EQ(rights(TABLE), EPT_READ | EPT_EXECUTE);
+    put(TABLE, 0x5007);
+    leave();
+    CHECK(points.point[0].is_mapped);
+    CHECK_EQ(points.point[0].gpa, 0x5123);
+    CHECK_EQ(rights(0x5000), EPT_READ | EPT_WRITE);
+    unsigned flushes = fake_vmcs.invepts;
+    put(TABLE, 0x5067); /* accessed and dirty, as any walk may leave it */
+    leave();
+    CHECK_EQ(fake_vmcs.invepts, flushes);
+    put(TABLE, 0x6007);
+    leave();
+    CHECK_EQ(points.point[0].gpa, 0x6123);
+    CHECK_EQ(rights(0x6000), EPT_READ | EPT_WRITE);
+    put(TABLE, 0);
+    leave();
+    CHECK(!points.point[0].is_mapped);
+    CHECK_EQ(take_away(DEBUG_EXECUTE, LATE + 0x123, 1), STATUS_OK);
+    CHECK(!(fake_guest.vmx.primary & CONTROL_CR3_LOAD_EXITING));
+    CHECK_EQ(VMCS[VMCS_HOST_RIP], (uintptr_t)vmx_exit_stub);
+}
+
+static void addresses_may_wait_for_paging(void)
+{
+    start(FAKE_PROTECTED_32);
+    CHECK_EQ(add(DEBUG_EXECUTE, HIGH + 0x5040, 1), STATUS_OK);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x6000, 1), STATUS_OK);
+    CHECK(!points.point[0].is_mapped && points.point[1].is_mapped);
+    put(TABLES + 288 * 8, TABLES + 0x1003);
+    put(TABLES, TABLES + 0x1003);
+    put(TABLES + 0x1000, TABLES + 0x2003);
+    put(TABLES + 0x2000, 0x83);
+    VMCS[VMCS_GUEST_CR3] = TABLES;
+    cr_set_initial(&VCPU, CR0_PE | CR0_PG | CR0_ET, CR4_PAE, EFER_LME);
+    leave();
+    CHECK(points.point[0].is_mapped && points.point[1].is_mapped);
+    CHECK_EQ(points.point[0].gpa, 0x5040);
+    /* The tables of a reset guest are not those of the next. */
+    put(TABLES + 288 * 8, 0);
+    debug_reset(&VCPU);
+    CHECK(!points.point[0].is_mapped && points.point[1].is_mapped);
+    CHECK_EQ(points.active, 2);
+}
+
+static bool load_cr3(uint64_t value)
+{
+    VCPU.gpr[GPR_RAX] = value;
+    VMCS[VMCS_GUEST_RIP] = FAKE_GUEST_RIP;
+    VMCS[VMCS_EXIT_REASON] = EXIT_REASON_CONTROL_REGISTER_ACCESS;
+    VMCS[VMCS_EXIT_QUALIFICATION] = 3;
+    VMCS[VMCS_VM_EXIT_INSTRUCTION_LENGTH] = 3;
+    CHECK(vmx_exit_debug(&VCPU));
+    return VMCS[VMCS_GUEST_RIP] == FAKE_GUEST_RIP + 3;
+}
+
+/* A second PML4, whose first entry leads to tables of its own; and the user's page, or not. */
+#define OTHER 0x14000
+#define USERS 0x8000000000 /* of the second entry */
+
+static void make_spaces(uint64_t user)
+{
+    put(TABLES + 8, 0x15000 + 3 + user);
+    put(0x15000, 0x16000 + 3 + user);
+    put(0x16000, 0x83 + user);
+    memcpy(fake_guest.memory + OTHER, fake_guest.memory + TABLES, 4096);
+    put(OTHER + 8, 0x17000 + 3 + user);
+    put(0x17000, 0x16000 + 3 + user);
+}
+
+static void address_spaces_are_apart(void)
+{
+    start(FAKE_LONG);
+    make_spaces(4);
+    CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
+    CHECK(points.point[0].is_mapped);
+    CHECK(load_cr3(OTHER));
+    CHECK(!points.point[0].is_mapped);
+    /* gdb takes its points away while the guest stands, and sets them again: elsewhere, maybe. */
+    CHECK_EQ(take_away(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
+    CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
+    CHECK(!points.point[0].is_mapped);
+    CHECK(load_cr3(TABLES));
+    CHECK(points.point[0].is_mapped);
+    /* When the guest has gone on in between, it is a new point. */
+    CHECK_EQ(take_away(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x7000, 1), STATUS_OK);
+    debug_arm_step(&VCPU, 0, 0);
+    debug_settle_points(&VCPU); /* a step is not yet going on */
+    CHECK_EQ(points.count, 2);
+    DEBUG.steps = false;
+    debug_settle_points(&VCPU);
+    CHECK_EQ(points.count, 1);
+    CHECK(load_cr3(OTHER));
+    CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
+    CHECK(points.point[1].is_mapped);
+    CHECK(load_cr3(TABLES));
+    CHECK(!points.point[1].is_mapped);
+    /* A supervisor's page is the same everywhere. */
+    start(FAKE_LONG);
+    make_spaces(0);
+    CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
+    CHECK(load_cr3(OTHER));
+    CHECK(points.point[0].is_mapped);
+}
+
+static void loads_of_cr3_are_the_processors(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, LATE, 1), STATUS_OK);
+    CHECK(!load_cr3(1ull << 40)); /* MAXPHYADDR */
+    CHECK_EQ(VMCS[VMCS_GUEST_CR3], TABLES);
+    CHECK(!load_cr3(BIT(63) | TABLES));
+    unsigned flushes = fake_vmcs.invvpids;
+    CHECK(load_cr3(TABLES | 5));
+    CHECK_EQ(VMCS[VMCS_GUEST_CR3], TABLES | 5);
+    CHECK_EQ(fake_vmcs.invvpids, flushes + 1);
+    VCPU.gpr[GPR_RAX] = TABLES;
+    CHECK(load_cr3(TABLES));
+    CHECK(cr_write(&VCPU, 4, CR4_PAE | CR4_PCIDE));
+    flushes = fake_vmcs.invvpids;
+    CHECK(load_cr3(BIT(63) | TABLES | 9)); /* no flush is asked for */
+    CHECK_EQ(VMCS[VMCS_GUEST_CR3], TABLES | 9);
+    CHECK_EQ(fake_vmcs.invvpids, flushes);
+    /* PDPTEs: a bad one leaves all as it was. */
+    start(FAKE_PAE);
+    CHECK_EQ(add(DEBUG_EXECUTE, LATE, 1), STATUS_OK);
+    uint64_t cr3 = VMCS[VMCS_GUEST_CR3];
+    put(0x15000, 7);
+    CHECK(!load_cr3(0x15000));
+    CHECK_EQ(VMCS[VMCS_GUEST_CR3], cr3);
+    put(0x15000, own_entry(cr3));
+    CHECK(load_cr3(0x15000));
+}
+
+static void physical_addresses_stay(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add_physical(0x5123), STATUS_OK);
+    CHECK_EQ(rights(0x5000), EPT_READ | EPT_WRITE);
+    CHECK(!(fake_guest.vmx.primary & CONTROL_CR3_LOAD_EXITING));
+    CHECK_EQ(VMCS[VMCS_HOST_RIP], (uintptr_t)vmx_exit_stub);
 }
 
 /* ---- Steps ---------------------------------------------------------------------------------- */
@@ -346,9 +554,10 @@ static void breakpoints_stop(void)
     CHECK(access_to(FAKE_GUEST_RIP, FETCH | FINAL, (struct happening)STEPPED(1)));
     CHECK(!DEBUG.has_stopped);
     CHECK_EQ(entries, 1);
-    /* Another page is somebody else's. */
-    CHECK(!access_to(0x7000, FETCH | FINAL, (struct happening)STEPPED(1)));
+    /* What the VM's own tree lacks is somebody else's. */
     CHECK(!access_to(1ull << 40, WRITE | FINAL, (struct happening)STEPPED(1)));
+    CHECK_EQ(take_away(DEBUG_EXECUTE, FAKE_GUEST_RIP + 8, 1), STATUS_OK);
+    CHECK(!access_to(0x7000, FETCH | FINAL, (struct happening)STEPPED(1)));
 }
 
 /* gdb takes RIP for the address, and cannot step over a breakpoint that it does not find there. */
@@ -445,6 +654,11 @@ static void timer_is_set_after_steps(void)
 }
 
 TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", points_have_limits},
+          {"addresses_may_be_mapped_later", addresses_may_be_mapped_later},
+          {"addresses_may_wait_for_paging", addresses_may_wait_for_paging},
+          {"address_spaces_are_apart", address_spaces_are_apart},
+          {"loads_of_cr3_are_the_processors", loads_of_cr3_are_the_processors},
+          {"physical_addresses_stay", physical_addresses_stay},
           {"plain_instruction", plain_instruction},
           {"guest_that_steps_itself_gets_its_trap", guest_that_steps_itself_gets_its_trap},
           {"flag_is_hidden", flag_is_hidden},

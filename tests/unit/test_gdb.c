@@ -351,6 +351,11 @@ static void points_go_through(void)
     CHECK_STR(ask("Z3,2000,8"), ""); /* not offered */
     CHECK_STR(ask("Z5,2000,8"), "");
     CHECK_STR(ask("Z0,2000"), "E16");
+    CHECK_STR(ask("Z1,2000,1"), "OK");
+    CHECK(!world.was_physical);
+    CHECK_STR(ask("Qqemu.PhyMemMode:1"), "OK");
+    CHECK_STR(ask("Z1,2000,1"), "OK");
+    CHECK(world.was_physical);
 }
 
 static void threads_and_questions(void)

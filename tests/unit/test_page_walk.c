@@ -1,5 +1,5 @@
 /* A look at paging structures finds what the processor's walk finds, and changes nothing. */
-#include "kernel/debug/page_walk.h"
+#include "kernel/vm/page_walk.h"
 #include "tests/check.h"
 
 #define MEMORY_SIZE (64u << 12)

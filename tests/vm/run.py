@@ -30,6 +30,7 @@ import cases_formats
 import cases_grub
 import cases_fuzz
 import cases_gdb
+import cases_gdb_points
 import cases_guests
 import cases_harden
 import cases_linux
@@ -54,6 +55,7 @@ MODULES = (
     cases_grub,
     cases_fuzz,
     cases_gdb,
+    cases_gdb_points,
     cases_qemu_devices,
     cases_registers,
     cases_shell,

@@ -1,4 +1,4 @@
-#include "kernel/debug/page_walk.h"
+#include "kernel/vm/page_walk.h"
 
 #include "kernel/core/mem.h"
 

@@ -1,0 +1,67 @@
+/* What a debugger makes the guest exit for, and its look at every exit. */
+#include "vmx/debug_internal.h"
+
+static void write_exit(const struct vcpu *vcpu)
+{
+    uintptr_t stub = vmx_of(vcpu)->debug.looks ? (uintptr_t)vmx_exit_debug_stub
+                     : vcpu->account != NULL   ? (uintptr_t)vmx_exit_accounted_stub
+                                               : (uintptr_t)vmx_exit_stub;
+    vmcs_write(VMCS_HOST_RIP, stub);
+}
+
+/* SDM: Guest/Host Masks and Read Shadows for CR0 and CR4. */
+static void own_cr4(uint64_t mask)
+{
+    uint64_t value = cr_read_cr4();
+    vmcs_write(VMCS_CR4_GUEST_HOST_MASK, mask);
+    vmcs_write(VMCS_CR4_READ_SHADOW, value);
+}
+
+/* What the processor is to be entered with whatever there is. */
+static uint32_t own_primary(const struct vmx_vcpu *vmx)
+{
+    return vmx->cpu->controls.word[CONTROL_PRIMARY];
+}
+
+void debug_apply(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    struct vmx_debug *debug = &vmx->debug;
+    const struct debug_points *points = debug->points;
+    bool has_points = points != NULL && points->active != 0;
+    bool is_linear = has_points && points->linear != 0;
+    vmcs_write(VMCS_EPT_POINTER, ept_pointer(has_points ? &points->ept : &vmx->vm->ept));
+    state_set_primary(vmx, CONTROL_CR3_LOAD_EXITING,
+                      is_linear || own_primary(vmx) & CONTROL_CR3_LOAD_EXITING);
+    own_cr4(debug->cr4_mask | (is_linear ? CR4_PSE : 0));
+    debug->is_active = has_points;
+    debug->looks = is_linear;
+    write_exit(vcpu);
+}
+
+/* SDM: MOV - Move to/from Control Registers: reserved bits; Operations that Invalidate TLBs: with
+ * PCIDs, bit 63 asks for none. */
+bool debug_write_cr3(struct vcpu *vcpu, uint64_t value)
+{
+    uint64_t old = vmcs_read(VMCS_GUEST_CR3);
+    uint64_t keeps = state_is_64bit() && cr_read_cr4() & CR4_PCIDE ? value & BIT(63) : 0;
+    value &= ~keeps;
+    if (value >> cpuid_maxphyaddr(&vcpu->cpuid))
+        return false;
+    if (keeps) {
+        vmcs_write(VMCS_GUEST_CR3, value);
+        return true;
+    }
+    if (cr_switch_cr3(vcpu, value))
+        return true;
+    vmcs_write(VMCS_GUEST_CR3, old);
+    return false;
+}
+
+bool vmx_exit_debug(struct vcpu *vcpu)
+{
+    bool enters = vcpu->account != NULL ? vmx_exit_accounted(vcpu) : vmx_exit(vcpu);
+    if (enters)
+        debug_refresh(vcpu);
+    return enters;
+}

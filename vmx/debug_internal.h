@@ -1,0 +1,23 @@
+/* What the files of the debugger's engine share, and nobody else. */
+#pragma once
+
+#include "vmx/internal.h"
+
+/* debug_tree.c: a tree with nothing denied, which shares all of own. ERR_NO_MEMORY. */
+enum status MUST_CHECK debug_tree_begin(struct debug_points *points, const struct ept *own);
+
+/* Takes rights (EPT_READ, ...) away from the page at gpa; *changed: it had some of them. ERR_RANGE:
+ * no RAM is there; ERR_NO_MEMORY: the frames are used up. */
+enum status MUST_CHECK debug_tree_deny(struct debug_points *points, uint64_t gpa, uint64_t rights,
+                                       bool *changed);
+
+/* debug_points.c: points find their places anew if the guest's translation has changed. */
+void debug_refresh(struct vcpu *vcpu);
+
+/* debug_exit.c: sets what makes the guest exit, as points and catches need it. */
+void debug_apply(struct vcpu *vcpu);
+
+static inline bool debug_is_active(const struct debug_point *point)
+{
+    return !point->is_removed && point->is_mapped;
+}
