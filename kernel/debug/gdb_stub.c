@@ -89,6 +89,34 @@ static void say_thread(struct gdb_stub *stub, uint32_t vcpu)
     gdb_writer_number(&stub->writer, vcpu + 1u);
 }
 
+static enum status load(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    return target->read_registers(target->context, stub->guest, stub->vcpu, &stub->registers);
+}
+
+static void say_register(struct gdb_stub *stub, unsigned number)
+{
+    uint8_t bytes[GDB_REGISTER_MAX];
+    size_t size = gdb_register_get(&stub->registers, number, bytes);
+    gdb_writer_hex(&stub->writer, bytes, size);
+}
+
+/* What gdb looks at after every step goes along with the stop, so that it need not ask for all
+ * registers each time: RBP, RSP, RIP and the flags, by gdb's numbers. */
+static void say_first_registers(struct gdb_stub *stub)
+{
+    static const uint8_t numbers[] = {6, 7, 16, 17};
+    if (load(stub) != STATUS_OK)
+        return;
+    for (unsigned i = 0; i < sizeof(numbers); i++) {
+        gdb_writer_number(&stub->writer, numbers[i]);
+        say(stub, ":");
+        say_register(stub, numbers[i]);
+        say(stub, ";");
+    }
+}
+
 /* gdb: Stop Reply Packets. */
 static void say_stop(struct gdb_stub *stub)
 {
@@ -104,6 +132,7 @@ static void say_stop(struct gdb_stub *stub)
     say(stub, "thread:");
     say_thread(stub, stop->vcpu);
     say(stub, ";");
+    say_first_registers(stub);
     if (!stop->has_point)
         return;
     say(stub, reason[stop->point]);
@@ -148,24 +177,11 @@ static void stop_guest(struct gdb_stub *stub, uint8_t signal)
 
 /* ---- Registers ----------------------------------------------------------------------------- */
 
-static enum status load(struct gdb_stub *stub)
-{
-    const struct gdb_target *target = stub->target;
-    return target->read_registers(target->context, stub->guest, stub->vcpu, &stub->registers);
-}
-
 static void store(struct gdb_stub *stub)
 {
     const struct gdb_target *target = stub->target;
     say_status(stub,
                target->write_registers(target->context, stub->guest, stub->vcpu, &stub->registers));
-}
-
-static void say_register(struct gdb_stub *stub, unsigned number)
-{
-    uint8_t bytes[GDB_REGISTER_MAX];
-    size_t size = gdb_register_get(&stub->registers, number, bytes);
-    gdb_writer_hex(&stub->writer, bytes, size);
 }
 
 static void read_all(struct gdb_stub *stub, struct packet *packet)
@@ -530,7 +546,8 @@ static void support(struct gdb_stub *stub)
     const struct gdb_target *target = stub->target;
     char text[160];
     target->clear_points(target->context, stub->guest);
-    stub->is_quiet = stub->is_attached = stub->is_running = stub->is_physical = false;
+    stub->is_quiet = stub->is_last_ack = false;
+    stub->is_attached = stub->is_running = stub->is_physical = false;
     stub->vcpu = 0;
     fmt_format(text, sizeof(text),
                "PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:memory-map:read+;"
@@ -584,7 +601,7 @@ static void query(struct gdb_stub *stub, struct packet *packet)
 static void set(struct gdb_stub *stub, struct packet *packet)
 {
     if (starts_with(packet, "StartNoAckMode")) {
-        stub->is_quiet = true;
+        stub->is_quiet = stub->is_last_ack = true;
         say(stub, "OK");
     } else if (starts_with(packet, "ThreadEvents:") || starts_with(packet, "NonStop:0")) {
         say(stub, "OK"); /* vCPUs neither come nor go */
@@ -719,7 +736,8 @@ void gdb_stub_input(struct gdb_stub *stub, uint8_t byte)
             stop_guest(stub, GDB_SIGNAL_INT);
         return;
     case GDB_ACK: /* which a quiet gdb never sends: a new one is at the line */
-        stub->is_quiet = false;
+        stub->is_quiet = stub->is_last_ack;
+        stub->is_last_ack = false;
         return;
     case GDB_NOTHING:
         return;

@@ -72,7 +72,8 @@ struct gdb_stub {
     unsigned vcpu;                  /* for what follows Hg */
     bool is_attached;               /* gdb is there, and has not detached */
     bool is_running;                /* it waits for a stop */
-    bool is_quiet;                  /* no '+' and '-' any more */
+    bool is_quiet;                  /* no '+' and '-' any more, */
+    bool is_last_ack;               /* but for one '+' of gdb's that is still to come */
     bool is_physical;               /* addresses of memory and of new points are guest-physical */
     struct gdb_stop stop;           /* the last one, for '?' */
 };

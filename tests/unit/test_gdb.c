@@ -45,11 +45,17 @@ static const char *ask(const char *packet)
     return ask_bytes(packet, strlen(packet));
 }
 
+/* RBP, RSP, RIP and the flags, with every stop. */
+#define FIRST "6:0000000000000000;7:8877665544332211;10:0010000000000000;11:02000000;"
+
 static void start(void)
 {
     world_start(&world);
+    world.registers.cpu.gpr[GPR_RSP] = 0x1122334455667788;
+    world.registers.cpu.rip = 0x1000;
+    world.registers.cpu.rflags = 2;
     CHECK(strstr(ask("qSupported:multiprocess+;swbreak+;hwbreak+"), "PacketSize=1000;") != NULL);
-    CHECK_STR(ask("?"), "T05thread:1;");
+    CHECK_STR(ask("?"), "T05thread:1;" FIRST);
     CHECK(world.is_paused);
 }
 
@@ -140,12 +146,6 @@ static void broken_packets_are_asked_for_again(void)
     world.sent_length = 0;
     put("-", 1); /* gdb did not get it */
     CHECK(memcmp(world.sent, "$QC1#", 5) == 0);
-    CHECK_STR(ask("QStartNoAckMode"), "OK");
-    CHECK_STR(ask("qC"), "QC1");
-    CHECK_EQ(world.sent[0], '$');
-    put("+", 1); /* a new gdb */
-    CHECK_STR(ask("qC"), "QC1");
-    CHECK_EQ(world.sent[0], '+');
 }
 
 /* ---- Registers and memory ------------------------------------------------------------------ */
@@ -262,7 +262,7 @@ static void guest_goes_on_until_it_stops(void)
     CHECK_EQ(world.resumes, 1);
     world.sent_length = 0;
     put("\3", 1);
-    CHECK(strstr(world.sent, "$T02thread:1;#") != NULL);
+    CHECK(strncmp(world.sent, "$T02thread:1;6:", 15) == 0);
     CHECK(world.is_paused);
     put("\3", 1); /* once more says nothing */
     CHECK_EQ(world.pauses, 2);
@@ -273,14 +273,15 @@ static void guest_goes_on_until_it_stops(void)
     gdb_stub_stopped(&world.stub, 1, &stop); /* another guest's */
     CHECK_EQ(world.sent_length, 0);
     gdb_stub_stopped(&world.stub, 0, &stop);
-    CHECK(strstr(world.sent, "$T05thread:1;watch:1234;#") != NULL);
-    CHECK_STR(ask("?"), "T05thread:1;watch:1234;");
+    CHECK(strncmp(world.sent, "$T05thread:1;6:", 15) == 0);
+    CHECK(strstr(world.sent, ";watch:1234;#") != NULL);
+    CHECK_STR(ask("?"), "T05thread:1;" FIRST "watch:1234;");
     CHECK_STR(ask("vCont;r1000,1010:1;c"), "(nothing)");
     CHECK_EQ(world.step_start, 0x1000);
     CHECK_EQ(world.step_end, 0x1010);
     stop.point = GDB_POINT_SOFTWARE;
     gdb_stub_stopped(&world.stub, 0, &stop);
-    CHECK_STR(ask("?"), "T05thread:1;swbreak:;");
+    CHECK_STR(ask("?"), "T05thread:1;" FIRST "swbreak:;");
     CHECK_STR(ask("vCont;x"), "E16");
     CHECK_STR(ask("vCont;r10"), "E16");
     CHECK_STR(ask("vCont;c:99"), "E16");
@@ -306,11 +307,28 @@ static void guest_ends(void)
     CHECK_STR(ask("T1"), "E02");
 }
 
+/* The last acknowledgement is that of the packet which asks for none. gdb: Packet Acknowledgment.
+ */
+static void no_acknowledgements_where_gdb_wants_none(void)
+{
+    start();
+    ask("qC");
+    CHECK_EQ(world.sent[0], '+');
+    CHECK_STR(ask("QStartNoAckMode"), "OK");
+    put("+", 1);
+    ask("qC");
+    CHECK_EQ(world.sent[0], '$');
+    put("+", 1); /* a new gdb's */
+    ask("qC");
+    CHECK_EQ(world.sent[0], '+');
+}
+
 /* Its line was cut while the guest ran. */
 static void next_gdb_begins_anew(void)
 {
     start();
     ask("QStartNoAckMode");
+    put("+", 1);
     ask("Qqemu.PhyMemMode:1");
     ask("c");
     CHECK(!world.is_paused);
@@ -318,7 +336,7 @@ static void next_gdb_begins_anew(void)
     put("+", 1);
     CHECK(strstr(ask("qSupported"), "vContSupported+") != NULL);
     CHECK_EQ(world.cleared, cleared + 1);
-    CHECK_STR(ask("?"), "T05thread:1;");
+    CHECK_STR(ask("?"), "T05thread:1;" FIRST);
     CHECK(world.is_paused);
     CHECK_STR(ask("qqemu.PhyMemMode"), "0");
     CHECK_STR(ask("D"), "OK");
@@ -467,7 +485,9 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"memory_goes_back_and_forth", memory_goes_back_and_forth},
           {"description_is_one_text", description_is_one_text},
           {"guest_goes_on_until_it_stops", guest_goes_on_until_it_stops},
-          {"guest_ends", guest_ends}, {"next_gdb_begins_anew", next_gdb_begins_anew},
+          {"guest_ends", guest_ends},
+          {"no_acknowledgements_where_gdb_wants_none", no_acknowledgements_where_gdb_wants_none},
+          {"next_gdb_begins_anew", next_gdb_begins_anew},
           {"ends_that_gdb_wants", ends_that_gdb_wants}, {"points_go_through", points_go_through},
           {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands},
           {"monitor_is_the_shell", monitor_is_the_shell})
