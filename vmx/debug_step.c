@@ -41,11 +41,15 @@ unsigned debug_fetch(struct vcpu *vcpu, uint64_t rip, uint8_t bytes[INSTRUCTION_
     unsigned count = 0;
     gpa_t gpa;
     vmx_vcpu_get_paging(vcpu, &paging);
-    for (; count < INSTRUCTION_BYTES_MAX; count++)
+    while (count < INSTRUCTION_BYTES_MAX) {
+        unsigned in_page = PAGE_SIZE - (linear + count) % PAGE_SIZE;
+        unsigned left = INSTRUCTION_BYTES_MAX - count, piece = left < in_page ? left : in_page;
         if (guest_walk(&paging, &vcpu->vm->mem, GVA(linear + count), GUEST_WALK_PEEK, &gpa,
                        &exception) != STATUS_OK ||
-            guest_mem_read(&vcpu->vm->mem, gpa, &bytes[count], 1) != STATUS_OK)
+            guest_mem_read(&vcpu->vm->mem, gpa, &bytes[count], piece) != STATUS_OK)
             break;
+        count += piece;
+    }
     return count;
 }
 
