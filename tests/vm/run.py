@@ -31,6 +31,7 @@ import cases_grub
 import cases_fuzz
 import cases_gdb
 import cases_gdb_points
+import cases_gdb_trace
 import cases_guests
 import cases_harden
 import cases_linux
@@ -56,6 +57,7 @@ MODULES = (
     cases_fuzz,
     cases_gdb,
     cases_gdb_points,
+    cases_gdb_trace,
     cases_qemu_devices,
     cases_registers,
     cases_shell,
