@@ -173,8 +173,8 @@ static COLD uint32_t find_row(uint32_t reason)
 
 STATIC_ASSERT(ADVANCE == 0, "reason_alone");
 
-/* What tells exits of one reason apart, and where the vCPU has it: a leaf, an MSR; or its index,
- * which is always the same. */
+/* What tells exits of one reason apart, and where the vCPU has it: a leaf, an MSR, a port in the
+ * qualification, a page in the address; all of them are masked parts of eight bytes there. */
 #define ACCOUNT_BY(reason)                                                                         \
     ((reason) == EXIT_REASON_CPUID                                    ? ACCOUNT_LEAF               \
      : (reason) == EXIT_REASON_RDMSR || (reason) == EXIT_REASON_WRMSR ? ACCOUNT_MSR                \
@@ -182,16 +182,24 @@ STATIC_ASSERT(ADVANCE == 0, "reason_alone");
      : (reason) == EXIT_REASON_EPT_VIOLATION                          ? ACCOUNT_PAGE               \
                                                                       : ACCOUNT_NOTHING)
 #define ACCOUNT_OFFSET(by)                                                                         \
-    ((by) == ACCOUNT_LEAF  ? GPR_RAX * 8                                                           \
-     : (by) == ACCOUNT_MSR ? GPR_RCX * 8                                                           \
-                           : offsetof(struct vcpu, index))
+    ((by) == ACCOUNT_LEAF   ? GPR_RAX * 8                                                          \
+     : (by) == ACCOUNT_MSR  ? GPR_RCX * 8                                                          \
+     : (by) == ACCOUNT_PORT ? offsetof(struct vcpu, account_qualification) + 2                     \
+                            : offsetof(struct vcpu, account_physical) + 1)
+#define ACCOUNT_MASK(by)                                                                           \
+    ((by) == ACCOUNT_PORT      ? 0xffffull                                                         \
+     : (by) == ACCOUNT_PAGE    ? MASK(43, 4)                                                       \
+     : (by) == ACCOUNT_NOTHING ? 0                                                                 \
+                               : 0xffffffffull)
 
+/* Twice as large as the rows: what one is found by finds the other. */
 static const DEBUGGER_CONST struct key_row {
-    uint64_t tag;
-    uint32_t offset, by;
+    uint64_t mask, tag, offset;
+    uint32_t by;
 } keys[VCPU_EXIT_REASONS_MAX] = {
 #define EXIT_REASON(number, name, handler, reads)                                                  \
-    [number] = {ACCOUNT_TAG(number), ACCOUNT_OFFSET(ACCOUNT_BY(number)), ACCOUNT_BY(number)},
+    [number] = {ACCOUNT_MASK(ACCOUNT_BY(number)), ACCOUNT_TAG(number),                             \
+                ACCOUNT_OFFSET(ACCOUNT_BY(number)), ACCOUNT_BY(number)},
 #include "vmx/exit_reasons.def"
 #undef EXIT_REASON
 };
@@ -201,17 +209,15 @@ enum account_by vmx_account_by(uint32_t reason)
     return reason < ARRAY_SIZE(keys) ? keys[reason].by : ACCOUNT_NOTHING;
 }
 
-static inline uint64_t key_of(const struct vcpu *vcpu, const struct vmx_exit *exit, uint32_t basic,
-                              uint64_t reads)
+STATIC_ASSERT(sizeof(struct key_row) == 2 * sizeof(struct exit_row), "key_of");
+
+/* Without a branch, whatever the exit is. at: of its row in rows, in bytes. */
+static inline uint64_t key_of(const struct vcpu *vcpu, uint64_t at)
 {
-    const struct key_row *row = &keys[basic];
-    __asm__("" : "+r"(row)); /* computed once, not for each of its members */
-    uint64_t value = *(const uint32_t *)((const uint8_t *)vcpu + row->offset);
-    if (reads != 0 && row->by == ACCOUNT_PORT)
-        value = exit->qualification >> 16;
-    else if (reads != 0 && row->by == ACCOUNT_PAGE)
-        value = exit->guest_physical / PAGE_SIZE;
-    return row->tag + value;
+    const struct key_row *row = (const void *)((const uint8_t *)keys + 2 * at);
+    uint64_t value;
+    __builtin_memcpy(&value, (const uint8_t *)vcpu + row->offset, sizeof(value));
+    return row->tag + (value & row->mask);
 }
 
 static inline __attribute__((always_inline)) void handle(struct vcpu *vcpu)
@@ -243,6 +249,31 @@ bool vmx_exit(struct vcpu *vcpu)
     return run_prepare_entry(vcpu, hw_rdtsc());
 }
 
+#define READ_OF_VIOLATION (READ_QUALIFICATION | READ_GUEST_PHYSICAL | READ_VECTORING)
+
+static COLD void read_rest(struct vcpu *vcpu, struct vmx_exit *exit, uint64_t reads)
+{
+    read_snapshot(exit, reads);
+    if (reads & READ_VECTORING)
+        inject_collect(vcpu, exit);
+}
+
+/* What the row asks for: also into the vCPU, where it is a part of the key. */
+static inline __attribute__((always_inline)) void read_accounted(struct vcpu *vcpu,
+                                                                 struct vmx_exit *exit,
+                                                                 uint64_t reads)
+{
+    if (reads == READ_QUALIFICATION) {
+        vcpu->account_qualification = exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    } else if (reads == READ_OF_VIOLATION) {
+        exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+        vcpu->account_physical = exit->guest_physical = vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+        inject_collect(vcpu, exit);
+    } else {
+        read_rest(vcpu, exit, reads);
+    }
+}
+
 /* The same with accounting on. A VMCS with another HOST_RIP leads here: while it is off, it costs
  * nothing. */
 bool vmx_exit_accounted(struct vcpu *vcpu)
@@ -255,18 +286,17 @@ bool vmx_exit_accounted(struct vcpu *vcpu)
     if (__builtin_expect(basic >= ARRAY_SIZE(rows), 0))
         basic = find_row(exit.reason);
     vcpu->exit_count[basic]++;
-    const struct exit_row *row = &rows[basic];
-    __asm__("" : "+r"(row)); /* computed once, not for each of its members */
-    uint64_t reads = row->reads;
+    uint64_t at = basic * sizeof(rows[0]);
+    __asm__("" : "+r"(at)); /* computed once, and no address of a row */
+    const struct exit_row *row = (const void *)((const uint8_t *)rows + at);
     exit.qualification = 0;
-    if (reads != 0)
-        read_snapshot(&exit, reads);
-    account_exit(vcpu, key_of(vcpu, &exit, basic, reads), start, vcpu->history.newest);
+    if (row->reads != 0)
+        read_accounted(vcpu, &exit, row->reads);
+    account_own(vcpu, vcpu->history.newest);
+    account_guest(vcpu, key_of(vcpu, at), start);
     struct vcpu_exit *noted = record(vcpu, &exit, vcpu->history.newest);
     noted->reason_alone = exit.reason;
     noted->start = start;
-    if (row->reads & READ_VECTORING)
-        inject_collect(vcpu, &exit);
     enum verdict verdict = row->handle(vcpu, &exit);
     if (__builtin_expect(verdict == ADVANCE, 1)) {
         advance(vcpu, &exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));

@@ -43,6 +43,11 @@ static uint64_t mean_of(const struct account_times *times)
     return count != 0 ? times->sum / count : 0;
 }
 
+static uint64_t min_of(const struct account_times *times)
+{
+    return times->min == UINT64_MAX ? 0 : times->min;
+}
+
 static const char *const by_name[] = {[ACCOUNT_NOTHING] = "",
                                       [ACCOUNT_LEAF] = "leaf",
                                       [ACCOUNT_MSR] = "msr",
@@ -58,7 +63,7 @@ static const char *describe(const struct vcpu *vcpu, const struct account_slot *
         return "(all others)";
     uint32_t reason = account_key_reason(slot->key);
     enum account_by by = vmx_account_by(reason);
-    uint64_t value = account_key_value(slot->key) << (by == ACCOUNT_PAGE ? 12 : 0);
+    uint64_t value = account_key_value(slot->key) << (by == ACCOUNT_PAGE ? 8 : 0);
     if (by != ACCOUNT_NOTHING)
         fmt_format(what, room, "%s 0x%lx", by_name[by], value);
     return exit_reason_name(reason);
@@ -82,8 +87,8 @@ static void show_table(struct vcpu *vcpu, void *context)
         const char *name = describe(vcpu, list[i], what, sizeof(what));
         shell_print(shell, "%-22s %-16s %9lu %12lu %8lu %8lu %10lu %12lu\n", name, what,
                     account_count(&list[i]->guest), ns_of(vcpu, own->sum),
-                    ns_of(vcpu, mean_of(own)), own->max != 0 ? ns_of(vcpu, own->min) : 0,
-                    ns_of(vcpu, own->max), ns_of(vcpu, mean_of(&list[i]->guest)));
+                    ns_of(vcpu, mean_of(own)), ns_of(vcpu, min_of(own)),
+                    ns_of(vcpu, account_max(own)), ns_of(vcpu, mean_of(&list[i]->guest)));
     }
 }
 
@@ -120,7 +125,7 @@ static void print_times(struct shell *shell, const char *name, const struct acco
 {
     const char *comma = "";
     shell_print(shell, "\"%s\":{\"sum\":%lu,\"min\":%lu,\"mean\":%lu,\"max\":%lu,\"log2\":{", name,
-                times->sum, times->max != 0 ? times->min : 0, mean_of(times), times->max);
+                times->sum, min_of(times), mean_of(times), account_max(times));
     for (unsigned i = 0; i < ACCOUNT_BUCKETS; i++) {
         if (times->bucket[i] == 0)
             continue;

@@ -48,6 +48,14 @@ void account_stop(struct vcpu *vcpu)
     vcpu_set_history(vcpu, vcpu->last_exits, VCPU_HISTORY);
 }
 
+void account_widen(struct account_times *times, uint64_t above)
+{
+    uint64_t count = times->min + above, max = account_max(times);
+    if (count < times->min)
+        times->min = count;
+    times->span = (count > max ? count : max) - times->min;
+}
+
 struct account_slot *account_find(uint64_t key, struct account *account)
 {
     for (unsigned i = 0; i < ACCOUNT_SLOTS; i++) {

@@ -14,7 +14,8 @@ enum account_by { ACCOUNT_NOTHING, ACCOUNT_LEAF, ACCOUNT_MSR, ACCOUNT_PORT, ACCO
 #define ACCOUNT_BUCKETS 64
 
 struct account_times {
-    uint64_t sum, min, max;
+    uint64_t sum;
+    uint64_t min, span; /* one comparison sees both ends; min: UINT64_MAX before the first */
     uint32_t
         bucket[ACCOUNT_BUCKETS]; /* bucket n: from 2^n to 2^(n+1) - 1; all of them: the count */
 };
@@ -33,8 +34,8 @@ struct account {
     struct account_slot none; /* for the time before the first exit: says nothing */
 };
 
-/* What a key is made of: this, plus a leaf, an MSR, a port or the number of a page. The low bits
- * set reasons apart for the hash. */
+/* What a key is made of: this, plus a leaf, an MSR, a port, or a page's
+ * address without its 8 low bits. The low bits set reasons apart for the hash. */
 #define ACCOUNT_TAG(reason) ((uint64_t)((reason) + 1u) << 56 | ((reason)*0x3779b9u & 0xffffff))
 
 static inline uint32_t account_key_reason(uint64_t key)
@@ -73,21 +74,29 @@ void account_stop(struct vcpu *vcpu);
 unsigned account_list(const struct account *account, bool by_cost,
                       const struct account_slot *list[ACCOUNT_KINDS_MAX]);
 
+/* The largest, 0 before the first. */
+static inline uint64_t account_max(const struct account_times *times)
+{
+    return times->min == UINT64_MAX ? 0 : times->min + times->span;
+}
+
 /* How often: the buckets' sum. The monitor's own time of the last exit comes with the next one. */
 uint64_t account_count(const struct account_times *times);
 
 /* The slot of a key that has none yet, or the last one. */
 COLD struct account_slot *account_find(uint64_t key, struct account *account);
 
+/* A count that lies outside min to min + span, and so far above min, modulo 2^64. */
+COLD void account_widen(struct account_times *times, uint64_t above);
+
 static inline __attribute__((always_inline)) void account_note(struct account_times *times,
                                                                uint64_t count)
 {
     times->sum += count;
-    if (__builtin_expect(count < times->min, 0))
-        times->min = count;
-    if (__builtin_expect(count > times->max, 0))
-        times->max = count;
     times->bucket[bit_highest(count)]++;
+    count -= times->min;
+    if (__builtin_expect(count > times->span, 0))
+        account_widen(times, count);
 }
 
 /* Fibonacci hashing, of the low half. */
@@ -105,15 +114,20 @@ static inline struct account_slot *account_first(struct account *account, uint64
                                    (at & (ACCOUNT_SLOTS - 1) << size_shift));
 }
 
-/* An exit of the vCPU with this key, at start (TSC): counts the guest's time until then, and the
- * monitor's own for the exit before, noted in `before`. */
-static inline __attribute__((always_inline)) void account_exit(struct vcpu *vcpu, uint64_t key,
-                                                               uint64_t start,
-                                                               struct vcpu_exit *before)
+/* An exit of the vCPU: counts the monitor's own time for the exit before, noted in `before`; and
+ * then, of the exit with this key, at start (TSC), the guest's time until it. In two, so that a key
+ * need not be kept meanwhile. */
+static inline __attribute__((always_inline)) void account_own(struct vcpu *vcpu,
+                                                              struct vcpu_exit *before)
 {
     uint64_t own = vcpu->account_mark - before->start;
     before->own = own;
     account_note(&vcpu->account_last->own, own);
+}
+
+static inline __attribute__((always_inline)) void account_guest(struct vcpu *vcpu, uint64_t key,
+                                                                uint64_t start)
+{
     struct account_slot *slot = account_first(vcpu->account, key);
     if (__builtin_expect(slot->key != key, 0))
         slot = account_find(key, vcpu->account);

@@ -84,6 +84,8 @@ struct vcpu {
     struct account *account;           /* NULL: off; see kernel/vm/account.h */
     uint64_t account_mark;             /* TSC when the guest was last entered */
     struct account_slot *account_last; /* of the exit before; its own time is not counted yet */
+    /* Of this exit, where it has them: what account.h's keys are made of. */
+    uint64_t account_qualification, account_physical, account_unused;
     uint64_t exit_count[VCPU_EXIT_REASONS_MAX];
     struct vcpu_exit last_exits[VCPU_HISTORY]; /* the history with accounting off */
 };

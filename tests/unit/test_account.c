@@ -59,10 +59,48 @@ static void tells_exits_apart(void)
     CHECK_EQ(account_count(&leaf->guest), 3);
     CHECK_EQ(account_count(&leaf->own), 3);
     CHECK(leaf->guest.min >= 1000 && leaf->guest.min < 1010);
-    CHECK_EQ(leaf->guest.max, leaf->guest.min + 2);
+    CHECK_EQ(account_max(&leaf->guest), leaf->guest.min + 2);
     CHECK_EQ(leaf->guest.sum, 3 * leaf->guest.min + 3);
     CHECK_EQ(leaf->guest.bucket[9] + leaf->guest.bucket[10], 3);
-    CHECK(leaf->own.min > 0 && leaf->own.max < 20);
+    CHECK(leaf->own.min > 0 && account_max(&leaf->own) < 20);
+}
+
+/* Keys are parts of fields: neither a field's other bits nor an exit before shows in them. */
+static void keys_are_whole(void)
+{
+    start();
+    for (unsigned i = 0; i < 2; i++) {
+        VMCS[VMCS_GUEST_PHYSICAL_ADDRESS] = 0xfedcba987654fff ^ (uint64_t)i << 3;
+        VMCS[VMCS_EXIT_REASON] = EXIT_REASON_EPT_VIOLATION;
+        VMCS[VMCS_EXIT_QUALIFICATION] = 0x181;
+        (void)vmx_exit_accounted(&VCPU); /* no device is there */
+        exit_after(10, EXIT_REASON_IO_INSTRUCTION, 0xffff000full);
+        VCPU.gpr[GPR_RAX] = ~0ull;
+        exit_after(10, EXIT_REASON_CPUID, 0);
+        exit_after(10, EXIT_REASON_PREEMPTION_TIMER, 0);
+    }
+    const struct account_slot *list[ACCOUNT_KINDS_MAX];
+    CHECK_EQ(account_list(VCPU.account, false, list), 4);
+    CHECK(find(EXIT_REASON_IO_INSTRUCTION, 0xffff) != NULL);
+    CHECK(find(EXIT_REASON_CPUID, 0xffffffff) != NULL);
+    CHECK(find(EXIT_REASON_PREEMPTION_TIMER, 0) != NULL);
+    CHECK(find(EXIT_REASON_EPT_VIOLATION, 0xfedcba987654000 >> 8 & MASK(43, 4)) != NULL);
+}
+
+static void knows_both_ends(void)
+{
+    static const uint64_t counts[] = {500, 501, 499, 500, 1ull << 40, 1, 700};
+    struct account_times times = {.min = UINT64_MAX};
+    CHECK_EQ(account_max(&times), 0);
+    uint64_t min = UINT64_MAX, max = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(counts); i++) {
+        account_note(&times, counts[i]);
+        min = counts[i] < min ? counts[i] : min;
+        max = counts[i] > max ? counts[i] : max;
+        CHECK_EQ(times.min, min);
+        CHECK_EQ(account_max(&times), max);
+    }
+    CHECK_EQ(account_count(&times), ARRAY_SIZE(counts));
 }
 
 static void keeps_the_last(void)
@@ -110,6 +148,8 @@ static void has_a_rest(void)
 
 static const struct test tests[] = {
     {"tells_exits_apart", tells_exits_apart},
+    {"keys_are_whole", keys_are_whole},
+    {"knows_both_ends", knows_both_ends},
     {"keeps_the_last", keeps_the_last},
     {"has_a_rest", has_a_rest},
 };
