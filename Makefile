@@ -22,7 +22,7 @@ TAP ?=
 LOGS ?= $(BUILD)/ci
 
 .PHONY: all help
-all: $(BUILD)/BOOTX64.EFI ## build the UEFI program
+all: $(BUILD)/BOOTX64.EFI $(BUILD)/traprock-mux ## build the UEFI program
 
 help: ## show this list
 	@echo 'make TARGET [VARIABLE=VALUE]...'
@@ -74,7 +74,7 @@ HOST_FLAGS := -std=gnu11 -I. -g -O1 $(WARNINGS) -fno-omit-frame-pointer -MMD -MP
 # What has no hardware behind it, or only behind the doubles of tests/fake.
 PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/core/fmt.c \
 	kernel/core/pages.c kernel/core/page_table.c kernel/core/paging_rules.c kernel/core/symbols.c kernel/core/time_calibrate.c kernel/core/xsave_check.c \
-	drivers/host/acpi.c kernel/console/mux.c $(addprefix kernel/debug/,gdb_packet.c gdb_registers.c gdb_command.c gdb_stub.c) kernel/debug/row.c kernel/debug/line_edit.c kernel/debug/shell.c kernel/debug/system_map.c \
+	drivers/host/acpi.c kernel/console/mux.c $(addprefix kernel/debug/,gdb_packet.c gdb_registers.c gdb_command.c gdb_stub.c) kernel/debug/row.c kernel/debug/line_edit.c kernel/debug/shell.c kernel/debug/system_map.c kernel/debug/frame.c kernel/debug/link.c \
 	$(filter-out vmx/vmx_cpu.c vmx/vmx_hw.c,$(wildcard vmx/*.c)) \
 	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
 	boot/elf_image.c boot/memory_map.c
@@ -104,7 +104,7 @@ $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.o $(BUILD)/host/tests/check.o $(BUIL
 
 .PHONY: unit units unit-%
 units: $(addprefix $(BUILD)/unit/,$(UNIT)) $(BUILD)/native/emulator
-unit: $(addprefix unit-,$(UNIT)) unit-regex-python native
+unit: $(addprefix unit-,$(UNIT)) unit-regex-python unit-mux-python native
 unit-%: $(BUILD)/unit/%
 	@$<
 
@@ -112,6 +112,11 @@ unit-%: $(BUILD)/unit/%
 .PHONY: unit-regex-python
 unit-regex-python: $(BUILD)/regex.so
 	@python3 tests/unit/regex.py $<
+
+# The program at the other end of the console's line.
+.PHONY: unit-mux-python
+unit-mux-python:
+	@python3 tests/unit/mux.py
 
 $(BUILD)/regex.so: tests/unit/regex_library.c kernel/vm/regex.c kernel/vm/regex_parse.c kernel/vm/regex.h
 	@mkdir -p $(@D)

@@ -90,3 +90,11 @@ $(BUILD)/monitor/debugger.o: $(DEBUGGER_OBJECTS) $(BUILD)/monitor/sources
 
 $(BUILD)/traprock.elf: $(LINKED) linker.ld
 	@$(LINK) $(MONITOR_LDFLAGS) -T linker.ld -o $@ $(LINKED)
+
+# The program for the other end of the console's line, as one file.
+MUX_SOURCES := $(wildcard kernel/debug/host/*.py)
+$(BUILD)/traprock-mux: $(MUX_SOURCES) kernel/build.mk
+	@mkdir -p $(@D)/mux
+	@cp $(MUX_SOURCES) $(@D)/mux
+	@echo 'import sys, traprock_mux; sys.exit(traprock_mux.main())' >$(@D)/mux/__main__.py
+	@python3 -m zipapp -c -p '/usr/bin/env python3' -o $@ $(@D)/mux

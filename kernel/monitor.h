@@ -16,6 +16,7 @@
 
 struct monitor;
 struct debug_shell;
+struct split;
 
 #define MONITOR_SHELLS_MAX 2
 #define MONITOR_POLLED_MAX 8
@@ -80,6 +81,7 @@ struct monitor {
     struct serial_line line; /* the console's */
     bool has_line;
     struct debug_shell *shell[MONITOR_SHELLS_MAX]; /* the debugger's; NULL: there are no more */
+    struct split *split; /* the debugger's: the console's line as several; NULL: it is one */
     NORETURN void (*after_panic)(struct monitor *monitor); /* the debugger's; NULL: halts */
     struct serial_line *polled[MONITOR_POLLED_MAX];        /* lines whose UART has no interrupt */
     uint32_t polled_count;

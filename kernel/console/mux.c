@@ -117,6 +117,9 @@ static bool put_raw(struct mux_guest *guest, char byte)
 
 static bool put_in_line(struct mux_guest *guest, char byte)
 {
+    struct mux_divert *divert = guest->mux->divert;
+    if (divert != NULL)
+        return divert->put(divert, guest, (uint8_t)byte);
     if (guest->waits)
         return false;
     if (byte == '\r')
@@ -275,6 +278,8 @@ unsigned mux_focus_before(const struct mux *mux)
 
 void mux_end_shell(struct mux *mux)
 {
+    if (mux->divert != NULL)
+        mux->divert->end(mux->divert);
     if (mux->focus != MUX_SHELL)
         return;
     spinlock_acquire(&mux->lock);
@@ -295,15 +300,9 @@ static void focus_shell(struct mux *mux)
     mux_set_focus(mux, mux->focus == MUX_SHELL ? mux_focus_before(mux) : MUX_SHELL);
 }
 
-static void send_to_focus(struct mux *mux, uint8_t byte)
+COLD void mux_type(struct mux_guest *guest, uint8_t byte)
 {
-    if (mux->focus == MUX_SHELL)
-        mux->shell->input(mux->shell->context, byte);
-    if (mux->focus >= mux->count)
-        return;
-    struct mux_guest *guest = mux->guest[mux->focus];
-    uint32_t tail = __atomic_load_n(&guest->input_tail, __ATOMIC_ACQUIRE);
-    if (guest->input_head - tail == MUX_INPUT_SIZE) {
+    if (mux_input_room(guest) == 0) {
         guest->input_lost++;
         return;
     }
@@ -312,7 +311,15 @@ static void send_to_focus(struct mux *mux, uint8_t byte)
     guest->ready(guest->context);
 }
 
-static void run_command(struct mux *mux, uint8_t key)
+static void send_to_focus(struct mux *mux, uint8_t byte)
+{
+    if (mux->focus == MUX_SHELL)
+        mux->shell->input(mux->shell->context, byte);
+    if (mux->focus < mux->count)
+        mux_type(mux->guest[mux->focus], byte);
+}
+
+static COLD void run_command(struct mux *mux, uint8_t key)
 {
     const struct mux_commands *commands = &mux->commands;
     switch (key) {
@@ -344,7 +351,7 @@ static void run_command(struct mux *mux, uint8_t key)
     }
 }
 
-void mux_input(struct mux *mux, uint8_t byte)
+COLD void mux_input(struct mux *mux, uint8_t byte)
 {
     bool after_escape = mux->after_escape;
     mux->after_escape = !after_escape && byte == mux->escape;

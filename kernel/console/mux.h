@@ -68,6 +68,15 @@ struct mux_shell {
 };
 
 struct mux;
+struct mux_guest;
+
+/* What the debugger puts in the terminal's place while each guest has a line of its own
+ * (kernel/debug/split.h). With the lock but for end. */
+struct mux_divert {
+    /* A byte of a guest; false: not taken, mux_line_ready follows. */
+    bool (*put)(struct mux_divert *divert, const struct mux_guest *guest, uint8_t byte);
+    void (*end)(struct mux_divert *divert); /* from mux_end_shell: there is a terminal again */
+};
 
 /* One guest's serial port. */
 struct mux_guest {
@@ -98,6 +107,7 @@ struct mux {
     unsigned before;               /* the focus before the shell's */
     bool is_held;                  /* guests wait, since the shell shows something */
     const struct mux_shell *shell; /* NULL: there is none */
+    struct mux_divert *divert;     /* NULL: none; else nobody has the focus */
     unsigned count;
     unsigned waiting; /* guests that wait for their turn */
     unsigned turn;    /* the guest that is looked at first */
@@ -135,6 +145,15 @@ bool mux_take_input(struct mux_guest *guest, uint8_t *byte);
 /* Whether mux_take_input would return one. */
 bool mux_has_input(const struct mux_guest *guest);
 
+/* The same past the focus: a byte for the guest, which is lost if there is no room for it. */
+void mux_type(struct mux_guest *guest, uint8_t byte);
+/* How many bytes there is room for. */
+static inline uint32_t mux_input_room(const struct mux_guest *guest)
+{
+    return MUX_INPUT_SIZE -
+           (guest->input_head - __atomic_load_n(&guest->input_tail, __ATOMIC_ACQUIRE));
+}
+
 /* Gives the focus to a guest, MUX_NOBODY or MUX_SHELL, and says so on the terminal. On the
  * processor that has the input. */
 void mux_set_focus(struct mux *mux, unsigned focus);
@@ -142,8 +161,8 @@ void mux_set_focus(struct mux *mux, unsigned focus);
 /* Who had it before the shell. */
 unsigned mux_focus_before(const struct mux *mux);
 
-/* Takes the terminal from the shell, if that has it, without a word: what follows is the last, and
- * begins a line that whoever reads it by program finds. */
+/* Takes the terminal from the shell, if that has it, or from whoever diverts it, without a word:
+ * what follows is the last, and begins a line that whoever reads it by program finds. */
 void mux_end_shell(struct mux *mux);
 
 /* For the shell. Bytes for the line, with the lock; and whether the guests wait. */

@@ -3,6 +3,7 @@
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/split.h"
 
 /* ---- vm ---- */
 
@@ -138,7 +139,9 @@ static void run_kick(struct shell *shell, unsigned count, char *const argument[]
 static void run_console(struct shell *shell, unsigned count, char *const argument[])
 {
     struct guest *guest = debug_guest(shell, count, argument, 1);
-    if (guest != NULL)
+    if (guest != NULL && split_is_on(guest->monitor->split))
+        shell_print(shell, "the host's program has a terminal for each guest\n");
+    else if (guest != NULL)
         mux_set_focus(&guest->monitor->mux, guest->terminal.number);
 }
 

@@ -4,6 +4,7 @@
 #include "kernel/core/log.h"
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
+#include "kernel/debug/split.h"
 
 static const struct shell_command *const tables[] = {
     commands_vm,      commands_cpu, commands_memory, commands_exits, commands_device,
@@ -116,12 +117,14 @@ void debug_refused(struct shell *shell, const struct guest *guest, const char *w
 
 /* ---- After a panic ------------------------------------------------------------------------- */
 
+/* What the host's program says in frames is for nobody any more. */
 static void type(struct debug_shell *self)
 {
     uint8_t byte;
     host_uart_receive(self->uart);
     while (host_uart_read(self->uart, &byte, 1) == 1)
-        shell_input(&self->shell, byte);
+        if (frame_reader_put(&self->frames, byte) == FRAME_PLAIN)
+            shell_input(&self->shell, byte);
 }
 
 /* Nothing else runs, on any processor. What was under way, in the shell too, is forgotten, and so
@@ -209,9 +212,11 @@ static INIT void start_on_line(struct monitor *monitor, uint16_t port)
 
 INIT void debugger_start(struct monitor *monitor)
 {
+    const struct config *config = monitor->machine->config;
     monitor->after_panic = serve_after_panic;
     if (monitor->has_line)
         start_on_console(monitor);
-    if (monitor->machine->config->shell != 0)
-        start_on_line(monitor, monitor->machine->config->shell);
+    monitor->split = split_start(monitor);
+    if (config->shell != 0 && config->shell != config->console)
+        start_on_line(monitor, config->shell);
 }

@@ -30,8 +30,9 @@ struct debug_shell {
     struct shell shell; /* its context is this structure */
     struct shell_terminal terminal;
     struct monitor *monitor;
-    struct host_uart *uart; /* what its terminal is behind */
-    struct guest *guest;    /* that commands without a name mean; NULL: none is there */
+    struct host_uart *uart;     /* what its terminal is behind */
+    struct frame_reader frames; /* after a panic */
+    struct guest *guest;        /* that commands without a name mean; NULL: none is there */
     /* Of x, which goes on where it ended. */
     struct debug_place next;
     char format, size;

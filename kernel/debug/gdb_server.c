@@ -5,13 +5,18 @@
 #include "kernel/core/paging.h"
 #include "kernel/core/smp.h"
 #include "kernel/debug/gdb_stub.h"
+#include "kernel/debug/split.h"
 #include "kernel/vm/debug.h"
+
+/* Of a channel: all that a command of the shell prints, as gdb's packets have it. */
+#define OUTPUT_MAX 262144u
 
 struct gdb_server {
     struct monitor *monitor;
     struct debug_shell *shell; /* for its commands; NULL: none */
     struct host_uart uart;
     struct serial_line line;
+    bool shares; /* the console's line, by a channel of its own */
     struct gdb_target target;
     struct gdb_stub stub;
     struct debug_points *points[CONFIG_VMS_MAX]; /* of the guests, by number; NULL: none */
@@ -350,7 +355,8 @@ static void look(void *context)
     gdb_stub_ended(stub, stub->guest,
                    (uint8_t)vm_exit_code(guest->vm.outcome, guest->vm.code,
                                          guest->config->debug_exit_success));
-    serial_line_drain(&server->line); /* the machine may be about to go off */
+    if (!server->shares)
+        serial_line_drain(&server->line); /* the machine may be about to go off */
 }
 
 /* ---- The line ------------------------------------------------------------------------------ */
@@ -358,7 +364,10 @@ static void look(void *context)
 static void send(void *context, const void *bytes, size_t size)
 {
     struct gdb_server *server = context;
-    serial_line_write(&server->line, bytes, size);
+    if (server->shares)
+        (void)split_write(server->monitor->split, LINK_GDB, bytes, size);
+    else
+        serial_line_write(&server->line, bytes, size);
 }
 
 static void handle_input(void *context)
@@ -367,6 +376,39 @@ static void handle_input(void *context)
     uint8_t byte;
     while (serial_line_read(&server->line, &byte, 1) == 1)
         gdb_stub_input(&server->stub, byte);
+}
+
+static void receive(void *context, const uint8_t *bytes, size_t count)
+{
+    struct gdb_server *server = context;
+    while (count-- > 0)
+        gdb_stub_input(&server->stub, *bytes++);
+}
+
+/* What comes is taken at once. */
+static size_t get_room(void *context)
+{
+    (void)context;
+    return GDB_PACKET_MAX;
+}
+
+static INIT enum status open_channel(struct gdb_server *server)
+{
+    struct split *split = server->monitor->split;
+    struct link_user user = {.room = get_room, .receive = receive, .context = server};
+    return split != NULL ? split_open(split, LINK_GDB, "gdb", OUTPUT_MAX, &user) : ERR_NOT_FOUND;
+}
+
+static INIT enum status open_line(struct gdb_server *server, uint16_t port)
+{
+    enum status status = host_uart_init(&server->uart, port);
+    if (status != STATUS_OK)
+        return status;
+    serial_line_init(&server->line, &server->uart);
+    server->line.input = handle_input;
+    server->line.context = server;
+    monitor_start_line(server->monitor, &server->line);
+    return STATUS_OK;
 }
 
 INIT enum status gdb_server_start(struct monitor *monitor)
@@ -405,13 +447,7 @@ INIT enum status gdb_server_start(struct monitor *monitor)
         .context = server,
     };
     gdb_stub_init(&server->stub, &server->target);
-    status = host_uart_init(&server->uart, config->gdb);
-    if (status != STATUS_OK)
-        return status;
-    serial_line_init(&server->line, &server->uart);
-    server->line.input = handle_input;
-    server->line.context = server;
+    server->shares = config->gdb == config->console;
     smp_on_wake(look, server);
-    monitor_start_line(monitor, &server->line);
-    return STATUS_OK;
+    return server->shares ? open_channel(server) : open_line(server, config->gdb);
 }

@@ -2,6 +2,8 @@
 
 /* What waits for the line, so that a key is answered at once also while output is under way. */
 #define BYTES_WAITING 512
+/* What the shell writes before it asks again is less. */
+#define LINK_ROOM 2048
 
 /* ---- The console ---------------------------------------------------------------------------- */
 
@@ -122,6 +124,19 @@ static bool uart_has_room(void *context)
     return true;
 }
 
+/* What finds no room is lost: the shell asks before. */
+static void link_out(void *context, const char *bytes, size_t count)
+{
+    struct shell_terminal *self = context;
+    (void)link_write(self->link, self->number, bytes, count);
+}
+
+static bool link_is_free(void *context)
+{
+    struct shell_terminal *self = context;
+    return link_has_room(self->link, self->number, LINK_ROOM);
+}
+
 static bool line_has_room(void *context)
 {
     struct shell_terminal *self = context;
@@ -131,7 +146,11 @@ static bool line_has_room(void *context)
 static void line_row(void *context, enum shell_row how, const struct row *row)
 {
     struct shell_terminal *self = context;
-    struct row_port port = {self->uart != NULL ? uart_write : line_write, self};
+    struct row_port port = {line_write, self};
+    if (self->uart != NULL)
+        port.write = uart_write;
+    if (self->link != NULL)
+        port.write = link_out;
     if (how == SHELL_ROW_ERASE)
         (void)row_erase(&self->view, &port);
     else
@@ -171,6 +190,13 @@ struct shell_ports shell_terminal_on_line(struct shell_terminal *terminal, struc
     line->context = terminal;
     return (struct shell_ports){line_write, line_has_room, line_row,
                                 line_hold,  line_leave,    terminal};
+}
+
+struct shell_ports shell_terminal_on_link(struct shell_terminal *terminal, struct shell *shell,
+                                          struct link *link, unsigned number)
+{
+    *terminal = (struct shell_terminal){.shell = shell, .link = link, .number = number};
+    return (struct shell_ports){link_out, link_is_free, line_row, line_hold, line_leave, terminal};
 }
 
 struct shell_ports shell_terminal_on_uart(struct shell_terminal *terminal, struct shell *shell,

@@ -6,6 +6,7 @@
 
 #include "kernel/console/mux.h"
 #include "kernel/console/serial_line.h"
+#include "kernel/debug/link.h"
 #include "kernel/debug/shell.h"
 
 struct shell_terminal {
@@ -13,7 +14,9 @@ struct shell_terminal {
     struct mux *mux;          /* NULL: a line of its own */
     struct serial_line *line; /* that line */
     struct host_uart *uart;   /* after a panic, in place of both */
-    struct mux_shell ports;   /* the multiplexer's way to the shell */
+    struct link *link;        /* or a channel of this link */
+    unsigned number;
+    struct mux_shell ports; /* the multiplexer's way to the shell */
     /* With mux->lock: */
     struct row row; /* what the last row is to be, if has_row */
     bool has_row;
@@ -23,6 +26,10 @@ struct shell_terminal {
 /* The console, when the user calls for the shell. */
 struct shell_ports shell_terminal_on_mux(struct shell_terminal *terminal, struct shell *shell,
                                          struct mux *mux);
+
+/* A channel of a link, whose user gives what comes to the shell. */
+struct shell_ports shell_terminal_on_link(struct shell_terminal *terminal, struct shell *shell,
+                                          struct link *link, unsigned number);
 
 /* After a panic: bytes go to the UART itself, without a lock or an interrupt. */
 struct shell_ports shell_terminal_on_uart(struct shell_terminal *terminal, struct shell *shell,

@@ -62,7 +62,8 @@
  * There is no persistent storage behind a disk, so a plain `disk = FILE` means FILE,discard: the
  * guest may write, and what it wrote lives until power-off. Each `hvc` is the next port of the VM's
  * virtio console: a serial port of the machine, or `loop`, which gives back what it is given. A
- * serial port belongs to one user only: the console, the shell, gdb, or one hvc.
+ * serial port belongs to one user only: the console, the shell, gdb, or one hvc; but the console's
+ * may be named for the shell and gdb, which are channels of it then.
  */
 #pragma once
 

@@ -16,6 +16,19 @@ static const char *used_by(unsigned index)
     return index < ARRAY_SIZE(users) ? users[index] : "another hvc";
 }
 
+/* The console shares its line with the shell and gdb, but only as a whole. */
+static void check_debugger_uart(const struct config_parser *parser, uint16_t port, uint16_t other,
+                                uint32_t line, const char *owner)
+{
+    bool shares = port == parser->config->console;
+    if (port != 0 && other != 0 && !shares && uarts_overlap(port, other))
+        config_report(
+            parser, line,
+            "the serial port at 0x%x belongs to %s already; name another, or the console's, "
+            "0x%x, for a channel of that",
+            port, owner, parser->config->console);
+}
+
 static void check_uarts(const struct config_parser *parser)
 {
     const struct config *config = parser->config;
@@ -24,19 +37,10 @@ static void check_uarts(const struct config_parser *parser)
     used[count++] = config->console;
     used[count++] = config->shell != 0 ? config->shell : config->console;
     used[count++] = config->gdb != 0 ? config->gdb : config->console;
-    if (config->shell != 0 && uarts_overlap(config->shell, config->console))
-        config_report(
-            parser, config->shell_line,
-            "the shell's serial port at 0x%x is the console's; the escape key and c reach "
-            "the shell there",
-            config->shell);
-    for (unsigned i = 0; config->gdb != 0 && i < 2; i++)
-        if (uarts_overlap(config->gdb, used[i]) && (i == 0 || config->shell != 0)) {
-            config_report(parser, config->gdb_line,
-                          "the serial port at 0x%x belongs to %s already; gdb needs one of its own",
-                          config->gdb, used_by(i));
-            break;
-        }
+    check_debugger_uart(parser, config->shell, config->console, config->shell_line, "the console");
+    check_debugger_uart(parser, config->gdb, config->console, config->gdb_line, "the console");
+    if (config->shell != config->console)
+        check_debugger_uart(parser, config->gdb, config->shell, config->gdb_line, "the shell");
     for (uint32_t v = 0; v < config->vm_count; v++) {
         const struct config_vm *vm = &config->vm[v];
         for (uint32_t h = 0; h < vm->hvc_count; h++) {

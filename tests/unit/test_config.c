@@ -309,9 +309,12 @@ static const struct mistake mistakes[] = {
     {"[traprock]\ngdb = com9\n[vm x]\nkernel = k\n",
      "c.conf:2: gdb = com9: allowed are com1, com2, or an I/O port from 1 to 0xfff8\n"},
     {"[vm x]\nkernel = k\nstart = later\n", "c.conf:3: start = later: allowed are run, paused\n"},
-    {"[traprock]\ngdb = com1\n[vm x]\nkernel = k\n",
-     "c.conf:2: the serial port at 0x3f8 belongs to the console already; gdb needs one of its "
-     "own\n"},
+    {"[traprock]\ngdb = 0x3f9\n[vm x]\nkernel = k\n",
+     "c.conf:2: the serial port at 0x3f9 belongs to the console already; name another, or the "
+     "console's, 0x3f8, for a channel of that\n"},
+    {"[traprock]\nshell = com2\ngdb = com2\n[vm x]\nkernel = k\n",
+     "c.conf:3: the serial port at 0x2f8 belongs to the shell already; name another, or the "
+     "console's, 0x3f8, for a channel of that\n"},
     {"[traprock]\ngdb = com2\n[vm x]\nkernel = k\nhvc = com2\n",
      "c.conf:5: [vm x]: the serial port at 0x2f8 of its hvc belongs to gdb already\n"},
     {"[vm x]\nkernel = k\ninitrd =\n", "c.conf:3: initrd = : there is no value\n"},
@@ -360,9 +363,9 @@ static const struct mistake mistakes[] = {
      "c.conf:3: [vm x]: the serial port at 0x3f8 of its hvc belongs to the console already\n"},
     {"[traprock]\nshell = com9\n[vm x]\nkernel = k\n",
      "c.conf:2: shell = com9: allowed are com1, com2, or an I/O port from 1 to 0xfff8\n"},
-    {"[traprock]\nshell = com1\n[vm x]\nkernel = k\n",
-     "c.conf:2: the shell's serial port at 0x3f8 is the console's; the escape key and c reach the "
-     "shell there\n"},
+    {"[traprock]\nshell = 0x3f1\n[vm x]\nkernel = k\n",
+     "c.conf:2: the serial port at 0x3f1 belongs to the console already; name another, or the "
+     "console's, 0x3f8, for a channel of that\n"},
     {"[traprock]\nshell = com2\n[vm x]\nkernel = k\nhvc = com2\n",
      "c.conf:5: [vm x]: the serial port at 0x2f8 of its hvc belongs to the shell already\n"},
     {"[vm x]\nkernel = k\nhvc = com2\n[vm y]\nkernel = k\nhvc = 0x2f1\n",

@@ -35,6 +35,7 @@ import cases_gdb_trace
 import cases_guests
 import cases_harden
 import cases_linux
+import cases_mux
 import cases_qemu_devices
 import cases_registers
 import cases_shell
@@ -58,6 +59,7 @@ MODULES = (
     cases_gdb,
     cases_gdb_points,
     cases_gdb_trace,
+    cases_mux,
     cases_qemu_devices,
     cases_registers,
     cases_shell,
