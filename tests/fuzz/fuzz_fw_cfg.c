@@ -7,7 +7,7 @@
 #include "tests/fuzz/fuzz.h"
 
 #define RAM (4 * PAGE_SIZE)
-#define ITEM 0x30
+#define ITEM 0x10 /* none of the files' */
 #define ITEM_SIZE 300u
 #define DMA (PLATFORM_PORT_FW_CFG + FW_CFG_DMA)
 
