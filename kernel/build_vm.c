@@ -7,6 +7,7 @@
 #include "kernel/core/paging.h"
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
+#include "kernel/debug/ended.h"
 #include "kernel/monitor.h"
 #include "kernel/vm/load_firmware.h"
 
@@ -132,6 +133,7 @@ static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     vm->is_paused = guest->config->starts_paused;
     vm->stops_at_reset = guest->config->on_reset == CONFIG_RESET_STOP;
     vm->kick = kick;
+    vm->visit = vmx_vcpu_visit;
     vm->work = continue_guest;
     vm->board = &guest->board;
     vm->vcpu[0] = vcpu;
@@ -604,11 +606,11 @@ static void run_once(struct guest *guest)
 
 /* Gives back what the guest ran in: memory, EPT, VMCS, loops. Its devices stay, after a reset by
  * which they have forgotten every address of it, since host interrupts still reach them. */
-static void release(struct guest *guest)
+void guest_release(struct guest *guest)
 {
     struct pages *pages = &guest->monitor->machine->pages;
     struct vm *vm = &guest->vm;
-    flush_output(guest);
+    __atomic_store_n(&vm->is_kept, false, __ATOMIC_SEQ_CST);
     integrity_unseal_guest(guest);
     spinlock_acquire(&vm->lock);
     board_reset(&guest->board);
@@ -673,16 +675,21 @@ static void live(struct guest *guest)
 {
     while (guest->vm.outcome == VM_RUNNING) {
         run_once(guest);
-        if (guest->vm.outcome == VM_RUNNING)
+        if (guest->vm.outcome == VM_RUNNING) {
+            ended_examine(guest);
             reset_guest(guest);
+        }
     }
     verdict_judge(guest);
-    release(guest);
+    flush_output(guest);
+    ended_examine(guest);
 }
 
 static void start_again(void *context)
 {
     struct guest *guest = context;
+    if (guest->vm.is_kept)
+        guest_release(guest);
     if (restart(guest) == STATUS_OK)
         guest_run(guest);
     else
@@ -702,8 +709,14 @@ enum status guest_start(struct guest *guest)
 void guest_run(void *context)
 {
     struct guest *guest = context;
-    do
-        live(guest);
-    while (may_restart(guest) && restart(guest) == STATUS_OK);
+    enum status status = STATUS_OK;
+    for (live(guest); status == STATUS_OK && may_restart(guest);) {
+        guest_release(guest);
+        status = restart(guest);
+        if (status == STATUS_OK)
+            live(guest);
+    }
+    if (status == STATUS_OK)
+        ended_keep(guest);
     report_result(guest);
 }

@@ -8,6 +8,7 @@
 #include "kernel/core/panic.h"
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
+#include "kernel/debug/ended.h"
 
 /* A 16-byte FIFO fills in 1.4 ms at 115200 baud. */
 #define POLLS_PER_SECOND 1000
@@ -209,11 +210,13 @@ INIT void monitor_fail(struct monitor *self)
 void monitor_finish(struct monitor *self)
 {
     char line[64];
+    bool ends = self->powers_off || self->machine->config->on_idle != CONFIG_IDLE_WAIT;
+    uint64_t kept = ended_settle(self, ends);
     integrity_verify(self);
     if (self->pages != 0)
         log_info("pages: %lu free after the guests, %lu before",
-                 pages_total(&self->machine->pages, PAGE_FREE), self->pages);
-    if (self->powers_off || self->machine->config->on_idle != CONFIG_IDLE_WAIT)
+                 pages_total(&self->machine->pages, PAGE_FREE) + kept, self->pages);
+    if (ends)
         mux_end_shell(&self->mux);
     int length = fmt_format(line, sizeof(line), "traprock: exit %d\r\n", self->exit_code);
     monitor_say(self, line, (size_t)length);

@@ -17,6 +17,7 @@
 struct monitor;
 struct debug_shell;
 struct split;
+struct gdb_server;
 
 #define MONITOR_SHELLS_MAX 2
 #define MONITOR_POLLED_MAX 8
@@ -81,7 +82,8 @@ struct monitor {
     struct serial_line line; /* the console's */
     bool has_line;
     struct debug_shell *shell[MONITOR_SHELLS_MAX]; /* the debugger's; NULL: there are no more */
-    struct split *split; /* the debugger's: the console's line as several; NULL: it is one */
+    struct split *split;    /* the debugger's: the console's line as several; NULL: it is one */
+    struct gdb_server *gdb; /* NULL: there is no line for it */
     NORETURN void (*after_panic)(struct monitor *monitor); /* the debugger's; NULL: halts */
     struct serial_line *polled[MONITOR_POLLED_MAX];        /* lines whose UART has no interrupt */
     uint32_t polled_count;
@@ -132,6 +134,9 @@ void guest_discard(struct monitor *monitor);
 /* Runs the guest on this processor from loading to its end, reports, and, when it was the last one,
  * ends the monitor's run. Matches smp_run. */
 void guest_run(void *guest);
+
+/* Gives back what the guest, which has ended, ran in. On its own processor. */
+void guest_release(struct guest *guest);
 
 /* Has a guest that has ended run again, on its processor. ERR_BUSY: that has not come to its end
  * yet; ERR_NOT_FOUND: it is not online. On processor 0. */

@@ -1,8 +1,18 @@
 /* A debugger's way to the guest's registers, between an exit and the next entry. */
 #include "kernel/vm/debug.h"
+#include "kernel/core/cpu.h"
 #include "kernel/core/mem.h"
 #include "kernel/core/msr.h"
 #include "vmx/internal.h"
+
+void vmx_vcpu_visit(struct vcpu *vcpu, void (*run)(struct vcpu *vcpu, void *context), void *context)
+{
+    state_load(vcpu);
+    cpu_this()->vcpu = vcpu;
+    run(vcpu, context);
+    cpu_this()->vcpu = NULL;
+    state_save(vcpu);
+}
 
 static uint64_t read_kernel_gs_base(void)
 {

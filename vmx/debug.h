@@ -16,6 +16,7 @@
 #pragma once
 
 #include "kernel/core/status.h"
+#include "kernel/vm/events.h"
 #include "kernel/vm/guest_walk.h"
 #include "kernel/vm/page_walk.h"
 #include "vmx/ept.h"
@@ -119,6 +120,24 @@ bool vmx_exit_debug(struct vcpu *vcpu);
 
 /* For exit_ept.c: an access to a page with points. True: it is dealt with. */
 bool debug_take_violation(struct vcpu *vcpu, uint64_t rip, uint64_t gpa, uint64_t qualification);
+
+#define DEBUG_FAULTS_MAX 6
+
+/* An exception that came up, or an access to what is not memory; SDM's formats. */
+struct debug_fault {
+    uint32_t exit_reason;
+    uint32_t information; /* the exception: VM-exit interruption information; 0: such an access */
+    uint32_t error_code;
+    uint32_t during;  /* what was being delivered: IDT-vectoring information */
+    uint64_t address; /* linear, of a page fault; guest-physical, of the access */
+};
+
+/* After a triple fault: has it happen again, from the event `first` on, or where that is not valid,
+ * from the instruction at RIP, and notes how it comes to it. Returns how many faults that took; 0:
+ * nothing was raised this time. The vCPU stands as before; in memory, what the instruction and
+ * deliveries write is written once more. */
+unsigned debug_repeat_fault(struct vcpu *vcpu, const struct event *first,
+                            struct debug_fault fault[DEBUG_FAULTS_MAX]);
 
 /* For run.c: what debug_arm_step has asked for. */
 void debug_run_steps(struct vcpu *vcpu);

@@ -79,8 +79,8 @@ static void look_at_opcode(struct one *one)
 
 /* ---- Entries -------------------------------------------------------------------------------- */
 
-/* False: it failed. All controls are what they were afterwards. */
-static bool enter(struct vcpu *vcpu, uint32_t exceptions, uint32_t timer)
+/* All controls are what they were afterwards. */
+bool debug_enter(struct vcpu *vcpu, uint32_t exceptions, uint32_t timer)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     uint64_t host_rsp = vmcs_read(VMCS_HOST_RSP), host_rip = vmcs_read(VMCS_HOST_RIP);
@@ -121,7 +121,7 @@ static void deliver(struct vcpu *vcpu)
     for (unsigned i = 0; i < TRIES_MAX && vcpu->events.next.valid && !is_leaving(vcpu); i++) {
         uint64_t exceptions = vmcs_read(VMCS_EXCEPTION_BITMAP);
         inject_next(vcpu);
-        if (!enter(vcpu, (uint32_t)exceptions, 0))
+        if (!debug_enter(vcpu, (uint32_t)exceptions, 0))
             return;
         exit_handle(vcpu);
     }
@@ -270,7 +270,7 @@ static void step_once(struct vcpu *vcpu)
             return;
         if (is_ours)
             begin(&one);
-        if (!enter(vcpu, UINT32_MAX, UINT32_MAX)) {
+        if (!debug_enter(vcpu, UINT32_MAX, UINT32_MAX)) {
             undo(&one);
             log_error("%s: a step's VM entry failed", vcpu->vm->name);
             vm_stop(vcpu->vm, VM_STOPPED, 0);

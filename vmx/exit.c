@@ -129,12 +129,6 @@ static inline void read_snapshot(struct vmx_exit *exit, uint64_t reads)
         read_more(exit, reads);
 }
 
-static COLD void stop(struct vcpu *vcpu)
-{
-    dump_report(vcpu);
-    vm_stop(vcpu->vm, VM_STOPPED, 0);
-}
-
 static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdict verdict)
 {
     switch (verdict) {
@@ -147,7 +141,7 @@ static COLD void carry_out(struct vcpu *vcpu, struct vmx_exit *exit, enum verdic
             (void)exit_triple_fault(vcpu, exit);
         return;
     case STOP_VM:
-        stop(vcpu);
+        vm_stop(vcpu->vm, VM_STOPPED, 0);
         return;
     case ADVANCE:
     case RETRY:

@@ -64,8 +64,6 @@ enum verdict exit_hlt(struct vcpu *vcpu, struct vmx_exit *exit)
 enum verdict exit_triple_fault(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     log_guest(&vcpu->vm->log, "triple fault at RIP 0x%llx", (unsigned long long)exit->rip);
-    if (vcpu->vm->stops_at_reset)
-        dump_report(vcpu);
     vm_request_reset(vcpu->vm, VM_TRIPLE_FAULT);
     return RETRY;
 }

@@ -38,7 +38,7 @@ void inject_collect(struct vcpu *vcpu, const struct vmx_exit *exit)
         set_nmi_blocking(true);
 }
 
-static void write_event(const struct event *event)
+static void write_event(struct vcpu *vcpu, const struct event *event)
 {
     uint64_t information = event->vector | (uint64_t)event->type << 8 | EVENT_INFORMATION_VALID;
     /* SDM: Checks on VM-Entry Control Fields: in real mode no error code is delivered. */
@@ -55,11 +55,14 @@ static void write_event(const struct event *event)
     if (event_sets_rf(event))
         vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
     vmcs_write(VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, information);
+    const struct vcpu_exit *newest = vcpu->history.newest;
+    vcpu->injected[vcpu->injected_count++ % VCPU_EVENTS] =
+        (struct vcpu_event){(uint32_t)information, event->error_code, newest, newest->rip};
 }
 
 void inject_next(struct vcpu *vcpu)
 {
-    write_event(&vcpu->events.next);
+    write_event(vcpu, &vcpu->events.next);
     vcpu->events.next.valid = false;
 }
 

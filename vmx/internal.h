@@ -165,9 +165,11 @@ void cr_set_initial(struct vcpu *vcpu, uint64_t cr0, uint64_t cr4, uint64_t efer
 /* exit.c: all that an exit takes but the entry after it; for those that were not vmx_exit's. */
 COLD void exit_handle(struct vcpu *vcpu);
 
-/* debug_step.c, debug_access.c: the bytes at CS:RIP, and how many could be read; the instruction
- * there by itself, or what waits to be delivered; the same as a part of a step (false: a point was
- * met before); and the stop that it comes to. */
+/* debug_step.c, debug_access.c: enters the guest until its next exit, with these exceptions exiting
+ * and the preemption timer at that (false: the entry failed); the bytes at CS:RIP, and how many
+ * could be read; the instruction there by itself, or what waits to be delivered; the same as a part
+ * of a step (false: a point was met before); and the stop that it comes to. */
+bool debug_enter(struct vcpu *vcpu, uint32_t exceptions, uint32_t timer);
 unsigned debug_fetch(struct vcpu *vcpu, uint64_t rip, uint8_t bytes[INSTRUCTION_BYTES_MAX]);
 void debug_execute(struct vcpu *vcpu);
 bool debug_step_over_point(struct vcpu *vcpu, uint64_t rip);
@@ -175,9 +177,6 @@ void debug_stop(struct vcpu *vcpu, const struct debug_stop *stop);
 
 /* entry_check.c: logs each rule of the SDM that the current VMCS breaks; returns how many. */
 unsigned entry_check_report(struct vcpu *vcpu);
-
-/* dump.c */
-void dump_report(struct vcpu *vcpu);
 
 /* entry.asm */
 int vmx_guest_loop(struct vcpu *vcpu, bool launched);

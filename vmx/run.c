@@ -184,7 +184,6 @@ static void entry_failed(struct vcpu *vcpu)
     log_error("%s: VM entry failed, VM-instruction error %llu", vcpu->vm->name,
               (unsigned long long)vmcs_read(VMCS_VM_INSTRUCTION_ERROR));
     entry_check_report(vcpu);
-    dump_report(vcpu);
     vm_stop(vcpu->vm, VM_STOPPED, 0);
 }
 

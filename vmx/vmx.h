@@ -87,6 +87,11 @@ struct vmx_vcpu {
 enum status MUST_CHECK vmx_vcpu_create(struct vmx_vcpu *vmx, struct vcpu *vcpu, struct vmx_vm *vm,
                                        const struct vmx_cpu *cpu);
 
+/* Runs run(vcpu, context) as between an exit and the next entry, on a vCPU that does not run now.
+ * On its own processor, whose last vCPU it was. */
+void vmx_vcpu_visit(struct vcpu *vcpu, void (*run)(struct vcpu *vcpu, void *context),
+                    void *context);
+
 /* Gives the vCPU the complete state of entry, as after a reset. On its own processor. */
 void vmx_vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
 

@@ -3,41 +3,6 @@
 #include "kernel/debug/debugger.h"
 #include "vmx/vmcs.h"
 
-/* ---- Names of bits ---- */
-
-struct bit_name {
-    uint8_t bit;
-    char name[12];
-};
-
-static const struct bit_name rflags_bits[] = {{0, "CF"},  {2, "PF"},   {4, "AF"},   {6, "ZF"},
-                                              {7, "SF"},  {8, "TF"},   {9, "IF"},   {10, "DF"},
-                                              {11, "OF"}, {14, "NT"},  {16, "RF"},  {17, "VM"},
-                                              {18, "AC"}, {19, "VIF"}, {20, "VIP"}, {21, "ID"}};
-static const struct bit_name cr0_bits[] = {{0, "PE"},  {1, "MP"},  {2, "EM"},  {3, "TS"},
-                                           {4, "ET"},  {5, "NE"},  {16, "WP"}, {18, "AM"},
-                                           {29, "NW"}, {30, "CD"}, {31, "PG"}};
-static const struct bit_name cr4_bits[] = {
-    {0, "VME"},   {1, "PVI"},   {2, "TSD"},   {3, "DE"},        {4, "PSE"},         {5, "PAE"},
-    {6, "MCE"},   {7, "PGE"},   {8, "PCE"},   {9, "OSFXSR"},    {10, "OSXMMEXCPT"}, {11, "UMIP"},
-    {12, "LA57"}, {13, "VMXE"}, {14, "SMXE"}, {16, "FSGSBASE"}, {17, "PCIDE"},      {18, "OSXSAVE"},
-    {20, "SMEP"}, {21, "SMAP"}, {22, "PKE"}};
-static const struct bit_name efer_bits[] = {{0, "SCE"}, {8, "LME"}, {10, "LMA"}, {11, "NXE"}};
-static const struct bit_name shadow_bits[] = {{0, "STI"}, {1, "MOV-SS"}, {2, "SMI"}, {3, "NMI"}};
-
-/* The bits that are set, the highest first, and a newline. */
-static void show_bits(struct shell *shell, uint64_t value, const struct bit_name *bits,
-                      unsigned count)
-{
-    shell_print(shell, " [");
-    for (unsigned i = count; i-- > 0;)
-        if ((value >> bits[i].bit & 1) != 0)
-            shell_print(shell, " %s", bits[i].name);
-    shell_print(shell, " ]\n");
-}
-
-#define SHOW_BITS(shell, value, bits) show_bits(shell, value, bits, ARRAY_SIZE(bits))
-
 /* ---- regs ---- */
 
 static void get_registers(struct vcpu *vcpu, void *context)
@@ -45,108 +10,10 @@ static void get_registers(struct vcpu *vcpu, void *context)
     vmx_vcpu_get_registers(vcpu, context);
 }
 
-static void show_general(struct shell *shell, const struct guest *guest,
-                         const struct vcpu_registers *registers)
-{
-    /* As the SDM counts them, and as people look for them. */
-    static const struct {
-        char name[4];
-        uint8_t gpr;
-    } order[] = {{"rax", GPR_RAX}, {"rbx", GPR_RBX}, {"rcx", GPR_RCX}, {"rdx", GPR_RDX},
-                 {"rsi", GPR_RSI}, {"rdi", GPR_RDI}, {"rbp", GPR_RBP}, {"rsp", GPR_RSP},
-                 {"r8 ", GPR_R8},  {"r9 ", GPR_R9},  {"r10", GPR_R10}, {"r11", GPR_R11},
-                 {"r12", GPR_R12}, {"r13", GPR_R13}, {"r14", GPR_R14}, {"r15", GPR_R15}};
-    for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
-        shell_print(shell, "%s %016lx%s", order[i].name, registers->gpr[order[i].gpr],
-                    i % 3 == 2 || i == ARRAY_SIZE(order) - 1 ? "\n" : "  ");
-    shell_print(shell, "rip %016lx", registers->rip);
-    debug_print_symbol(shell, guest, registers->rip);
-    shell_print(shell, "\nrflags %08lx iopl %lu", registers->rflags,
-                RFLAGS_IOPL(registers->rflags));
-    SHOW_BITS(shell, registers->rflags, rflags_bits);
-}
-
-/* What the descriptor in a segment register is. SDM: Code- and Data-Segment Descriptor Types;
- * System-Segment and Gate-Descriptor Types. */
-static void show_segment(struct shell *shell, const char *name, const struct segment *segment,
-                         bool is_long)
-{
-    uint32_t access = segment->access, type = access & SEGMENT_TYPE_MASK;
-    shell_print(shell, "%-4s %04x base %016lx limit %08x access %05x", name, segment->selector,
-                segment->base, segment->limit, access);
-    if ((access & SEGMENT_UNUSABLE) != 0)
-        shell_print(shell, " [ unusable ]\n");
-    else if ((access & SEGMENT_S) == 0)
-        shell_print(shell, " [ %s%s DPL%u ]\n",
-                    type == 2           ? "LDT"
-                    : (type & ~2u) == 9 ? "TSS"
-                    : (type & ~2u) == 1 ? "16-bit TSS"
-                                        : "system",
-                    (type & ~8u) == 3 ? " busy" : "", (unsigned)SEGMENT_DPL(access));
-    else
-        shell_print(shell, " [ %s%s%s DPL%u %s%s ]\n", (type & 8) != 0 ? "code" : "data",
-                    (type & 2) == 0   ? ""
-                    : (type & 8) != 0 ? " readable"
-                                      : " writable",
-                    (type & 4) == 0   ? ""
-                    : (type & 8) != 0 ? " conforming"
-                                      : " expand-down",
-                    (unsigned)SEGMENT_DPL(access),
-                    is_long && (access & SEGMENT_L) != 0 ? "64-bit"
-                    : (access & SEGMENT_DB) != 0         ? "32-bit"
-                                                         : "16-bit",
-                    (access & SEGMENT_G) != 0 ? " G" : "");
-}
-
-static void show_segments(struct shell *shell, const struct vcpu_registers *registers)
-{
-    static const char *const names[SEG_COUNT] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
-    bool is_long = (registers->efer & EFER_LMA) != 0;
-    for (unsigned i = 0; i < SEG_COUNT; i++)
-        show_segment(shell, names[i], &registers->segment[i], is_long);
-    shell_print(shell, "gdtr base %016lx limit %04x\nidtr base %016lx limit %04x\n",
-                registers->gdtr.base, registers->gdtr.limit, registers->idtr.base,
-                registers->idtr.limit);
-}
-
-static const char *mode_of(const struct vcpu_registers *registers)
-{
-    uint32_t code = registers->segment[SEG_CS].access;
-    if ((registers->cr0 & CR0_PE) == 0)
-        return "real-address mode";
-    if ((registers->rflags & RFLAGS_VM) != 0)
-        return "virtual-8086 mode";
-    if ((registers->efer & EFER_LMA) != 0)
-        return (code & SEGMENT_L) != 0 ? "64-bit mode" : "compatibility mode";
-    return (code & SEGMENT_DB) != 0 ? "protected mode, 32 bits" : "protected mode, 16 bits";
-}
-
-static void show_control(struct shell *shell, const struct vcpu_registers *registers)
-{
-    static const char *const activities[] = {"active", "halted", "waits for SIPI"};
-    shell_print(shell, "cr0 %08lx", registers->cr0);
-    SHOW_BITS(shell, registers->cr0, cr0_bits);
-    shell_print(shell, "cr2 %016lx  cr3 %016lx  cr8 %lx\ncr4 %08lx", registers->cr2, registers->cr3,
-                registers->cr8, registers->cr4);
-    SHOW_BITS(shell, registers->cr4, cr4_bits);
-    shell_print(shell, "efer %03lx", registers->efer);
-    SHOW_BITS(shell, registers->efer, efer_bits);
-    shell_print(shell, "xcr0 %lx  kernel_gs_base %016lx\n", registers->xcr0,
-                registers->kernel_gs_base);
-    shell_print(shell, "dr0 %016lx  dr1 %016lx\ndr2 %016lx  dr3 %016lx\ndr6 %08lx  dr7 %08lx\n",
-                registers->dr[0], registers->dr[1], registers->dr[2], registers->dr[3],
-                registers->dr6, registers->dr7);
-    shell_print(shell, "%s, CPL%u, %s; blocking by", mode_of(registers),
-                (unsigned)SEGMENT_DPL(registers->segment[SEG_SS].access),
-                registers->activity < ARRAY_SIZE(activities) ? activities[registers->activity]
-                                                             : "?");
-    SHOW_BITS(shell, registers->interruptibility, shadow_bits);
-}
-
 static void run_regs(struct shell *shell, unsigned count, char *const argument[])
 {
     struct vcpu_registers registers;
-    struct guest *guest = debug_live_guest(shell, count, argument, 1);
+    struct guest *guest = debug_present_guest(shell, count, argument, 1);
     if (guest == NULL)
         return;
     enum status status = vcpu_call(&guest->vcpu[0], get_registers, &registers);
@@ -154,9 +21,9 @@ static void run_regs(struct shell *shell, unsigned count, char *const argument[]
         debug_refused(shell, guest, "no registers", status);
         return;
     }
-    show_general(shell, guest, &registers);
-    show_segments(shell, &registers);
-    show_control(shell, &registers);
+    struct text text = shell_text(shell);
+    struct system_map symbols = debug_symbols(guest);
+    describe_registers(&text, &symbols, &registers);
 }
 
 /* ---- set ---- */
@@ -250,7 +117,7 @@ static void run_set(struct shell *shell, unsigned count, char *const argument[])
 {
     const char *word = argument[count - 1], *name = argument[1];
     uint64_t value;
-    struct guest *guest = debug_live_guest(shell, 0, NULL, 0);
+    struct guest *guest = debug_present_guest(shell, 0, NULL, 0);
     if (guest == NULL)
         return;
     if (count == 4 && strcmp(argument[2], "=") != 0) {
@@ -305,7 +172,7 @@ static void show_fields(struct vcpu *vcpu, void *context)
 
 static void run_vmcs(struct shell *shell, unsigned count, char *const argument[])
 {
-    struct guest *guest = debug_live_guest(shell, 0, NULL, 0);
+    struct guest *guest = debug_present_guest(shell, 0, NULL, 0);
     struct field_search search = {shell, count > 1 ? argument[1] : ""};
     if (guest == NULL)
         return;

@@ -1,6 +1,7 @@
 /* Commands for memory: x, walk, and what set/SIZE does. */
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
+#include "kernel/debug/backtrace.h"
 #include "kernel/debug/debugger.h"
 #include "kernel/vm/page_walk.h"
 
@@ -384,7 +385,7 @@ static bool examine(struct shell *shell, struct guest *guest, const struct layou
 static void run_x(struct shell *shell, unsigned count, char *const argument[])
 {
     struct debug_shell *self = debug_shell_of(shell);
-    struct guest *guest = debug_live_guest(shell, 0, NULL, 0);
+    struct guest *guest = debug_present_guest(shell, 0, NULL, 0);
     const char *format = debug_format(argument[0]);
     struct layout layout;
     bool forced = count == 3;
@@ -424,68 +425,16 @@ void debug_set_memory(struct shell *shell, struct guest *guest, const char *size
 
 /* ---- walk ---- */
 
-struct bit_text {
-    uint64_t bit;
-    const char *set, *clear;
-};
-
-/* SDM: Paging-structure entries; of these bits, all levels have the same. */
-static const struct bit_text page_bits[] = {{BIT(0), "present", "not present"},
-                                            {BIT(1), " writable", " read-only"},
-                                            {BIT(2), " user", " supervisor"},
-                                            {BIT(3), " PWT", ""},
-                                            {BIT(4), " PCD", ""},
-                                            {BIT(5), " accessed", ""}};
-static const struct bit_text leaf_bits[] = {{BIT(6), " dirty", ""}, {BIT(8), " global", ""}};
 static const struct bit_text ept_bits[] = {{EPT_READ, "read", "-"},
                                            {EPT_WRITE, " write", " -"},
                                            {EPT_EXECUTE, " execute", " -"},
                                            {EPT_ACCESSED, " accessed", ""}};
 
-static void show_texts(struct shell *shell, uint64_t value, const struct bit_text *bits,
-                       unsigned count)
-{
-    for (unsigned i = 0; i < count; i++)
-        shell_print(shell, "%s", (value & bits[i].bit) != 0 ? bits[i].set : bits[i].clear);
-}
-
-static void show_page_size(struct shell *shell, uint64_t size)
-{
-    shell_print(shell,
-                size >= GIB(1)   ? "; maps %lu GiB"
-                : size >= MIB(1) ? "; maps %lu MiB"
-                                 : "; maps %lu KiB",
-                size >> (size >= GIB(1)   ? 30
-                         : size >= MIB(1) ? 20
-                                          : 10));
-}
-
-static void show_levels(struct shell *shell, const struct page_walk *walk)
-{
-    for (unsigned i = 0; i < walk->count; i++) {
-        const struct page_walk_entry *entry = &walk->entry[i];
-        bool is_leaf = i + 1 == walk->count && walk->why == NULL;
-        bool has_rights = walk->mode[0] != 'P' || i != 0; /* PAE's PDPTEs have none */
-        shell_print(shell, "  %-5s %4u at 0x%-12lx %016lx  ", entry->name, entry->index,
-                    entry->at.v, entry->value);
-        if ((entry->value & 1) == 0 || !has_rights)
-            show_texts(shell, entry->value, page_bits, 1);
-        else
-            show_texts(shell, entry->value, page_bits, ARRAY_SIZE(page_bits));
-        if (is_leaf)
-            show_texts(shell, entry->value, leaf_bits, ARRAY_SIZE(leaf_bits));
-        if ((entry->value & BIT(63)) != 0)
-            shell_print(shell, " no-execute");
-        if (is_leaf)
-            show_page_size(shell, walk->page);
-        shell_print(shell, "\n");
-    }
-}
-
 /* Each level's entry, read from the monitor's own tables. */
 static void show_ept(struct shell *shell, const struct ept *ept, gpa_t gpa)
 {
     static const char *const names[] = {"PTE", "PDE", "PDPTE", "PML4E"};
+    struct text text = shell_text(shell);
     hpa_t table = ept->root;
     for (unsigned level = 4; level-- > 0;) {
         unsigned index = (unsigned)(gpa.v >> (PAGE_SHIFT + 9 * level) & 511);
@@ -496,13 +445,13 @@ static void show_ept(struct shell *shell, const struct ept *ept, gpa_t gpa)
             shell_print(shell, "not present: an access is an exit\n");
             return;
         }
-        show_texts(shell, entry, ept_bits, ARRAY_SIZE(ept_bits));
+        describe_flags(&text, entry, ept_bits, ARRAY_SIZE(ept_bits));
         if (level == 0 || (entry & EPT_LARGE) != 0) {
             uint64_t size = BIT(PAGE_SHIFT + 9 * level);
             shell_print(shell, "%s, memory type %lu%s", (entry & EPT_DIRTY) != 0 ? " dirty" : "",
                         entry >> EPT_MEMORY_TYPE_SHIFT & 7,
                         (entry & EPT_IGNORE_PAT) != 0 ? " whatever the PAT" : "");
-            show_page_size(shell, size);
+            describe_page_size(&text, size);
             shell_print(shell, "\nmachine-physical 0x%llx\n",
                         (entry & EPT_ADDRESS & ~(size - 1)) + (gpa.v & (size - 1)));
             return;
@@ -522,6 +471,7 @@ static void show_walk(struct vcpu *vcpu, void *context)
     const struct walking *walking = context;
     struct shell *shell = walking->shell;
     struct guest *guest = CONTAINER_OF(vcpu->vm, struct guest, vm);
+    struct text text = shell_text(shell);
     struct paging paging;
     struct page_walk walk = {.gpa = GPA(walking->place.address)};
     if (walking->place.space == DEBUG_VIRTUAL) {
@@ -529,7 +479,7 @@ static void show_walk(struct vcpu *vcpu, void *context)
         page_walk(&paging, &guest->vm.mem, walking->place.address, &walk);
         shell_print(shell, "linear 0x%lx, %s, CR3 0x%lx\n", walking->place.address, walk.mode,
                     paging.cr3);
-        show_levels(shell, &walk);
+        describe_walk(&text, &walk);
     }
     if (walk.why != NULL) {
         shell_print(shell, "no translation: %s\n", walk.why);
@@ -545,7 +495,7 @@ static void show_walk(struct vcpu *vcpu, void *context)
 
 static void run_walk(struct shell *shell, unsigned count, char *const argument[])
 {
-    struct guest *guest = debug_live_guest(shell, 0, NULL, 0);
+    struct guest *guest = debug_present_guest(shell, 0, NULL, 0);
     struct walking walking = {.shell = shell};
     (void)count;
     if (guest == NULL || !find_place(shell, guest, argument[1], &walking.place))
@@ -561,48 +511,18 @@ static void run_walk(struct shell *shell, unsigned count, char *const argument[]
 
 /* ---- bt ---- */
 
-#define FRAMES_MAX 64u
-
-struct backtrace {
-    unsigned count, width; /* frames; bytes of a word, 0: frames of this code are not known */
-    uint64_t frame[FRAMES_MAX];
-    uint64_t ended_at; /* the frame pointer that led nowhere */
-};
-
-/* Frame records: the caller's frame pointer, then the return address. A stack grows down, so that
- * callers' frames lie higher; another stack's may lie anywhere, but the number is bounded. */
 static void collect_frames(struct vcpu *vcpu, void *context)
 {
-    struct backtrace *trace = context;
     struct vcpu_registers registers;
     struct paging paging;
     vmx_vcpu_get_registers(vcpu, &registers);
     vmx_vcpu_get_paging(vcpu, &paging);
-    uint32_t code = registers.segment[SEG_CS].access;
-    bool is_long = (registers.efer & EFER_LMA) != 0 && (code & SEGMENT_L) != 0;
-    trace->width = is_long ? 8 : (code & SEGMENT_DB) != 0 && (registers.cr0 & CR0_PE) != 0 ? 4 : 0;
-    trace->frame[trace->count++] = registers.rip;
-    uint64_t pointer = registers.gpr[GPR_RBP], base = is_long ? 0 : registers.segment[SEG_SS].base;
-    while (trace->width != 0 && pointer != 0 && trace->count < FRAMES_MAX) {
-        uint64_t next = 0, address = 0;
-        uint8_t record[16];
-        trace->ended_at = pointer;
-        if (page_walk_read(&paging, &vcpu->vm->mem, base + pointer, record, 2 * trace->width) !=
-            2 * trace->width)
-            return;
-        memcpy(&next, record, trace->width);
-        memcpy(&address, record + trace->width, trace->width);
-        if (address == 0 || next == pointer)
-            return;
-        trace->frame[trace->count++] = address;
-        pointer = next;
-    }
-    trace->ended_at = 0;
+    backtrace_collect(context, &registers, &paging, &vcpu->vm->mem);
 }
 
 static void run_bt(struct shell *shell, unsigned count, char *const argument[])
 {
-    struct guest *guest = debug_live_guest(shell, count, argument, 1);
+    struct guest *guest = debug_present_guest(shell, count, argument, 1);
     struct backtrace trace = {.count = 0};
     if (guest == NULL)
         return;
@@ -611,15 +531,9 @@ static void run_bt(struct shell *shell, unsigned count, char *const argument[])
         debug_refused(shell, guest, "no backtrace", status);
         return;
     }
-    for (unsigned i = 0; i < trace.count; i++) {
-        shell_print(shell, "#%-2u 0x%016lx", i, trace.frame[i]);
-        debug_print_symbol(shell, guest, trace.frame[i]);
-        shell_print(shell, "\n");
-    }
-    if (trace.width == 0)
-        shell_print(shell, "(16-bit code has no frames that are known)\n");
-    else if (trace.ended_at != 0)
-        shell_print(shell, "(no frame at 0x%lx)\n", trace.ended_at);
+    struct text text = shell_text(shell);
+    struct system_map symbols = debug_symbols(guest);
+    backtrace_describe(&text, &symbols, &trace);
 }
 
 const struct shell_command commands_memory[] = {

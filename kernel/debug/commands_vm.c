@@ -56,8 +56,10 @@ static void run_vm(struct shell *shell, unsigned count, char *const argument[])
 
 static void run_stop(struct shell *shell, unsigned count, char *const argument[])
 {
-    struct guest *guest = debug_live_guest(shell, count, argument, 1);
-    if (guest != NULL)
+    struct guest *guest = debug_guest(shell, count, argument, 1);
+    if (guest == NULL || !__atomic_load_n(&guest->vcpu[0].stands, __ATOMIC_SEQ_CST))
+        guest = guest != NULL ? debug_live_guest(shell, count, argument, 1) : NULL;
+    if (guest != NULL) /* also one that has died and stands for gdb */
         vm_stop(&guest->vm, VM_KILLED, 0);
 }
 

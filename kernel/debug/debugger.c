@@ -67,6 +67,20 @@ struct guest *debug_live_guest(struct shell *shell, unsigned count, char *const 
     return NULL;
 }
 
+struct guest *debug_present_guest(struct shell *shell, unsigned count, char *const argument[],
+                                  unsigned index)
+{
+    struct guest *guest = debug_guest(shell, count, argument, index);
+    const struct vm *vm = guest != NULL ? &guest->vm : NULL;
+    if (vm == NULL || vm->outcome == VM_RUNNING ||
+        __atomic_load_n(&vm->is_kept, __ATOMIC_SEQ_CST) ||
+        __atomic_load_n(&guest->vcpu[0].stands, __ATOMIC_SEQ_CST))
+        return guest;
+    shell_print(shell, "%s has ended (%s), and nothing is left of it\n", vm->name,
+                vm_outcome_text(vm->outcome));
+    return NULL;
+}
+
 void debug_complete_guests(struct shell *shell, struct completion *completion)
 {
     const struct monitor *monitor = debug_shell_of(shell)->monitor;
@@ -86,11 +100,9 @@ struct system_map debug_symbols(const struct guest *guest)
 
 void debug_print_symbol(struct shell *shell, const struct guest *guest, uint64_t address)
 {
-    char name[SYSTEM_MAP_NAME_MAX];
-    uint64_t offset;
     struct system_map map = debug_symbols(guest);
-    if (system_map_at(&map, address, name, &offset))
-        shell_print(shell, offset != 0 ? " <%s+0x%lx>" : " <%s>", name, offset);
+    struct text text = shell_text(shell);
+    describe_symbol(&text, &map, address);
 }
 
 void debug_complete_symbols(struct shell *shell, struct completion *completion)

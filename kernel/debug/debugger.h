@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "kernel/debug/system_map.h"
+#include "kernel/debug/describe.h"
 #include "kernel/debug/terminal.h"
 #include "kernel/monitor.h"
 
@@ -60,6 +60,9 @@ struct guest *debug_guest(struct shell *shell, unsigned count, char *const argum
 /* The same, but a guest that has ended is a message too. */
 struct guest *debug_live_guest(struct shell *shell, unsigned count, char *const argument[],
                                unsigned index);
+/* Also one that has ended, whose state is still there; else a message. */
+struct guest *debug_present_guest(struct shell *shell, unsigned count, char *const argument[],
+                                  unsigned index);
 void debug_complete_guests(struct shell *shell, struct completion *completion);
 
 /* What follows the slash in a command's name; NULL: there is none. */

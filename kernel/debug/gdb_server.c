@@ -1,5 +1,6 @@
 #include "kernel/debug/gdb_server.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/ended.h"
 
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
@@ -22,7 +23,7 @@ struct gdb_server {
     struct debug_points *points[CONFIG_VMS_MAX]; /* of the guests, by number; NULL: none */
 };
 
-static struct guest *find(void *context, unsigned number)
+static struct guest *find(const void *context, unsigned number)
 {
     const struct gdb_server *server = context;
     return number < server->monitor->guests ? server->monitor->guest[number] : NULL;
@@ -44,6 +45,32 @@ static bool is_alive(void *context, unsigned number)
 {
     const struct guest *guest = find(context, number);
     return guest != NULL && __atomic_load_n(&guest->vm.outcome, __ATOMIC_SEQ_CST) == VM_RUNNING;
+}
+
+/* gdb has signals; what fits best. */
+static uint8_t signal_of(enum vm_outcome outcome)
+{
+    return outcome == VM_TRIPLE_FAULT                        ? GDB_SIGNAL_SEGV
+           : outcome == VM_TIMEOUT || outcome == VM_WATCHDOG ? GDB_SIGNAL_ALRM
+           : ended_is_death(outcome)                         ? GDB_SIGNAL_ABRT
+                                                             : GDB_SIGNAL_TRAP;
+}
+
+static struct gdb_end get_end(void *context, unsigned number)
+{
+    const struct guest *guest = find(context, number);
+    if (guest == NULL)
+        return (struct gdb_end){.is_there = false};
+    const struct vm *vm = &guest->vm;
+    enum vm_outcome outcome = (enum vm_outcome)vm->outcome;
+    bool stands = outcome != VM_RUNNING && vm_is_paused(vm) &&
+                  __atomic_load_n(&guest->vcpu[0].stands, __ATOMIC_SEQ_CST);
+    return (struct gdb_end){
+        .is_there = stands || __atomic_load_n(&vm->is_kept, __ATOMIC_SEQ_CST),
+        .stands = stands,
+        .signal = signal_of(outcome),
+        .code = (uint8_t)vm_exit_code(outcome, vm->code, guest->config->debug_exit_success),
+    };
 }
 
 static unsigned count_vcpus(void *context, unsigned number)
@@ -320,7 +347,7 @@ static void kill(void *context, unsigned number)
 static void reset(void *context, unsigned number)
 {
     struct guest *guest = find(context, number);
-    if (guest == NULL || vm_pause(&guest->vm) != STATUS_OK)
+    if (guest == NULL || !is_alive(context, number) || vm_pause(&guest->vm) != STATUS_OK)
         return;
     vm_reset(&guest->vm);
 }
@@ -352,11 +379,15 @@ static void look(void *context)
     tell_stop(server, guest);
     if (!stub->is_running || is_alive(server, stub->guest))
         return;
-    gdb_stub_ended(stub, stub->guest,
-                   (uint8_t)vm_exit_code(guest->vm.outcome, guest->vm.code,
-                                         guest->config->debug_exit_success));
+    gdb_stub_ended(stub, stub->guest);
     if (!server->shares)
         serial_line_drain(&server->line); /* the machine may be about to go off */
+}
+
+bool gdb_server_attends(const struct guest *guest)
+{
+    const struct gdb_server *server = guest->monitor->gdb;
+    return server != NULL && server->stub.is_attached && find(server, server->stub.guest) == guest;
 }
 
 /* ---- The line ------------------------------------------------------------------------------ */
@@ -429,6 +460,7 @@ INIT enum status gdb_server_start(struct monitor *monitor)
     server->target = (struct gdb_target){
         .name = get_name,
         .is_alive = is_alive,
+        .end = get_end,
         .vcpus = count_vcpus,
         .pause = pause,
         .resume = resume,
@@ -449,5 +481,6 @@ INIT enum status gdb_server_start(struct monitor *monitor)
     gdb_stub_init(&server->stub, &server->target);
     server->shares = config->gdb == config->console;
     smp_on_wake(look, server);
+    monitor->gdb = server;
     return server->shares ? open_channel(server) : open_line(server, config->gdb);
 }

@@ -10,3 +10,6 @@
 /* Where the configuration has `gdb`: programs the UART and begins to listen; guests may come later.
  * ERR_NOT_FOUND: no UART is there; ERR_NO_MEMORY. */
 enum status MUST_CHECK gdb_server_start(struct monitor *monitor);
+
+/* Whether gdb is attached, and to this guest. */
+bool gdb_server_attends(const struct guest *guest);

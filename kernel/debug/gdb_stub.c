@@ -82,6 +82,17 @@ static bool is_alive(const struct gdb_stub *stub)
     return stub->target->is_alive(stub->target->context, stub->guest);
 }
 
+static struct gdb_end end_of(const struct gdb_stub *stub)
+{
+    return stub->target->end(stub->target->context, stub->guest);
+}
+
+/* Alive, or dead and still to be looked at. */
+static bool is_there(const struct gdb_stub *stub)
+{
+    return is_alive(stub) || end_of(stub).is_there;
+}
+
 /* ---- Stops --------------------------------------------------------------------------------- */
 
 static void say_thread(struct gdb_stub *stub, uint32_t vcpu)
@@ -117,14 +128,21 @@ static void say_first_registers(struct gdb_stub *stub)
     }
 }
 
+static void say_exit(struct gdb_stub *stub)
+{
+    uint8_t code = end_of(stub).code;
+    say(stub, "W");
+    gdb_writer_hex(&stub->writer, &code, 1);
+}
+
 /* gdb: Stop Reply Packets. */
 static void say_stop(struct gdb_stub *stub)
 {
     static const char *const reason[GDB_POINTS] = {
         "swbreak:", "hwbreak:", "watch:", "rwatch:", "awatch:"};
     const struct gdb_stop *stop = &stub->stop;
-    if (!is_alive(stub)) {
-        say(stub, "W00");
+    if (!is_there(stub)) {
+        say_exit(stub);
         return;
     }
     say(stub, "T");
@@ -155,22 +173,28 @@ void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_st
     send_reply(stub);
 }
 
-void gdb_stub_ended(struct gdb_stub *stub, unsigned guest, uint8_t code)
+void gdb_stub_ended(struct gdb_stub *stub, unsigned guest)
 {
     if (guest != stub->guest || !stub->is_attached || !stub->is_running)
         return;
+    struct gdb_end end = end_of(stub);
+    struct gdb_stop stop = {.signal = end.signal};
+    if (end.stands) {
+        gdb_stub_stopped(stub, guest, &stop);
+        return;
+    }
     stub->is_running = false;
     gdb_writer_begin(&stub->writer);
-    say(stub, "W");
-    gdb_writer_hex(&stub->writer, &code, 1);
+    say_exit(stub);
     send_reply(stub);
 }
 
 static void stop_guest(struct gdb_stub *stub, uint8_t signal)
 {
     const struct gdb_target *target = stub->target;
-    struct gdb_stop stop = {.signal = signal};
-    if (target->pause(target->context, stub->guest) != STATUS_OK && is_alive(stub))
+    struct gdb_stop stop = {.signal = is_alive(stub) ? signal : end_of(stub).signal};
+    if (is_alive(stub) && target->pause(target->context, stub->guest) != STATUS_OK &&
+        is_alive(stub))
         return; /* it comes to a stop when its processor looks up; another Ctrl-C asks again */
     gdb_stub_stopped(stub, stub->guest, &stop);
 }
@@ -339,7 +363,7 @@ static void choose_thread(struct gdb_stub *stub, struct packet *packet)
 static void is_thread_alive(struct gdb_stub *stub, struct packet *packet)
 {
     unsigned vcpu;
-    if (take_thread(stub, packet, &vcpu) && is_alive(stub))
+    if (take_thread(stub, packet, &vcpu) && is_there(stub))
         say(stub, "OK");
     else
         say_error(stub, ERROR_NO_ENTRY);
@@ -377,8 +401,8 @@ static void describe_thread(struct gdb_stub *stub, struct packet *packet)
 static void go_on(struct gdb_stub *stub)
 {
     const struct gdb_target *target = stub->target;
-    if (!is_alive(stub)) {
-        say(stub, "W00");
+    if (!is_alive(stub) && !end_of(stub).stands) {
+        say_exit(stub);
         send_reply(stub);
         return;
     }
@@ -390,7 +414,9 @@ static void go_on(struct gdb_stub *stub)
 static void step(struct gdb_stub *stub, unsigned vcpu, uint64_t start, uint64_t end)
 {
     const struct gdb_target *target = stub->target;
-    enum status status = target->step(target->context, stub->guest, vcpu, start, end);
+    enum status status = STATUS_OK; /* what is dead takes no step, but goes on to its end */
+    if (is_alive(stub))
+        status = target->step(target->context, stub->guest, vcpu, start, end);
     if (status == STATUS_OK) {
         go_on(stub);
     } else {

@@ -30,12 +30,24 @@ struct gdb_stop {
 
 #define GDB_SIGNAL_INT 2
 #define GDB_SIGNAL_TRAP 5
+#define GDB_SIGNAL_ABRT 6
+#define GDB_SIGNAL_SEGV 11
+#define GDB_SIGNAL_ALRM 14
+
+/* Of a guest that has ended. */
+struct gdb_end {
+    bool is_there;  /* its registers and memory can still be looked at */
+    bool stands;    /* it has died, and goes on to its end when it is resumed */
+    uint8_t signal; /* that it died of, in gdb's words */
+    uint8_t code;   /* what the run's exit code would be */
+};
 
 /* Guests by number, from 0. What they return but ERR_NOT_FOUND for a guest or vCPU that is not
  * there, or not any more, is their own. */
 struct gdb_target {
     const char *(*name)(void *context, unsigned guest); /* NULL: there are no more */
     bool (*is_alive)(void *context, unsigned guest);
+    struct gdb_end (*end)(void *context, unsigned guest); /* where it is not alive */
     unsigned (*vcpus)(void *context, unsigned guest);
     enum status (*pause)(void *context, unsigned guest);
     void (*resume)(void *context, unsigned guest);
@@ -86,5 +98,6 @@ void gdb_stub_input(struct gdb_stub *stub, uint8_t byte);
 /* The guest has stopped by itself; it is paused. */
 void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_stop *stop);
 
-/* The guest has ended. code is what the run's exit code would be. */
-void gdb_stub_ended(struct gdb_stub *stub, unsigned guest, uint8_t code);
+/* The guest has ended. gdb is told why it died, if it stands for that, and sees it; else its exit
+ * code. */
+void gdb_stub_ended(struct gdb_stub *stub, unsigned guest);

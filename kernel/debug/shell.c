@@ -28,6 +28,16 @@ void shell_print(struct shell *shell, const char *format, ...)
     shell_write(shell, text, (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1);
 }
 
+static void put_text(void *context, const char *bytes, size_t count)
+{
+    shell_write(context, bytes, count);
+}
+
+struct text shell_text(struct shell *shell)
+{
+    return (struct text){put_text, shell};
+}
+
 static void write_port(struct shell *shell, const char *text, size_t count)
 {
     shell->ports.write(shell->ports.context, text, count);

@@ -11,6 +11,7 @@
 
 #include "kernel/core/status.h"
 #include "kernel/debug/line_edit.h"
+#include "kernel/debug/text.h"
 
 #define SHELL_WORDS_MAX 16u
 #define SHELL_TYPED_MAX 256u /* bytes typed ahead, a power of two */
@@ -107,6 +108,7 @@ const char *shell_execute(struct shell *shell, const char *line, size_t *length)
  * output's end says so. */
 void shell_print(struct shell *shell, const char *format, ...) PRINTF(2, 3);
 void shell_write(struct shell *shell, const char *text, size_t count);
+struct text shell_text(struct shell *shell);
 
 /* A number as C writes it: decimal, 0x and hexadecimal; a message where it is none. */
 bool MUST_CHECK shell_number(struct shell *shell, const char *text, uint64_t *value);

@@ -2,6 +2,7 @@
 
 #include "kernel/core/cpu.h"
 #include "kernel/core/hw.h"
+#include "kernel/core/smp.h"
 
 #define CALLS_WAIT(hz) ((hz) / 20)
 
@@ -87,12 +88,65 @@ static bool wait_for(struct vcpu *vcpu, struct vcpu_call *call)
     return true;
 }
 
+/* ---- A VM that has ended ------------------------------------------------------------------- */
+
+static void serve_visited(struct vcpu *vcpu, void *context)
+{
+    (void)context;
+    serve_call(vcpu);
+}
+
+/* Meanwhile the VM may have been given up. */
+static void serve_ended(void *argument)
+{
+    struct vcpu *vcpu = argument;
+    if (__atomic_load_n(&vcpu->vm->is_kept, __ATOMIC_SEQ_CST))
+        vcpu->vm->visit(vcpu, serve_visited, NULL);
+}
+
+/* Its processor has nothing else to do, or is about to have nothing. */
+static enum status call_ended(struct vcpu *vcpu, struct vcpu_call *call)
+{
+    struct vcpu_call *none = NULL;
+    uint64_t start = hw_rdtsc(), wait = CALLS_WAIT(vcpu->vm->clock.hz);
+    enum status status;
+    if (!__atomic_compare_exchange_n(&vcpu->call, &none, call, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        return ERR_BUSY;
+    while ((status = smp_run(vcpu->processor, serve_ended, vcpu)) == ERR_BUSY &&
+           hw_rdtsc() - start < wait)
+        hw_pause();
+    if (status != STATUS_OK) {
+        __atomic_store_n(&vcpu->call, NULL, __ATOMIC_SEQ_CST);
+        return status;
+    }
+    if (!wait_for(vcpu, call))
+        return ERR_TIMEOUT;
+    while (smp_is_busy(vcpu->processor)) /* which it is for a moment only: the work is done */
+        hw_pause();
+    return STATUS_OK;
+}
+
+/* It runs, or has died and stands for a debugger. */
+static bool is_there(const struct vcpu *vcpu)
+{
+    return __atomic_load_n(&vcpu->vm->outcome, __ATOMIC_SEQ_CST) == VM_RUNNING ||
+           __atomic_load_n(&vcpu->stands, __ATOMIC_SEQ_CST);
+}
+
 enum status vcpu_call(struct vcpu *vcpu, void (*run)(struct vcpu *vcpu, void *context),
                       void *context)
 {
     struct vcpu_call call = {run, context, false}, *none = NULL;
     const struct cpu *cpu = cpu_this();
-    if (__atomic_load_n(&vcpu->vm->outcome, __ATOMIC_SEQ_CST) != VM_RUNNING)
+    bool is_kept = __atomic_load_n(&vcpu->vm->is_kept, __ATOMIC_SEQ_CST);
+    if (is_kept && cpu->index != vcpu->processor)
+        return call_ended(vcpu, &call);
+    if (is_kept) {
+        vcpu->vm->visit(vcpu, run, context);
+        return STATUS_OK;
+    }
+    if (!is_there(vcpu))
         return ERR_NOT_FOUND;
     if (cpu->vcpu == vcpu) {
         run(vcpu, context);

@@ -38,8 +38,9 @@ struct vcpu_call {
 
 /*
  * Runs run(vcpu, context) on the vCPU's processor, between an exit and the next entry, and returns
- * when it is done; run takes a bounded time and calls nothing of this file. ERR_NOT_FOUND: the VM
- * has ended, or this is its processor and does not run it now; ERR_BUSY: another call is under way;
+ * when it is done; run takes a bounded time and calls nothing of this file. A VM that has ended is
+ * still there for it while it is kept. ERR_NOT_FOUND: it is not, or this is its processor and does
+ * not run it now; ERR_BUSY: another call is under way, or the VM is about to end;
  * ERR_TIMEOUT: the processor did not answer within a twentieth of a second, and run was not and
  * will not be called.
  */

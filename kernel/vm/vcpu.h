@@ -56,6 +56,15 @@ struct vcpu_exit {
     uint64_t own;   /* counts until the entry that followed; not yet known of the newest */
 };
 
+#define VCPU_EVENTS 8u
+
+/* One of the last events that went in. SDM: VM-Entry Controls for Event Injection. */
+struct vcpu_event {
+    uint32_t information, error_code;
+    const struct vcpu_exit *after; /* the last exit before, while the history has that */
+    uint64_t rip;                  /* of that exit */
+};
+
 /* Where exits are noted, round and round. */
 struct vcpu_history {
     struct vcpu_exit *newest;
@@ -88,6 +97,8 @@ struct vcpu {
     uint64_t account_qualification, account_physical, account_unused;
     uint64_t exit_count[VCPU_EXIT_REASONS_MAX];
     struct vcpu_exit last_exits[VCPU_HISTORY]; /* the history with accounting off */
+    struct vcpu_event injected[VCPU_EVENTS];   /* number n at n modulo VCPU_EVENTS */
+    uint32_t injected_count;
 };
 
 /* All exits so far. */

@@ -21,17 +21,23 @@ static void request_all(struct vm *vm)
 
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code)
 {
-    if (__atomic_exchange_n(&vm->is_ending, true, __ATOMIC_SEQ_CST))
-        return;
-    vm->code = code;
-    __atomic_store_n(&vm->outcome, outcome, __ATOMIC_SEQ_CST);
+    if (!__atomic_exchange_n(&vm->is_ending, true, __ATOMIC_SEQ_CST)) {
+        vm->code = code;
+        __atomic_store_n(&vm->outcome, outcome, __ATOMIC_SEQ_CST);
+    }
+    request_all(vm);
+}
+
+static void reset(struct vm *vm, enum vm_outcome cause)
+{
+    vm->reset_cause = cause;
+    __atomic_store_n(&vm->reset_pending, true, __ATOMIC_SEQ_CST);
     request_all(vm);
 }
 
 void vm_reset(struct vm *vm)
 {
-    __atomic_store_n(&vm->reset_pending, true, __ATOMIC_SEQ_CST);
-    request_all(vm);
+    reset(vm, VM_RESET);
 }
 
 void vm_request_reset(struct vm *vm, enum vm_outcome cause)
@@ -39,7 +45,7 @@ void vm_request_reset(struct vm *vm, enum vm_outcome cause)
     if (vm->stops_at_reset)
         vm_stop(vm, cause, 0);
     else
-        vm_reset(vm);
+        reset(vm, cause);
 }
 
 void vm_ask_for_work(void *context)

@@ -49,18 +49,23 @@ struct vm {
     struct log_budget log;
     struct vcpu *vcpu[VM_VCPUS_MAX];
     uint32_t vcpu_count;
-    uint32_t outcome;    /* enum vm_outcome; atomic */
-    uint32_t code;       /* valid with the outcome */
-    bool is_ending;      /* outcome and code are somebody's to write; atomic */
-    bool reset_pending;  /* set by vm_request_reset, served by the VM's runner */
-    bool stops_at_reset; /* on-reset = stop */
-    bool is_paused;      /* by a debugger; atomic */
-    bool is_debugged;    /* there is a line for gdb, whose Ctrl-C must come soon */
-    uint64_t stands_at;  /* TSC when it was */
-    uint64_t behind;     /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
+    uint32_t outcome;     /* enum vm_outcome; atomic */
+    uint32_t code;        /* valid with the outcome */
+    bool is_ending;       /* outcome and code are somebody's to write; atomic */
+    bool reset_pending;   /* set by vm_request_reset, served by the VM's runner */
+    bool is_kept;         /* it has ended, and what it ran in is still there; atomic */
+    uint32_t reset_cause; /* enum vm_outcome; valid with reset_pending */
+    bool stops_at_reset;  /* on-reset = stop */
+    bool is_paused;       /* by a debugger; atomic */
+    bool is_debugged;     /* there is a line for gdb, whose Ctrl-C must come soon */
+    uint64_t stands_at;   /* TSC when it was */
+    uint64_t behind;      /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
     enum vm_on_panic on_panic;
     /* Makes a vCPU that is in the guest on another processor leave it. Any context. */
     void (*kick)(struct vcpu *vcpu);
+    /* Runs run(vcpu, context) as between an exit and the next entry, while the vCPU does not run;
+     * on its processor. */
+    void (*visit)(struct vcpu *vcpu, void (*run)(struct vcpu *vcpu, void *context), void *context);
     void (*work)(void *board); /* continues what device models left over; vm->lock held */
     void *board;               /* the composition's: its device models */
     void *backend;             /* e.g. struct vmx_vm */
@@ -92,7 +97,7 @@ static inline bool vm_is_paused(const struct vm *vm)
 void vm_ask_for_work(void *context);
 
 /* Ends the VM: the first outcome stands. Any context; returns at once, the vCPUs leave their guest
- * at their next look. */
+ * at their next look, and so does one that has died and stands for a debugger. */
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code);
 
 /* A reset of the guest's machine, by whichever way; obeys on-reset. cause is VM_RESET or

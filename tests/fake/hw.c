@@ -202,6 +202,20 @@ void smp_wake(uint32_t index)
     fake_hw.wake_takes = 0;
 }
 
+/* At once, whichever it is. */
+enum status smp_run(uint32_t index, void (*run)(void *argument), void *argument)
+{
+    (void)index;
+    run(argument);
+    return STATUS_OK;
+}
+
+bool smp_is_busy(uint32_t index)
+{
+    (void)index;
+    return false;
+}
+
 hpa_t virt_to_phys(const void *address)
 {
     return HPA((uintptr_t)address);

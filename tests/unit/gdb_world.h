@@ -23,6 +23,7 @@ struct gdb_world {
     uint64_t point_address, point_size;
     enum gdb_point point;
     enum status pause_status;
+    struct gdb_end end; /* where is_dead */
 };
 
 static const char *world_name(void *context, unsigned guest)
@@ -35,6 +36,13 @@ static const char *world_name(void *context, unsigned guest)
 static bool world_is_alive(void *context, unsigned guest)
 {
     return guest < 2 && !((struct gdb_world *)context)->is_dead;
+}
+
+static struct gdb_end world_end(void *context, unsigned guest)
+{
+    const struct gdb_world *world = context;
+    (void)guest;
+    return world->end;
 }
 
 static unsigned world_vcpus(void *context, unsigned guest)
@@ -185,6 +193,7 @@ static inline void world_start(struct gdb_world *world)
     world->target = (struct gdb_target){
         world_name,
         world_is_alive,
+        world_end,
         world_vcpus,
         world_pause,
         world_resume,

@@ -39,6 +39,50 @@ static void calls_on_its_own_processor(void)
     CHECK_EQ(runs, 1);
 }
 
+static unsigned visits;
+
+static void visit(struct vcpu *vcpu, void (*run)(struct vcpu *vcpu, void *context), void *context)
+{
+    visits++;
+    run(vcpu, context);
+}
+
+/* One that has ended is there as long as it is kept, on whichever processor. */
+static void calls_what_has_ended(void)
+{
+    start();
+    visits = 0;
+    VM.visit = visit;
+    fake_hw.cpu.vcpu = NULL;
+    vm_stop(&VM, VM_TRIPLE_FAULT, 0);
+    CHECK_EQ(vcpu_call(&VCPU, count, &runs), ERR_NOT_FOUND);
+    VM.is_kept = true;
+    CHECK_EQ(vcpu_call(&VCPU, count, &runs), STATUS_OK);
+    CHECK_EQ(visits, 1);
+    VCPU.call = (struct vcpu_call *)&runs; /* another processor's */
+    fake_hw.cpu.index = 1;
+    CHECK_EQ(vcpu_call(&VCPU, count, &runs), ERR_BUSY);
+    VCPU.call = NULL;
+    CHECK_EQ(vcpu_call(&VCPU, count, &runs), STATUS_OK);
+    CHECK_EQ(runs, 2);
+    CHECK_EQ(visits, 2);
+    CHECK(VCPU.call == NULL);
+    VM.is_kept = false;
+    CHECK_EQ(vcpu_call(&VCPU, count, &runs), ERR_NOT_FOUND);
+    fake_hw.cpu.index = 0;
+}
+
+/* It has died, and stands for a debugger. */
+static void calls_what_stands_dead(void)
+{
+    start();
+    vm_stop(&VM, VM_TRIPLE_FAULT, 0);
+    CHECK_EQ(vcpu_call(&VCPU, count, &runs), ERR_NOT_FOUND);
+    VCPU.stands = true;
+    CHECK_EQ(vcpu_call(&VCPU, count, &runs), STATUS_OK);
+    VCPU.stands = false;
+}
+
 static enum status second;
 
 /* What the other processor does when it is kicked. */
@@ -266,6 +310,8 @@ static void reads_what_the_guest_may_not(void)
 }
 
 TEST_MAIN({"calls_on_its_own_processor", calls_on_its_own_processor},
+          {"calls_what_has_ended", calls_what_has_ended},
+          {"calls_what_stands_dead", calls_what_stands_dead},
           {"calls_on_another_processor", calls_on_another_processor},
           {"call_without_an_answer_is_taken_back", call_without_an_answer_is_taken_back},
           {"paused_guest_stands_still", paused_guest_stands_still},

@@ -54,6 +54,7 @@ static void exit_with(uint32_t reason, enum vmcs_field may_break)
     bool goes_on = vmx_exit(&VCPU);
     if (fake_guest.vm.outcome != VM_RUNNING) {
         CHECK_EQ(fake_guest.vm.outcome, VM_STOPPED);
+        vmx_log_history(&VCPU); /* as the report on its end does */
         CHECK(strstr(fake_log_text(), exit_reason_name(reason)) != NULL);
         return;
     }

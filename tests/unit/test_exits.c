@@ -235,6 +235,7 @@ static void check_stopped(const char *name)
 {
     CHECK_EQ(GUEST.vm.outcome, VM_STOPPED);
     CHECK(VCPU.requests & VCPU_REQUEST_STOP || GUEST.vm.is_ending);
+    vmx_log_history(&VCPU); /* as the report on its end does */
     CHECK(strstr(fake_log_text(), name) != NULL);
 }
 

@@ -297,13 +297,14 @@ static void guest_ends(void)
     ask("c");
     world.sent_length = 0;
     world.is_dead = true;
-    gdb_stub_ended(&world.stub, 0, 7);
+    world.end = (struct gdb_end){.code = 7};
+    gdb_stub_ended(&world.stub, 0);
     CHECK(strstr(world.sent, "$W07#") != NULL);
     world.sent_length = 0;
-    gdb_stub_ended(&world.stub, 0, 7);
+    gdb_stub_ended(&world.stub, 0);
     CHECK_EQ(world.sent_length, 0);
-    CHECK_STR(ask("c"), "W00");
-    CHECK_STR(ask("?"), "W00");
+    CHECK_STR(ask("c"), "W07");
+    CHECK_STR(ask("?"), "W07");
     CHECK_STR(ask("T1"), "E02");
 }
 
@@ -321,6 +322,42 @@ static void no_acknowledgements_where_gdb_wants_none(void)
     put("+", 1); /* a new gdb's */
     ask("qC");
     CHECK_EQ(world.sent[0], '+');
+}
+
+/* It stands where it died until gdb lets it go; then it ends. */
+static void guest_dies(void)
+{
+    start();
+    ask("c");
+    world.sent_length = 0;
+    world.is_dead = true;
+    world.end = (struct gdb_end){.is_there = true, .stands = true, .signal = 11, .code = 1};
+    gdb_stub_ended(&world.stub, 0);
+    CHECK(strstr(world.sent, "$T0bthread:1;#") != NULL);
+    unsigned pauses = world.pauses, resumes = world.resumes, steps = world.steps;
+    CHECK_STR(ask("?"), "T0bthread:1;");
+    CHECK_STR(ask("T1"), "OK");
+    CHECK(strncmp(ask("m1000,4"), "E", 1) != 0);
+    CHECK_STR(ask("s"), "(nothing)"); /* to its end: what is dead takes no step */
+    CHECK_EQ(world.steps, steps);
+    CHECK_EQ(world.resumes, resumes + 1);
+    CHECK_EQ(world.pauses, pauses);
+    world.end.stands = false;
+    world.sent_length = 0;
+    gdb_stub_ended(&world.stub, 0);
+    CHECK(strstr(world.sent, "$W01#") != NULL);
+}
+
+/* A gdb that comes later finds it as it was, and its end when it lets it go. */
+static void guest_is_kept(void)
+{
+    start();
+    world.is_dead = true;
+    world.end = (struct gdb_end){.is_there = true, .signal = 6, .code = 1};
+    ask("qSupported");
+    CHECK_STR(ask("?"), "T06thread:1;");
+    CHECK_EQ(world.pauses, 1); /* the start's */
+    CHECK_STR(ask("vCont;c"), "W01");
 }
 
 /* Its line was cut while the guest ran. */
@@ -485,7 +522,7 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"memory_goes_back_and_forth", memory_goes_back_and_forth},
           {"description_is_one_text", description_is_one_text},
           {"guest_goes_on_until_it_stops", guest_goes_on_until_it_stops},
-          {"guest_ends", guest_ends},
+          {"guest_ends", guest_ends}, {"guest_dies", guest_dies}, {"guest_is_kept", guest_is_kept},
           {"no_acknowledgements_where_gdb_wants_none", no_acknowledgements_where_gdb_wants_none},
           {"next_gdb_begins_anew", next_gdb_begins_anew},
           {"ends_that_gdb_wants", ends_that_gdb_wants}, {"points_go_through", points_go_through},

@@ -236,10 +236,11 @@ def lives(run, shell, machine):
         if name == "other":
             shell.wait(rb"traprock: vm other: killed")
             shell.check("stopped", "vm", r"^[ *] other +killed")
-            for command in ("stop", "pause", "resume", "reset", "kick", "regs"):
+            for command in ("stop", "pause", "resume", "reset", "kick"):
                 shell.check(command + "-ended", command + " other",
                             r"^other has ended \(killed\); `start other` runs it again$")
-            shell.check("x-ended", "x/4xb 0", r"^other has ended \(killed\)")
+            shell.check("regs-ended", "regs other", r"^rip 000000000010[0-9a-f]{4}$", r"^64-bit mode, CPL0, active")
+            shell.check("x-ended", "x/2xb $rip", r"^0x10\w+:  0xeb  0xfe$")
             shell.type(b"start other\r")
             shell.wait(rb"other: spinning")
             shell.check("started", "vm", r"^[ *] other +running .* 1$")

@@ -36,6 +36,7 @@ import cases_guests
 import cases_harden
 import cases_linux
 import cases_mux
+import cases_postmortem
 import cases_qemu_devices
 import cases_registers
 import cases_shell
@@ -60,6 +61,7 @@ MODULES = (
     cases_gdb_points,
     cases_gdb_trace,
     cases_mux,
+    cases_postmortem,
     cases_qemu_devices,
     cases_registers,
     cases_shell,

@@ -1,0 +1,91 @@
+#include "kernel/debug/ended.h"
+
+#include "kernel/core/hw.h"
+#include "kernel/core/log.h"
+#include "kernel/core/smp.h"
+#include "kernel/debug/gdb_server.h"
+#include "kernel/debug/post_mortem.h"
+#include "kernel/vm/debug.h"
+
+bool ended_is_death(enum vm_outcome outcome)
+{
+    return post_mortem_is_due(outcome) || outcome == VM_PANIC || outcome == VM_REJECTED;
+}
+
+static enum vm_outcome outcome_of(const struct guest *guest)
+{
+    enum vm_outcome outcome = (enum vm_outcome)guest->vm.outcome;
+    return outcome != VM_RUNNING ? outcome : (enum vm_outcome)guest->vm.reset_cause;
+}
+
+/* Until gdb lets it go, or somebody ends it once more. */
+static void stand(struct vcpu *vcpu)
+{
+    struct vm *vm = vcpu->vm;
+    __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_STOP, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&vm->is_paused, true, __ATOMIC_SEQ_CST);
+    smp_wake(0); /* where gdb is told */
+    vcpu_serve_debug(vcpu);
+    __atomic_store_n(&vm->is_paused, false, __ATOMIC_SEQ_CST);
+}
+
+static void examine(struct vcpu *vcpu, void *context)
+{
+    struct guest *guest = context;
+    if (post_mortem_is_due(outcome_of(guest)))
+        post_mortem_report(guest, outcome_of(guest));
+    if (ended_is_death((enum vm_outcome)guest->vm.outcome) && gdb_server_attends(guest))
+        stand(vcpu);
+}
+
+void ended_examine(struct guest *guest)
+{
+    if (!guest->is_lost && ended_is_death(outcome_of(guest)))
+        vmx_vcpu_visit(&guest->vcpu[0], examine, guest);
+}
+
+void ended_keep(struct guest *guest)
+{
+    bool is_followed = guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE;
+    if (is_followed || guest->is_lost)
+        guest_release(guest);
+    else
+        __atomic_store_n(&guest->vm.is_kept, true, __ATOMIC_SEQ_CST);
+}
+
+static void release(void *guest)
+{
+    guest_release(guest);
+}
+
+/* On its processor, which is about to have nothing to do if it is not this one. */
+static void have_released(struct guest *guest)
+{
+    if (guest->processor == cpu_this()->index) {
+        guest_release(guest);
+        return;
+    }
+    while (smp_run(guest->processor, release, guest) == ERR_BUSY)
+        hw_pause();
+    while (smp_is_busy(guest->processor))
+        hw_pause();
+}
+
+uint64_t ended_settle(struct monitor *monitor, bool is_for_good)
+{
+    uint64_t pages = 0;
+    for (uint32_t i = 0; i < monitor->guests; i++) {
+        struct guest *guest = monitor->guest[i];
+        if (!__atomic_load_n(&guest->vm.is_kept, __ATOMIC_SEQ_CST))
+            continue;
+        if (is_for_good)
+            have_released(guest);
+        else
+            pages += guest->pages;
+    }
+    if (pages != 0)
+        log_info("pages: %lu of those that are free again hold guests that have ended, until "
+                 "these are started",
+                 pages);
+    return pages;
+}

@@ -1,0 +1,351 @@
+#include "kernel/debug/post_mortem.h"
+
+#include "kernel/core/log.h"
+#include "kernel/debug/backtrace.h"
+#include "kernel/debug/debugger.h"
+#include "kernel/debug/gate.h"
+#include "vmx/vmcs.h"
+
+/* Of the guest's share of the log: one that is started anew after each stop may not fill it. */
+#define REPORT_LINES 60
+
+#define FRAMES_SHOWN 16u
+
+/* SDM: event-information format; VM-exit reasons. */
+#define EVENT_VALID BIT(31)
+#define EVENT_HAS_ERROR BIT(11)
+#define EXIT_TRIPLE_FAULT 2u
+#define EXIT_ENTRY_FAILED BIT(31)
+
+struct report {
+    struct guest *guest;
+    struct vcpu *vcpu;
+    enum vm_outcome outcome;
+    struct vcpu_registers registers;
+    struct paging paging;
+    struct system_map symbols;
+    struct text text;
+    char line[LOG_LINE_MAX];
+    unsigned used;
+    unsigned addresses;
+    uint64_t address[2]; /* linear ones that faults were about: of the first and of the last */
+};
+
+/* ---- Into the log --------------------------------------------------------------------------- */
+
+static void put(void *context, const char *bytes, size_t count)
+{
+    struct report *report = context;
+    for (size_t i = 0; i < count; i++) {
+        if (bytes[i] == '\n') {
+            log_info("  %.*s", (int)report->used, report->line);
+            report->used = 0;
+        } else if (report->used < sizeof(report->line)) {
+            report->line[report->used++] = bytes[i];
+        }
+    }
+}
+
+static void head(const struct report *report, const char *what)
+{
+    log_info("%s vcpu%u: %s", report->guest->vm.name, report->vcpu->index, what);
+}
+
+/* ---- Why ------------------------------------------------------------------------------------ */
+
+static bool is_entry_failure(const struct report *report)
+{
+    return (report->vcpu->history.newest->reason & EXIT_ENTRY_FAILED) != 0;
+}
+
+static const char *reason_of(const struct report *report)
+{
+    switch (report->outcome) {
+    case VM_TRIPLE_FAULT:
+        return "post-mortem: triple fault: while #DF, a double fault, was delivered, another "
+               "exception came up";
+    case VM_TIMEOUT:
+        return "post-mortem: its time was up; where it was:";
+    case VM_WATCHDOG:
+        return "post-mortem: its watchdog has expired; where it was:";
+    default:
+        return is_entry_failure(report)
+                   ? "post-mortem: its processor could not be entered in this state"
+                   : "post-mortem: it was stopped for what stands above";
+    }
+}
+
+bool post_mortem_is_due(enum vm_outcome outcome)
+{
+    return outcome == VM_TRIPLE_FAULT || outcome == VM_STOPPED || outcome == VM_TIMEOUT ||
+           outcome == VM_WATCHDOG;
+}
+
+/* SDM: Interrupt Types of event information. */
+static void print_event(const struct text *text, uint32_t information)
+{
+    static const char *const kinds[] = {"interrupt ",           "", "", "", "INT ", "INT1, vector ",
+                                        "INT3 or INTO, vector "};
+    unsigned type = (unsigned)bits_get(information, 10, 8), vector = information & 0xff;
+    bool is_named = type == EVENT_HARDWARE_EXCEPTION || type == EVENT_NMI;
+    text_print(text, "%s", is_named ? gate_vector_name(vector) : kinds[type % ARRAY_SIZE(kinds)]);
+    text_print(text, is_named ? " (%u)" : "%u", vector);
+}
+
+/* SDM: Page-Fault Error Code. */
+static void print_page_fault(const struct text *text, uint32_t code, uint64_t address)
+{
+    text_print(text, ": %s at 0x%lx, %s%s%s",
+               (code & PF_FETCH) != 0   ? "a fetch"
+               : (code & PF_WRITE) != 0 ? "a write"
+                                        : "a read",
+               address, (code & PF_USER) != 0 ? "as user, " : "",
+               (code & PF_PRESENT) != 0 ? "against its rights" : "which is not mapped",
+               (code & PF_RESERVED) != 0 ? ", by a reserved bit" : "");
+}
+
+/* SDM: Error Code: a selector, or the number of a gate. */
+static void print_selector(const struct text *text, uint32_t code)
+{
+    if ((code & 2) != 0)
+        text_print(text, ": entry %u of the IDT", code >> 3 & 0x1fff);
+    else if ((code & 0xfffc) != 0)
+        text_print(text, ": selector %04x of the %s", code & 0xfff8,
+                   (code & 4) != 0 ? "LDT" : "GDT");
+}
+
+static void add_address(struct report *report, uint64_t address)
+{
+    for (unsigned i = 0; i < report->addresses; i++)
+        if (report->address[i] / PAGE_SIZE == address / PAGE_SIZE)
+            return;
+    report->addresses += report->addresses < ARRAY_SIZE(report->address);
+    report->address[report->addresses - 1] = address;
+}
+
+static void print_fault(struct report *report, const struct debug_fault *fault)
+{
+    const struct text *text = &report->text;
+    unsigned vector = fault->information & 0xff;
+    if (fault->information == 0) {
+        text_print(text, "an access to guest-physical 0x%lx (%s)", fault->address,
+                   exit_reason_name(fault->exit_reason));
+    } else {
+        print_event(text, fault->information);
+        if ((fault->information & EVENT_HAS_ERROR) != 0)
+            text_print(text, ", error code 0x%x", fault->error_code);
+        if (vector == VECTOR_PF) {
+            print_page_fault(text, fault->error_code, fault->address);
+            add_address(report, fault->address);
+        } else if ((fault->information & EVENT_HAS_ERROR) != 0 && fault->error_code != 0) {
+            print_selector(text, fault->error_code);
+        }
+    }
+    text_print(text, "\n");
+}
+
+/* Vectors that were delivered, each once and in turn. */
+struct vectors {
+    unsigned count;
+    struct {
+        uint8_t vector;
+        bool is_software;
+    } list[DEBUG_FAULTS_MAX + 2];
+};
+
+static void add_vector(struct vectors *vectors, unsigned vector, bool is_software)
+{
+    for (unsigned i = 0; i < vectors->count; i++)
+        if (vectors->list[i].vector == vector)
+            return;
+    if (vectors->count == ARRAY_SIZE(vectors->list))
+        return;
+    vectors->list[vectors->count].vector = (uint8_t)vector;
+    vectors->list[vectors->count++].is_software = is_software;
+}
+
+static const struct vcpu_event *last_event(const struct vcpu *vcpu)
+{
+    return vcpu->injected_count != 0 ? &vcpu->injected[(vcpu->injected_count - 1) % VCPU_EVENTS]
+                                     : NULL;
+}
+
+/* What was injected at the entry whose exit was the triple fault's. */
+static struct event first_event(const struct vcpu *vcpu)
+{
+    const struct vcpu_event *last = last_event(vcpu);
+    const struct vcpu_exit *newest = vcpu->history.newest;
+    if (last == NULL || newest->reason != EXIT_TRIPLE_FAULT ||
+        vcpu_exit_before(vcpu, newest) != last->after || last->after == NULL ||
+        last->after->rip != last->rip)
+        return (struct event){.valid = false};
+    return (struct event){
+        .valid = true,
+        .type = (uint8_t)bits_get(last->information, 10, 8),
+        .vector = (uint8_t)last->information,
+        .has_error_code = (last->information & EVENT_HAS_ERROR) != 0,
+        .error_code = last->error_code,
+        .instruction_length = (uint8_t)vmcs_read_optional(VMCS_VM_ENTRY_INSTRUCTION_LENGTH),
+    };
+}
+
+static void say_how(struct report *report, const struct debug_fault *fault, unsigned count,
+                    const struct event *first)
+{
+    log_info("  the way to it, repeated with every exception made to exit:");
+    for (unsigned i = 0; i < count; i++) {
+        text_print(&report->text, "  %u. ", i + 1);
+        if ((fault[i].during & EVENT_VALID) == 0) {
+            text_print(&report->text, "at RIP 0x%lx: ", report->registers.rip);
+        } else {
+            text_print(&report->text, "%s",
+                       i == 0 && first->valid ? "the event that was injected last, "
+                                              : "the delivery of ");
+            print_event(&report->text, fault[i].during);
+            text_print(&report->text, ": ");
+        }
+        print_fault(report, &fault[i]);
+    }
+}
+
+/* The triple fault once more, and which vectors were under way on the way to it. */
+static void find_cause(struct report *report, struct vectors *vectors)
+{
+    struct debug_fault fault[DEBUG_FAULTS_MAX];
+    struct event first = first_event(report->vcpu), none = {.valid = false};
+    unsigned count = 0;
+    if (report->vcpu->history.newest->reason != EXIT_TRIPLE_FAULT) {
+        log_info("  it came of what exit %s raised; the event under way was:",
+                 exit_reason_name(report->vcpu->history.newest->reason));
+        text_print(&report->text, "  ");
+        print_event(&report->text, (uint32_t)vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION));
+        text_print(&report->text, "\n");
+        add_vector(vectors, vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION) & 0xff, false);
+    } else {
+        count = debug_repeat_fault(report->vcpu, &first, fault);
+        if (count == 0 && first.valid)
+            count = debug_repeat_fault(report->vcpu, &none, fault);
+    }
+    if (count != 0)
+        say_how(report, fault, count, &first);
+    else if (report->vcpu->history.newest->reason == EXIT_TRIPLE_FAULT)
+        log_info("  the instruction at RIP raises nothing when it is tried again: an event from "
+                 "outside, or a trap, began it");
+    for (unsigned i = 0; i < count; i++)
+        if ((fault[i].during & EVENT_VALID) != 0)
+            add_vector(vectors, fault[i].during & 0xff,
+                       bits_get(fault[i].during, 10, 8) >= EVENT_SOFTWARE_INTERRUPT);
+    if (count != 0 && fault[0].information != 0 && (fault[0].during & EVENT_VALID) == 0)
+        add_vector(vectors, fault[0].information & 0xff, false);
+    add_vector(vectors, VECTOR_DF, false);
+}
+
+/* ---- Tables --------------------------------------------------------------------------------- */
+
+static void show_gates(struct report *report, const struct vectors *vectors)
+{
+    struct gate_view view = {&report->registers, &report->paging, &report->guest->vm.mem};
+    for (unsigned i = 0; i < vectors->count; i++) {
+        struct gate_failure failure;
+        if (gate_describe(&report->text, &view, vectors->list[i].vector,
+                          vectors->list[i].is_software, &failure) &&
+            failure.has_address)
+            add_address(report, failure.address);
+    }
+}
+
+static void show_walk(struct report *report, const char *what, uint64_t linear)
+{
+    const struct guest_mem *mem = &report->guest->vm.mem;
+    struct page_walk walk;
+    uint64_t available;
+    page_walk(&report->paging, mem, linear, &walk);
+    text_print(&report->text, "%s 0x%lx", what, linear);
+    describe_symbol(&report->text, &report->symbols, linear);
+    text_print(&report->text, ", %s:", walk.mode);
+    if (walk.why == NULL)
+        text_print(&report->text, " guest-physical 0x%lx, %s\n", walk.gpa.v,
+                   guest_mem_span(mem, walk.gpa, &available) != NULL          ? "memory"
+                   : bus_claims(&report->guest->vm.bus, BUS_MMIO, walk.gpa.v) ? "a device"
+                                                                              : "nothing");
+    else
+        text_print(&report->text, " no translation: %s\n", walk.why);
+    describe_walk(&report->text, &walk);
+}
+
+static uint64_t linear_of(const struct report *report, enum segment_register number,
+                          uint64_t offset)
+{
+    const struct vcpu_registers *registers = &report->registers;
+    bool is_64bit =
+        (registers->efer & EFER_LMA) != 0 && (registers->segment[SEG_CS].access & SEGMENT_L) != 0;
+    return is_64bit ? offset : (uint32_t)(registers->segment[number].base + offset);
+}
+
+static void show_walks(struct report *report)
+{
+    show_walk(report, "RIP", linear_of(report, SEG_CS, report->registers.rip));
+    show_walk(report, "RSP", linear_of(report, SEG_SS, report->registers.gpr[GPR_RSP]));
+    for (unsigned i = 0; i < report->addresses; i++)
+        show_walk(report, "a fault's address", report->address[i]);
+    if (report->addresses != 0)
+        return;
+    if (report->outcome == VM_TRIPLE_FAULT && report->registers.cr2 != 0)
+        show_walk(report, "CR2", report->registers.cr2);
+}
+
+/* ---- What it did ---------------------------------------------------------------------------- */
+
+static void show_calls(struct report *report)
+{
+    struct backtrace trace;
+    backtrace_collect(&trace, &report->registers, &report->paging, &report->guest->vm.mem);
+    if (trace.count > FRAMES_SHOWN)
+        trace.count = FRAMES_SHOWN;
+    if (trace.count < 2)
+        return;
+    head(report, "its calls by frame pointers:");
+    backtrace_describe(&report->text, &report->symbols, &trace);
+}
+
+static void show_events(struct report *report)
+{
+    const struct vcpu *vcpu = report->vcpu;
+    uint32_t end = vcpu->injected_count;
+    uint32_t count = end < VCPU_EVENTS ? end : VCPU_EVENTS;
+    text_print(&report->text, "%u events injected", end);
+    text_print(&report->text, count != 0 ? "; the last ones:\n" : "\n");
+    for (uint32_t i = end - count; i != end; i++) {
+        const struct vcpu_event *event = &vcpu->injected[i % VCPU_EVENTS];
+        text_print(&report->text, "  ");
+        print_event(&report->text, event->information);
+        if ((event->information & EVENT_HAS_ERROR) != 0)
+            text_print(&report->text, ", error code 0x%x", event->error_code);
+        text_print(&report->text, ", after the exit at rip %016lx\n", event->rip);
+    }
+}
+
+void post_mortem_report(struct guest *guest, enum vm_outcome outcome)
+{
+    struct vectors vectors = {0};
+    struct report report = {
+        .guest = guest,
+        .vcpu = &guest->vcpu[0],
+        .outcome = outcome,
+        .symbols = debug_symbols(guest),
+    };
+    if (!log_guest_take(&guest->vm.log, REPORT_LINES))
+        return;
+    report.text = (struct text){put, &report};
+    vmx_vcpu_get_registers(report.vcpu, &report.registers);
+    vmx_vcpu_get_paging(report.vcpu, &report.paging);
+    head(&report, reason_of(&report));
+    describe_registers(&report.text, &report.symbols, &report.registers);
+    if (outcome == VM_TRIPLE_FAULT)
+        find_cause(&report, &vectors);
+    show_gates(&report, &vectors);
+    show_walks(&report);
+    show_calls(&report);
+    vmx_log_history(report.vcpu);
+    show_events(&report);
+}

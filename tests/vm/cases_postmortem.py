@@ -1,0 +1,222 @@
+"""What is said of guests that died, and what can still be seen of them."""
+
+import contextlib
+import re
+
+from cases_gdb import check_notes
+from cases_shell import Shell
+from gdb import Bridge, gdb_run
+from harness import Case, outcome, vm
+
+DELIVERED = r"^    \d\. the delivery of {} \(\d+\): {}, error code 0x{:x}"
+
+# Each way of tests/guests/post_mortem.asm: its outcome, and what the report has to say of it.
+WAYS = {
+    "no_idt": ("triple-fault", r"^    1\. at RIP 0x\w+: #UD \(6\)$",
+               DELIVERED.format("#DF", r"#GP \(13\)", 0x43) + ": entry 8 of the IDT$",
+               r"^  vector 8, #DF: IDT entry at 0x80, beyond the limit$",
+               r"fail with #GP: the gate lies beyond the IDT, whose limit is 0x0$"),
+    "gate_absent": ("triple-fault",
+                    r"^    1\. at RIP 0x\w+: #PF \(14\), error code 0x2: a write at 0x700000000123, which is not "
+                    r"mapped$",
+                    DELIVERED.format("#PF", r"#NP \(11\)", 0x73) + ": entry 14 of the IDT$",
+                    DELIVERED.format("#DF", r"#NP \(11\)", 0x43),
+                    r"^    not present, 64-bit interrupt gate \(type 14\) to 0008:[0-9a-f]{16}, DPL0, IST1$",
+                    r"fail with #NP: the gate is not present$",
+                    r"^  a fault's address 0x700000000123, 4-level paging: no translation: not present$",
+                    r"^    PML4E  224 at 0x\w+ +0{16}  not present$"),
+    "gate_type": ("triple-fault", r"^    present, no gate for events \(type 12\) to 0008:",
+                  DELIVERED.format("#DF", r"#GP \(13\)", 0x43),
+                  r"fail with #GP: type 12 is none of a gate for events$"),
+    "code_selector": ("triple-fault", DELIVERED.format("#DF", r"#GP \(13\)", 0x1231) + ": selector 1230 of the GDT$",
+                      r"^    handler's CS 0010 .* \[ data writable DPL0 32-bit G \]$",
+                      r"the gate's selector 0010 is no code segment$",
+                      r"handler's CS 1230 lies beyond the GDT, whose limit is 0x6f$"),
+    "bad_stack": ("triple-fault", DELIVERED.format("#DF", r"#PF \(14\)", 2) + ": a write at 0x6ffffffffff8,",
+                  r"^    its stack: the one in use, 0x700000000000$",
+                  r"fail with #PF: the handler's stack cannot be written at 0x6fffffffffff$",
+                  r"^  RSP 0x700000000000, 4-level paging: no translation: not present$"),
+    "short_tss": ("triple-fault", DELIVERED.format("#UD", r"#TS \(10\)", 0x49) + ": selector 0048 of the GDT$",
+                  r"fail with #TS: the TSS has no RSP0: its limit is 0x3$",
+                  r"fail with #TS: the TSS has no IST1: its limit is 0x3$", r"^  64-bit mode, CPL3, active"),
+    "empty_tables": ("triple-fault", r"#PF \(14\), error code 0x0: a read at 0x\w+, which is not mapped$",
+                     r"^  RIP 0x\w+, 4-level paging: no translation: not present$",
+                     r"^    PML4E    0 at 0x3000000 +0{16}  not present$",
+                     r"fail with #PF: the IDT cannot be accessed at 0x\w+$"),
+    "interrupt": ("triple-fault",
+                  r"^    1\. the event that was injected last, interrupt 65: #GP \(13\), error code 0x20b",
+                  r"^  1 events injected; the last ones:$", r"^    interrupt 65, after the exit at rip "),
+    "int_n": ("triple-fault", r"^    1\. the delivery of INT 66: #NP \(11\), error code 0x212: entry 66 of the IDT$",
+              r"^  vector 66: IDT entry at 0x"),
+    "real_mode": ("triple-fault", r"^  vector 8, #DF: entry of the interrupt table at 0x20, beyond the limit$",
+                  r"^  real-address mode, CPL0, active"),
+    "refused": ("stopped", r"warn: refused: cannot emulate the instruction at RIP",
+                r"post-mortem: it was stopped for what stands above$"),
+    "hangs": ("timeout", r"post-mortem: its time was up; where it was:$", r"^  PREEMPTION_TIMER +rip "),
+}
+# Of every report.
+ALWAYS = (r"^  rax [0-9a-f]{16}  rbx ", r"^  r15 1234567887654321$", r"^  cr0 \w+ \[ .*NE ", r"^  idtr base ",
+          r"^  tr +0048 .* \[ TSS busy DPL0 \]$", r"^  RIP 0x\w+, ", r"^  RSP 0x\w+, ", r"exits; the last ones:$",
+          r"^  \d+ events injected")
+
+
+def report_on(text, name):
+    """The lines of the report on a guest, without their times."""
+    begin = text.find(f"{name} vcpu0: post-mortem: ")
+    end = text.find(f"traprock: vm {name}:")
+    before = text.rfind(f"{name}: starts ", 0, begin)
+    return re.sub(r"^\[ *\d+\.\d+\] ", "", text[before:end], flags=re.MULTILINE) if 0 < begin < end else ""
+
+
+def reports(run):
+    """Every way to die, one after the other, and the report on it."""
+    run.guest("post_mortem")
+    conf = "[traprock]\nrun = sequence\n"
+    for way in WAYS:
+        conf += vm(way, kernel="post_mortem.elf", cmdline=way, on_reset="stop", timeout="1s")
+    _, text = run.run_to_end(conf)
+    text = text.replace("\r", "")
+    for way, (end, *wanted) in WAYS.items():
+        ended, said = outcome(text, way), report_on(text, way)
+        run.check(f"post-mortem/{way}/outcome", ended == (end, 0), f"{ended}")
+        for pattern in [*wanted, *ALWAYS]:
+            run.check(f"post-mortem/{way}/report", re.search(pattern, said, re.MULTILINE),
+                      f"no {pattern!r} in the report on {way}: {said[:2000]!r}")
+
+
+# ---- What can still be seen ------------------------------------------------------------------------
+
+
+def shell_after(run):
+    """A guest that has died stays for the shell, beside one that runs and when all have ended; then it starts
+    again, loaded afresh."""
+    run.guest("post_mortem")
+    run.guest("spin")
+    conf = "[traprock]\non-idle = wait\n" + vm("spin", pin=0)
+    conf += vm("dead", kernel="post_mortem.elf", cmdline="gate_absent", on_reset="stop", pin=1)
+    with run.machine(run.make_image(conf), cpus=2) as machine:
+        machine.expect(rb"^traprock: vm dead: triple-fault", timeout=run.case.limit)
+        shell = Shell(run, machine)
+        shell.enter()
+        shell.check("ended", "vm dead", r"^\* dead +triple-fault +1 ")
+        for _ in range(2):
+            shell.check("ended-regs", "regs", r"^rip 0000000000\w{6}$", r"^r15 1234567887654321$",
+                        r"^cr2 0000700000000123 ")
+        shell.check("ended-x", "x/6xb $rip", r"^0x10\w+:  0xc7  0x00  0x01  0x00  0x00  0x00$")
+        shell.check("ended-walk", "walk $cr2", r"^  PML4E  224 .*  not present$", r"^no translation: not present$")
+        shell.check("ended-vmcs", "vmcs GUEST_RIP", r"^681e GUEST_RIP +0000000000\w{6}$")
+        said = shell.check("ended-bt", "bt", r"^#0  0x\w{16}$", r"^#3  0x\w{16}$")
+        report = report_on(machine.log.replace("\r", ""), "dead")
+        calls = re.findall(r"^  (#\d+ +0x\w{16})$", report, re.MULTILINE)
+        run.check("shell/ended-bt-as-reported", calls == re.findall(r"^#\d+ +0x\w{16}$", said, re.MULTILINE) != [],
+                  f"{calls} in the report, {said!r} later")
+        shell.check("ended-trace", "trace", r" TRIPLE_FAULT +0x0000000000\w{6} ")
+        shell.check("ended-irq", "irq", r"^local APIC 0: xAPIC at 0xfee00000, enabled$")
+        shell.check("ended-virtio", "virtio", r"virtio|no virtio device")
+        shell.check("ended-set", "set/b 0x5000 = 0x41", r"\A\Z")
+        shell.check("ended-set-there", "x/1xb 0x5000", r"^0x5000:  0x41$")
+        shell.check("ended-memory", "mem", r"guest memory of dead$")
+        shell.check("ended-inject", "inject nmi", r"^dead has ended \(triple-fault\); `start dead` runs it again$")
+        shell.type(b"start dead\r")
+        shell.wait(rb"dead: alive")
+        shell.wait(rb"traprock: vm dead: triple-fault")
+        shell.check("ended-again", "x/1xb 0x5000", r"^0x5000:  0x00$")
+        shell.type(b"stop spin\r")
+        shell.wait(rb"traprock: exit 1")
+        shell.check("ended-all", "regs spin", r"^rip 0000000000\w{6}$")
+        shell.check("ended-all-other", "regs dead", r"^r15 1234567887654321$")
+        shell.check("ended-all-pages", "log", r"pages: \d+ of those that are free again hold guests that have ended")
+        shell.type(b"poweroff\r")
+        machine.wait()
+    free = re.search(r"pages: (\d+) free after the guests, (\d+) before", machine.log)
+    run.check("shell/ended-pages", free and free.group(1) == free.group(2), str(free))
+
+
+GDB_EVENTS = """
+signals, codes = [], []
+gdb.events.stop.connect(lambda event: signals.append(getattr(event, "stop_signal", "")))
+gdb.events.exited.connect(lambda event: codes.append(event.exit_code))
+"""
+
+GDB_DEATH = GDB_EVENTS + """
+attach()
+run("continue")
+note("died", signals[-1])
+note("r15", hex(value("$r15")))
+note("at", run("info symbol $pc").split()[0])
+note("bytes", bytes(gdb.selected_inferior().read_memory(value("$pc"), 2)).hex())
+note("shell", "PML4E" in run("monitor walk $rip"))
+run("continue")
+note("ended", codes)
+"""
+
+GDB_LATER = GDB_EVENTS + """
+attach()
+note("r15", hex(value("$r15")))
+note("at", run("info symbol $pc").split()[0])
+run("detach")
+attach()
+note("again", hex(value("$r15")))
+run("continue")
+note("ended", codes)
+"""
+AT_DEATH = {"r15": "0x1234567887654321", "at": "no_idt", "ended": [1]}
+
+
+@contextlib.contextmanager
+def gdb_at(run, conf, expected):
+    with run.machine(run.make_image(conf), com2="line") as machine:
+        bridge = Bridge(machine.com2)
+        try:
+            machine.expect(expected, timeout=run.case.limit)
+            yield machine, bridge.port
+        finally:
+            bridge.close()
+
+
+def gdb_at_death(run):
+    """gdb sees a guest where it died, and then its end; the machine does not go off before that."""
+    run.guest("post_mortem")
+    conf = "[traprock]\ngdb = com2\n"
+    conf += vm("dead", kernel="post_mortem.elf", cmdline="no_idt", on_reset="stop", start="paused")
+    with gdb_at(run, conf, rb"paused before its first instruction") as (machine, port):
+        notes, text = gdb_run(run, port, GDB_DEATH, symbols=run.path("post_mortem.elf"))
+        machine.expect(rb"^traprock: vm dead: triple-fault")
+        machine.wait()
+    check_notes(run, notes, text, {**AT_DEATH, "died": "SIGSEGV", "bytes": "0f0b", "shell": True})
+
+
+def gdb_later(run):
+    """A gdb that comes when the guest has ended finds it as it was; so does the next one."""
+    run.guest("post_mortem")
+    conf = "[traprock]\ngdb = com2\non-idle = wait\n"
+    conf += vm("dead", kernel="post_mortem.elf", cmdline="no_idt", on_reset="stop")
+    with gdb_at(run, conf, rb"^traprock: exit 1") as (_, port):
+        notes, text = gdb_run(run, port, GDB_LATER, symbols=run.path("post_mortem.elf"))
+    check_notes(run, notes, text, {**AT_DEATH, "again": "0x1234567887654321"})
+
+
+def killed_at_death(run):
+    """One that stands dead for a gdb that does not come back is let go by `stop`."""
+    run.guest("post_mortem")
+    conf = "[traprock]\ngdb = com2\n"
+    conf += vm("dead", kernel="post_mortem.elf", cmdline="no_idt", on_reset="stop", start="paused")
+    with gdb_at(run, conf, rb"paused before its first instruction") as (machine, _):
+        machine.com2.send(b"$?#3f$c#63")
+        machine.expect(rb"events injected")
+        shell = Shell(run, machine)
+        shell.enter()
+        shell.check("standing-regs", "regs", r"^r15 1234567887654321$")
+        shell.type(b"stop dead\r")
+        shell.wait(rb"traprock: vm dead: triple-fault")
+        status = machine.wait()
+    run.check("gdb/standing-stopped", status == 1 and b"$T0bthread:1;" in machine.com2.data, f"status {status}")
+
+
+CASES = [
+    Case("post-mortem-reports", reports, seconds=25),
+    Case("post-mortem-shell", shell_after, seconds=25),
+    Case("post-mortem-gdb", gdb_at_death, seconds=25),
+    Case("post-mortem-gdb-later", gdb_later, seconds=25),
+    Case("post-mortem-stands", killed_at_death, seconds=20),
+]
