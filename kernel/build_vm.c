@@ -320,6 +320,7 @@ static INIT void start_hvc_lines(struct guest *guest)
 {
     for (uint32_t i = 0; i < guest->config->hvc_count; i++) {
         struct hvc_line *line = &guest->hvc_line[i];
+        verdict_listen(guest, i);
         if (guest->config->hvc[i].loop)
             continue;
         monitor_start_line(guest->monitor, &line->line);
@@ -656,6 +657,8 @@ static enum status restart(struct guest *guest)
         status = init_hvc_loop(guest, &ring);
         if (status == STATUS_OK)
             board_connect_loop(&guest->board, i, ring);
+        if (status == STATUS_OK)
+            verdict_listen(guest, i);
     }
     if (status == STATUS_OK)
         status = init_testdev(guest, &guest->board.qemu.testdev.memory);

@@ -25,11 +25,18 @@ struct gdb_server;
 #define VERDICT_TEXT_MAX WATCH_RECENT
 
 /* What decides how a guest ends, other than itself. */
+/* An hvc's other end, with somebody who listens. */
+struct watched {
+    struct byte_stream to;
+    struct watch_stream *watch;
+};
+
 struct verdict {
     struct timer timer;
     uint64_t deadline;     /* TSC; TIMER_NEVER: it has no timeout */
     struct watch *watch;   /* NULL: nobody minds what it says */
     struct byte_sink said; /* where what it says goes */
+    struct watched hvc[CONFIG_HVCS_MAX];
     /* Of its end: what the watch knew. */
     uint32_t missing, line;
     unsigned length;
@@ -161,6 +168,9 @@ struct result {
 /* verdict.c: what a guest's configuration says about its time and its console. owner is that of the
  * pages for it. ERR_NO_MEMORY, logged. */
 enum status MUST_CHECK verdict_init(struct guest *guest, uint16_t owner);
+
+/* The hvc's other end has just been connected: from now on what goes there counts, too. */
+void verdict_listen(struct guest *guest, unsigned hvc);
 
 /* The guest's time begins. With the VM's device lock. */
 void verdict_start(struct guest *guest);

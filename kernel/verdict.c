@@ -63,14 +63,50 @@ static bool put(void *context, uint8_t byte)
     struct guest *guest = context;
     if (!mux_put(&guest->terminal, byte))
         return false;
-    watch_put(guest->verdict.watch, byte);
+    watch_put(&guest->verdict.watch->stream[0], byte);
     return true;
+}
+
+/* The bytes are the guest's memory, so it is a copy that goes out and is looked at. */
+static size_t write_watched(void *context, const uint8_t *bytes, size_t n)
+{
+    struct watched *watched = context;
+    uint8_t copy[64];
+    size_t sent = 0, taken = sizeof(copy);
+    while (sent < n && taken == sizeof(copy)) {
+        size_t piece = n - sent < sizeof(copy) ? n - sent : sizeof(copy);
+        memcpy(copy, bytes + sent, piece);
+        taken = byte_stream_write(&watched->to, copy, piece);
+        for (size_t i = 0; i < taken; i++)
+            watch_put(watched->watch, copy[i]);
+        sent += taken;
+    }
+    return sent;
+}
+
+static void writable_watched(void *context)
+{
+    struct watched *watched = context;
+    byte_stream_writable(&watched->to);
+}
+
+void verdict_listen(struct guest *guest, unsigned hvc)
+{
+    struct verdict *verdict = &guest->verdict;
+    struct virtio_console *console = &guest->board.console;
+    if (verdict->watch == NULL)
+        return;
+    verdict->hvc[hvc] =
+        (struct watched){console->port[hvc].config.peer, &verdict->watch->stream[1 + hvc]};
+    virtio_console_connect(
+        console, hvc, (struct byte_stream){write_watched, writable_watched, &verdict->hvc[hvc]});
 }
 
 INIT enum status verdict_init(struct guest *guest, uint16_t owner)
 {
     struct verdict *verdict = &guest->verdict;
     const struct config_vm *config = guest->config;
+    unsigned streams = 1 + config->hvc_count;
     hpa_t frame;
     timer_init(&verdict->timer, &guest->vcpu[0].timers, time_is_up, guest);
     verdict->deadline = TIMER_NEVER;
@@ -83,7 +119,7 @@ INIT enum status verdict_init(struct guest *guest, uint16_t owner)
     if (!watch_is_needed(config))
         return STATUS_OK;
     enum status status = pages_alloc(&guest->monitor->machine->pages,
-                                     align_up(sizeof(struct watch), PAGE_SIZE) / PAGE_SIZE,
+                                     align_up(watch_size(streams), PAGE_SIZE) / PAGE_SIZE,
                                      PAGE_SIZE, PAGE_VM, owner, &frame);
     if (status != STATUS_OK) {
         log_error("%s: no memory to watch its console: %s", guest->vm.name, status_text(status));
@@ -91,7 +127,7 @@ INIT enum status verdict_init(struct guest *guest, uint16_t owner)
     }
     verdict->watch = phys_to_virt(frame);
     verdict->said = (struct byte_sink){put, guest};
-    watch_init(verdict->watch, config, hear, guest);
+    watch_init(verdict->watch, streams, config, hear, guest);
     return STATUS_OK;
 }
 

@@ -1,6 +1,7 @@
 /*
- * What a guest must and must not say on its console: looks at each byte that goes out there, and
- * tells when that decides how the guest ends. Pure; carriage returns do not count.
+ * What a guest must and must not say on its consoles, each a stream of lines of its own: looks at
+ * each byte that goes out there, and tells when that decides how the guest ends. Pure; carriage
+ * returns do not count.
  */
 #pragma once
 
@@ -9,6 +10,7 @@
 
 #define WATCH_PATTERNS_MAX (CONFIG_PATTERNS_MAX + 1) /* of the configuration, and on-panic's */
 #define WATCH_RECENT 256u                            /* bytes that are kept; a power of two */
+#define WATCH_STREAMS_MAX (CONFIG_HVCS_MAX + 1) /* serial port and debug console, and each hvc */
 
 /* Makes the program of the VM's expect and reject, in their order, and of on-panic. *which is the
  * pattern of the configuration that an error is about. Errors as regex_add. */
@@ -28,6 +30,16 @@ enum watch_event {
     WATCH_LINE_END, /* the line has ended in which that was */
 };
 
+struct watch;
+
+struct watch_stream {
+    struct watch *watch;
+    uint64_t count;            /* bytes so far */
+    char recent[WATCH_RECENT]; /* the last of them */
+    struct regex regex;
+    uint64_t room[REGEX_ROOM / 8];
+};
+
 struct watch {
     const struct config_vm *config;
     void (*tell)(void *context, enum watch_event event);
@@ -38,19 +50,24 @@ struct watch {
     char text[WATCH_RECENT];
     unsigned length;
     uint32_t line;
-    uint64_t count;            /* bytes so far */
-    char recent[WATCH_RECENT]; /* the last of them */
-    struct regex regex;
     struct regex_program program;
-    uint64_t room[REGEX_ROOM / 8];
+    unsigned streams;
+    struct watch_stream stream[WATCH_STREAMS_MAX]; /* as many as there are; there is no more */
 };
 
-/* The program is made of the configuration, which was accepted with its patterns. */
-void watch_init(struct watch *watch, const struct config_vm *config,
+/* Bytes that a watch of so many streams takes. */
+static inline uint64_t watch_size(unsigned streams)
+{
+    return offsetof(struct watch, stream) + streams * sizeof(struct watch_stream);
+}
+
+/* In memory of watch_size(streams) bytes. The program is made of the configuration, which was
+ * accepted with its patterns. */
+void watch_init(struct watch *watch, unsigned streams, const struct config_vm *config,
                 void (*tell)(void *context, enum watch_event event), void *context);
 
 /* A byte has gone out. */
-void watch_put(struct watch *watch, uint8_t byte);
+void watch_put(struct watch_stream *stream, uint8_t byte);
 
 /* Nothing more comes, unless the guest starts anew: what stands at an end may match. */
 void watch_end(struct watch *watch);

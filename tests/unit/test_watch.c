@@ -23,14 +23,19 @@ static void start(const char *keys)
     snprintf(text, sizeof(text), "[vm x]\nkernel = k\n%s", keys);
     CHECK_EQ(config_parse(&config, "c.conf", text, strlen(text), &errors), STATUS_OK);
     CHECK(watch_is_needed(&config.vm[0]));
-    watch_init(&watch, &config.vm[0], tell, &watch);
+    watch_init(&watch, 2, &config.vm[0], tell, &watch);
     events[0] = '\0';
+}
+
+static void say_on(unsigned stream, const char *text)
+{
+    for (; *text != '\0'; text++)
+        watch_put(&watch.stream[stream], (uint8_t)*text);
 }
 
 static void say(const char *text)
 {
-    for (; *text != '\0'; text++)
-        watch_put(&watch, (uint8_t)*text);
+    say_on(0, text);
 }
 
 static void check_text(const char *text, uint32_t line)
@@ -115,6 +120,27 @@ static void long_matches_keep_their_end(void)
     CHECK_EQ(watch.length, 201);
 }
 
+/* What is said on two consoles at once are lines of their own, and counts together. */
+static void consoles_have_lines_of_their_own(void)
+{
+    start("expect = ^one$\nexpect = ^two$\nreject = on.*e tw\n");
+    say_on(0, "on");
+    say_on(1, "tw");
+    say_on(0, "e");
+    say_on(1, " tw");
+    CHECK_STR(events, "");
+    say_on(0, "\n");
+    check_text("one", 3);
+    say_on(1, "\ntwo\n");
+    CHECK_STR(events, "CL");
+    check_text("two", 4);
+    CHECK(!watch_is_rejected(&watch));
+    start("expect = ^end$\n");
+    say_on(1, "end");
+    watch_end(&watch);
+    CHECK(watch_is_complete(&watch));
+}
+
 static void who_is_not_watched(void)
 {
     char messages[256];
@@ -129,4 +155,5 @@ TEST_MAIN({"all_that_is_expected", all_that_is_expected},
           {"a_panic_counts_more_than_what_is_expected", a_panic_counts_more_than_what_is_expected},
           {"the_end_is_the_end_of_a_line", the_end_is_the_end_of_a_line},
           {"long_matches_keep_their_end", long_matches_keep_their_end},
+          {"consoles_have_lines_of_their_own", consoles_have_lines_of_their_own},
           {"who_is_not_watched", who_is_not_watched})

@@ -185,6 +185,17 @@ def com2(run):
         check_end(run, status, machine.log)
 
 
+def hvc_watched(run):
+    """What is said on a virtio console's ports, wherever it goes, is what `expect` looks at, too."""
+    conf = linux(run, script="hvc_watched.sh", hvc=["loop", "com2"], timeout="60s",
+                 expect=["^said over the loop$", "^said over com2$"])
+    with run.machine(run.make_image(conf), memory=768, com2="line") as machine:
+        status = machine.wait()
+        run.check("linux/hvc-on-com2", b"said over com2" in machine.com2.data, f"{bytes(machine.com2.data)!r}")
+    run.check("linux/hvc-expected", outcome(machine.log, "linux") == ("expected", 0) and status == 0,
+              f"{outcome(machine.log, 'linux')}, exit status {status}")
+
+
 def reboot(run):
     """Linux resets its machine and comes up again; ends by the key."""
     with run.machine(run.make_image(linux(run, on_reset="reset")), memory=768) as machine:
@@ -245,6 +256,7 @@ CASES = [
     Case("linux-shell", shell, seconds=60, limit=300),
     Case("linux-platform-vmlinux", platform("vmlinux"), seconds=60, limit=300),
     Case("linux-com2", com2, seconds=50, limit=300),
+    Case("linux-hvc-watched", hvc_watched, seconds=45, limit=300),
     Case("linux-reboot-stop", reboot_stops, seconds=50, limit=300),
     Case("linux-sandy-bridge", on_model("corei7_sandy_bridge_2600k", {}), seconds=50, limit=300),
     Case("linux-ivy-bridge", on_model("corei7_ivy_bridge_3770k", {}), seconds=50, limit=300),
