@@ -20,6 +20,8 @@ TIMEOUT ?=
 JUNIT ?=
 TAP ?=
 LOGS ?= $(BUILD)/ci
+UNTIL ?=
+COUNT ?=
 
 .PHONY: all help
 all: $(BUILD)/BOOTX64.EFI $(BUILD)/traprock-mux ## build the UEFI program
@@ -37,6 +39,7 @@ help: ## show this list
 	@echo '  IMG=FILE      the disk image that `make image` writes (build/traprock.img)'
 	@echo '  TIMEOUT=S     end `make run` after so many seconds, `make ci` after 1800 or so many'
 	@echo '  JUNIT=FILE, TAP=FILE, LOGS=DIR  what `make ci` writes (build/ci, and there junit.xml, results.tap)'
+	@echo '  UNTIL=REGEX, COUNT=N  `make trace` until the guest says so, else until it ends; its last N exits'
 	@echo '  DEBUG_CHECKS=1  check the processor after each VM exit; builds into build/checks'
 	@echo '  NO_INSTALL=1  only name missing Debian packages, install nothing'
 
@@ -50,16 +53,19 @@ include tests/guests/build.mk
 BUILD_PACKAGES := gcc libc6-dev nasm binutils gnu-efi console-setup-linux python3
 RUN_PACKAGES := $(BUILD_PACKAGES) ovmf seabios bochs bochsbios vgabios qemu-system-x86 mtools dosfstools \
 	busybox-static e2fsprogs dpkg-dev cpio xz-utils lz4 zstd grub-common grub-pc-bin grub-efi-amd64-bin xorriso
-TEST_PACKAGES := $(RUN_PACKAGES) gdb clang libclang-rt-14-dev clang-format shellcheck git
+TRACE_PACKAGES := $(RUN_PACKAGES) python3-matplotlib
+TEST_PACKAGES := $(TRACE_PACKAGES) gdb clang libclang-rt-14-dev clang-format shellcheck git
 COVERAGE_PACKAGES := $(BUILD_PACKAGES) lcov
 
-.PHONY: packages-build packages-run packages-gdb packages-test packages-coverage
+.PHONY: packages-build packages-run packages-gdb packages-trace packages-test packages-coverage
 packages-build:
 	@tests/packages.sh $(BUILD_PACKAGES)
 packages-run:
 	@tests/packages.sh $(RUN_PACKAGES)
 packages-gdb:
 	@tests/packages.sh gdb
+packages-trace:
+	@tests/packages.sh $(TRACE_PACKAGES)
 packages-test:
 	@tests/packages.sh $(TEST_PACKAGES)
 packages-coverage:
@@ -146,7 +152,7 @@ default-guest: $(DEFAULT_FILES)
 
 IMAGE_CONF = $(if $(GUEST_READY),$(BUILD)/guest/default.conf,$(CONF))
 
-.PHONY: image run check test bench bench-linux fuzz coverage gdb gdb-monitor format lint clean
+.PHONY: image run check test bench bench-linux fuzz coverage gdb gdb-monitor trace format lint clean
 image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB stick or an emulator
 	@$(MAKE) --no-print-directory $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
 	@python3 tests/vm/image.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
@@ -219,6 +225,15 @@ gdb: packages-gdb packages-run $(GUEST_READY) ## boot CONF with its first guest 
 	@python3 tests/vm/debug_guest.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
 		--config-tool $(BUILD)/config_files --console $(BUILD)/gdb-console.log --host $(call quote,$(HOST)) \
 		--mem $(call quote,$(MEM)) --cpus $(call quote,$(CPUS))
+
+# By default until Debian's kernel has come to its shell.
+trace: packages-trace $(GUEST_READY) ## boot CONF, and draw the exits of its first guest: build/trace.json, .html, .png
+	@$(MAKE) --no-print-directory -s $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
+	@python3 tests/vm/trace_guest.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
+		--config-tool $(BUILD)/config_files --out $(BUILD)/trace --host $(call quote,$(HOST)) \
+		--mem $(call quote,$(MEM)) --cpus $(call quote,$(CPUS)) $(if $(TIMEOUT),--timeout $(call quote,$(TIMEOUT))) \
+		$(if $(or $(UNTIL),$(GUEST_READY)),--until $(call quote,$(or $(UNTIL),^[/~] \# ))) \
+		$(if $(COUNT),--count $(call quote,$(COUNT)))
 
 gdb-monitor: packages-gdb image ## boot CONF under QEMU and attach gdb to the monitor
 	@python3 tests/vm/debug.py --mem $(call quote,$(MEM)) --image $(call quote,$(IMG)) --elf $(BUILD)/traprock.elf

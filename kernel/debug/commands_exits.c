@@ -260,12 +260,50 @@ static void print_trace(struct vcpu *vcpu, void *context)
                 vcpu->vm->name);
 }
 
+static void print_field(struct shell *shell, uint64_t value, char end)
+{
+    if (value != 0)
+        shell_print(shell, "%lx", value);
+    shell_print(shell, "%c", end);
+}
+
+/* For programs at a slow line; a reason's name stands where it comes first. */
+static void print_raw(struct vcpu *vcpu, void *context)
+{
+    const struct request *request = context;
+    struct shell *shell = request->shell;
+    uint64_t count, named[2] = {0};
+    struct vcpu_exit before = {0};
+    if (!is_on(shell, vcpu))
+        return;
+    const struct vcpu_exit *exit = find_first(vcpu, request, &count);
+    shell_print(shell, "hz %lu\nresults", vcpu->vm->clock.hz);
+    for (uint32_t result = 0; vmx_verdict_name(result)[0] != '?'; result++)
+        shell_print(shell, " %s", vmx_verdict_name(result));
+    shell_print(shell, "\n");
+    for (; count > 0; count--, before = *exit, exit = after(vcpu, exit)) {
+        uint32_t reason = exit->reason & 0x7f;
+        print_field(shell, exit->start - before.start, ',');
+        print_field(shell, own_of(vcpu, exit), ',');
+        if (!(named[reason / 64] & BIT(reason % 64)))
+            shell_print(shell, "%x=%s,", reason, exit_reason_name(exit->reason));
+        else
+            shell_print(shell, "%x,", reason);
+        named[reason / 64] |= BIT(reason % 64);
+        print_field(shell, exit->rip ^ before.rip, ',');
+        print_field(shell, exit->qualification ^ before.qualification, ',');
+        print_field(shell, exit->result, '\n');
+    }
+}
+
 static void run_trace(struct shell *shell, unsigned count, char *const argument[])
 {
     struct request request = {shell, 20, 0};
     void (*show)(struct vcpu * vcpu, void *context) = show_trace;
     if (take_word(&count, &argument, "json"))
         show = print_trace;
+    else if (take_word(&count, &argument, "raw"))
+        show = print_raw;
     struct guest *guest = debug_guest(shell, count, argument, 1);
     if (guest == NULL)
         return;
@@ -283,10 +321,13 @@ const struct shell_command commands_exits[] = {
      "Those first that took most of the monitor's time. `json` is one line, by reason; its times\n"
      "are counts of the TSC. Only with `accounting = yes` in the guest's configuration.\n",
      run_exits, debug_complete_guests, 0, 2, 0},
-    {"trace", "[json] [NAME [COUNT [SKIP]]]", "show a guest's last exits",
+    {"trace", "[json|raw] [NAME [COUNT [SKIP]]]", "show a guest's last exits",
      "The last COUNT (20) of them but for the newest SKIP, the oldest first; `json` is Chrome's\n"
      "trace event format. Times are there only with `accounting = yes`; how many exits are kept\n"
-     "says `trace` in the guest's configuration.\n",
+     "says `trace` in the guest's configuration. `raw` is for programs at a slow line: the TSC's\n"
+     "rate, the results' names, and a line for each exit, in hexadecimal, empty for 0: TSC since\n"
+     "the one before, the monitor's own time, reason (with its name where it comes first), RIP\n"
+     "and qualification XOR those of the one before, result.\n",
      run_trace, debug_complete_guests, 0, 4, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };

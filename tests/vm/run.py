@@ -40,6 +40,7 @@ import cases_postmortem
 import cases_qemu_devices
 import cases_registers
 import cases_shell
+import cases_trace
 from harness import Files, Run
 
 MODULES = (
@@ -65,6 +66,7 @@ MODULES = (
     cases_qemu_devices,
     cases_registers,
     cases_shell,
+    cases_trace,
     cases_entry_check,
     cases_harden,
 )
