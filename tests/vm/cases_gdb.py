@@ -9,17 +9,25 @@ from harness import Case, outcome, vm
 
 
 @contextlib.contextmanager
-def debuggee(run, name, **keys):
-    """A machine whose guest waits for gdb before its first instruction, and gdb's port."""
+def bridged(run, name, options=None, other="", own="", **keys):
+    """A machine whose guest waits for gdb before its first instruction, and gdb's way to it. other: more
+    guests; own: more of the monitor's configuration; options: of the machine."""
     run.guest(name)
-    conf = "[traprock]\ngdb = com2\n" + vm(name, debug_exit="0xf4", start="paused", **keys)
-    with run.machine(run.make_image(conf), com2="line") as machine:
+    conf = "[traprock]\ngdb = com2\n" + own + vm(name, debug_exit="0xf4", start="paused", **keys) + other
+    with run.machine(run.make_image(conf), com2="line", **(options or {})) as machine:
         bridge = Bridge(machine.com2)
         try:
             machine.expect(rb"paused before its first instruction", timeout=run.case.limit)
-            yield machine, bridge.port
+            yield machine, bridge
         finally:
             bridge.close()
+
+
+@contextlib.contextmanager
+def debuggee(run, name, **keys):
+    """The same, with just gdb's port."""
+    with bridged(run, name, **keys) as (machine, bridge):
+        yield machine, bridge.port
 
 
 def check_notes(run, notes, text, expected):

@@ -8,13 +8,15 @@ import threading
 
 
 class Bridge:
-    """A TCP port for gdb whose other end is a machine's Line. gdb may come and go: the line stays."""
+    """A TCP port for gdb whose other end is a machine's Line. gdb may come and go: the line stays. Who comes
+    while another is there takes the line over, as with ser2net's `kickolduser`."""
 
     def __init__(self, line):
         self.line = line
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4)
         self.port = self.listener.getsockname()[1]
         self.client = None
+        self.said = bytearray()  # what came from gdb
         line.sinks.append(self._from_machine)
         threading.Thread(target=self._serve, daemon=True).start()
 
@@ -27,12 +29,21 @@ class Bridge:
             while True:
                 client, _ = self.listener.accept()
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.client = client
-                with contextlib.suppress(OSError):
-                    while piece := client.recv(4096):
-                        self.line.send(piece)
-                self.client = None
-                client.close()
+                before, self.client = self.client, client
+                if before is not None:
+                    with contextlib.suppress(OSError):
+                        before.shutdown(socket.SHUT_RDWR)
+                threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
+
+    def _pass_on(self, client):
+        with contextlib.suppress(OSError):
+            while piece := client.recv(4096):
+                if self.client is client:
+                    self.said += piece
+                    self.line.send(piece)
+        if self.client is client:
+            self.client = None
+        client.close()
 
     def close(self):
         with contextlib.suppress(OSError):
@@ -58,19 +69,28 @@ def attach():
 """
 
 
-def gdb_run(run, port, script, symbols=None, timeout=120):
-    """Runs a script in gdb; returns {name: what} of its notes, and all that gdb said."""
-    path = run.write("script.py", PRELUDE.replace("PORT", str(port)) + script)
+def gdb_start(run, port, script, symbols=None):
+    """Starts gdb with a script; a process whose standard output has its notes and all that it says."""
+    path = run.write(f"script-{len(os.listdir(run.directory))}.py", PRELUDE.replace("PORT", str(port)) + script)
     command = ["gdb", "-nx", "-batch"] + (["-ex", f"file {symbols}"] if symbols else []) + ["-x", path]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            text=True, env=dict(os.environ, DEBUGINFOD_URLS=""))
+
+
+def gdb_end(run, process, timeout=120):
+    """Waits for its end; returns {name: what} of its notes, and all that gdb said."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=timeout * run.scale, check=False,
-                              env=dict(os.environ, DEBUGINFOD_URLS=""))
-        text = done.stdout + done.stderr
-    except subprocess.TimeoutExpired as error:
-        text = (error.stdout or b"").decode(errors="replace") + "gdb: time is up\n"
+        text = process.communicate(timeout=timeout * run.scale)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        text = process.communicate()[0] + "gdb: time is up\n"
     if run.keep:
         with open(os.path.join(run.keep, run.case.name + ".gdb.log"), "a", encoding="utf-8") as file:
             file.write(text)
     notes = dict(line[5:].split("=", 1) for line in text.splitlines() if line.startswith("note "))
     return notes, text
+
+
+def gdb_run(run, port, script, symbols=None, timeout=120):
+    """Runs a script in gdb; returns as gdb_end."""
+    return gdb_end(run, gdb_start(run, port, script, symbols), timeout)

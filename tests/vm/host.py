@@ -130,7 +130,7 @@ def bochs_command(options, directory, com1, com2):
         "panic: action=report",
         "error: action=" + ("report" if options.errors else "ignore"),
         "info: action=" + ("report" if options.errors else "ignore"),
-        "debug: action=ignore" + (", cpu0=report" if options.trace_cpu else ""),
+        "debug: action=ignore" + "".join(f", {name}=report" for name in options.traced()),
         f"log: {directory}/bochs.log",
         f"clock: sync={'slowdown' if options.realtime else 'none'}, time0=local",
     ]
@@ -168,7 +168,7 @@ class Options:
     """How to make the machine; every field has its default here."""
 
     def __init__(self, image, host="auto", memory=512, cpus=1, cpu=None, ips=50_000_000,
-                 realtime=False, trace_cpu=False, errors=True):
+                 realtime=False, trace_cpu=False, trace_devices=(), errors=True):
         self.image = image  # path of the disk image, which is not written to
         self.host = host_choose(host)
         self.memory = memory  # MiB
@@ -178,6 +178,10 @@ class Options:
         self.realtime = realtime  # Bochs: time goes no faster than the clock on the wall
         self.errors = errors  # Bochs: its errors and notes in bochs.log, one for each #AC of a guest
         self.trace_cpu = trace_cpu  # Bochs: each VM entry and exit into bochs.log
+        self.trace_devices = trace_devices  # the same for what these devices of Bochs do, as "serial"
+
+    def traced(self):
+        return [*(["cpu0"] if self.trace_cpu else []), *self.trace_devices]
 
     def command(self, directory, com1, com2):
         if not os.path.isfile(self.image):
@@ -347,7 +351,7 @@ class Machine:
 
     def _check_emulator(self):
         """Ends an emulator that goes on, but can come to nothing."""
-        limit = BOCHS_TRACE_MAX if self.options.trace_cpu else BOCHS_LOG_MAX
+        limit = BOCHS_TRACE_MAX if self.options.traced() else BOCHS_LOG_MAX
         with contextlib.suppress(OSError):
             if os.path.getsize(os.path.join(self.directory, "bochs.log")) > limit:
                 self._kill()

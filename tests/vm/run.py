@@ -20,6 +20,7 @@ import cases_bad_input
 import cases_architecture
 import cases_boot
 import cases_ci
+import cases_debug_input
 import cases_devices
 import cases_emulator
 import cases_entry_check
@@ -49,6 +50,7 @@ MODULES = (
     cases_architecture,
     cases_boot,
     cases_ci,
+    cases_debug_input,
     cases_guests,
     cases_devices,
     cases_emulator,
