@@ -30,7 +30,7 @@ INIT_SOURCES := $(addprefix drivers/host/,acpi.c clock_sources.c ioapic.c pic.c)
 INIT_ASM := kernel/core/entry.asm kernel/guest_bios.asm
 # The debugger, and the reports on guests that ended, which are counted apart from the core that they look at;
 # linked by themselves first, too.
-DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) $(addprefix kernel/vm/,account.c debug.c page_walk.c) \
+DEBUGGER_SOURCES := $(wildcard kernel/debug/*.c) $(addprefix kernel/vm/,account.c catch.c debug.c page_walk.c) \
 	$(wildcard vmx/debug*.c vmx/entry_check*.c) vmx/dump.c
 DEBUGGER_ASM := vmx/debug_entry.asm
 MONITOR_LDFLAGS := -nostdlib -static -Wl,-z,noexecstack -Wl,-z,max-page-size=4096 \

@@ -16,6 +16,7 @@
 #pragma once
 
 #include "kernel/core/status.h"
+#include "kernel/vm/catch.h"
 #include "kernel/vm/events.h"
 #include "kernel/vm/guest_walk.h"
 #include "kernel/vm/page_walk.h"
@@ -67,25 +68,40 @@ struct debug_points {
     uint8_t before[DEBUG_POINTS_MAX][DEBUG_POINT_BYTES]; /* of watched data, while it steps */
 };
 
-enum debug_stop_reason { DEBUG_RUNS, DEBUG_STEPPED, DEBUG_AT_POINT };
+#define DEBUG_CATCHES_MAX 32
+
+struct debug_catches {
+    unsigned count;
+    uint16_t last_id;
+    uint32_t vectors; /* of exceptions that are caught, a bit each */
+    uint32_t control; /* and of control registers */
+    bool has_mode;    /* and changes of mode */
+    hpa_t msr_bitmap; /* a frame for one with the MSRs that are caught; 0: none yet */
+    struct catch catch[DEBUG_CATCHES_MAX];
+};
+
+enum debug_stop_reason { DEBUG_RUNS, DEBUG_STEPPED, DEBUG_AT_POINT, DEBUG_CAUGHT };
 
 struct debug_stop {
     enum debug_stop_reason reason;
     uint8_t type;
     bool is_at_rip; /* a breakpoint, at the address that RIP is */
     uint64_t address;
+    struct catch_event event; /* of DEBUG_CAUGHT */
 };
 
 struct vmx_debug {
     struct debug_points *points; /* NULL: none */
     bool is_active;              /* it has points or catches now */
     bool looks;                  /* at every exit: see vmx_exit_debug */
-    uint64_t cr4_mask;           /* the guest/host mask without the debugger */
-    bool steps;                  /* before it runs on */
-    bool has_stepped;            /* at least one instruction of them */
-    bool is_stepping;            /* an instruction by itself is under way */
-    uint64_t start, end;         /* steps on while RIP is within */
-    bool has_stopped;            /* stop is valid, and nobody has taken it; atomic */
+    uint64_t cr0_mask, cr4_mask; /* guest/host masks without the debugger; */
+    uint32_t exceptions;         /* and the exception bitmap */
+    struct debug_catches catches;
+    bool steps;          /* before it runs on */
+    bool has_stepped;    /* at least one instruction of them */
+    bool is_stepping;    /* an instruction by itself is under way */
+    uint64_t start, end; /* steps on while RIP is within */
+    bool has_stopped;    /* stop is valid, and nobody has taken it; atomic */
     struct debug_stop stop;
 };
 
@@ -117,6 +133,24 @@ void debug_reset(struct vcpu *vcpu);
 
 /* Every exit of a vCPU with a debugger that looks, in vmx_exit's place. */
 bool vmx_exit_debug(struct vcpu *vcpu);
+
+/* Has the guest stop at what `wanted` says; *id is its number from then on. msr_bitmap is a frame
+ * for MSRs, once one is caught. ERR_NO_SPACE: too many. */
+enum status MUST_CHECK debug_add_catch(struct vcpu *vcpu, const struct catch *wanted,
+                                       hpa_t msr_bitmap, uint16_t *id);
+
+/* Takes away number id, or all: those of gdb's, or everybody's. ERR_NOT_FOUND. */
+enum status MUST_CHECK debug_remove_catch(struct vcpu *vcpu, uint16_t id);
+void debug_remove_catches(struct vcpu *vcpu, bool gdbs_only);
+
+/* An MSR as the guest has it, read or written as by its own instruction. False: that would be #GP.
+ */
+bool MUST_CHECK debug_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value);
+bool MUST_CHECK debug_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value);
+
+/* For exit_msr.c: MSR_VMCS_DIRECT, which exits only while a debugger catches it. */
+bool MUST_CHECK debug_read_direct(uint32_t msr, uint64_t *value);
+bool MUST_CHECK debug_write_direct(uint32_t msr, uint64_t value);
 
 /* For exit_ept.c: an access to a page with points. True: it is dealt with. */
 bool debug_take_violation(struct vcpu *vcpu, uint64_t rip, uint64_t gpa, uint64_t qualification);

@@ -9,12 +9,15 @@ static void write_exit(const struct vcpu *vcpu)
     vmcs_write(VMCS_HOST_RIP, stub);
 }
 
-/* SDM: Guest/Host Masks and Read Shadows for CR0 and CR4. */
-static void own_cr4(uint64_t mask)
+/* SDM: Guest/Host Masks and Read Shadows for CR0 and CR4: where the guest owned a bit, the shadow
+ * has it now. */
+static void set_masks(uint64_t cr0_mask, uint64_t cr4_mask)
 {
-    uint64_t value = cr_read_cr4();
-    vmcs_write(VMCS_CR4_GUEST_HOST_MASK, mask);
-    vmcs_write(VMCS_CR4_READ_SHADOW, value);
+    uint64_t cr0 = cr_read_cr0(), cr4 = cr_read_cr4();
+    vmcs_write(VMCS_CR0_GUEST_HOST_MASK, cr0_mask);
+    vmcs_write(VMCS_CR0_READ_SHADOW, cr0);
+    vmcs_write(VMCS_CR4_GUEST_HOST_MASK, cr4_mask);
+    vmcs_write(VMCS_CR4_READ_SHADOW, cr4);
 }
 
 /* What the processor is to be entered with whatever there is. */
@@ -28,14 +31,21 @@ void debug_apply(struct vcpu *vcpu)
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     struct vmx_debug *debug = &vmx->debug;
     const struct debug_points *points = debug->points;
+    const struct debug_catches *catches = &debug->catches;
     bool has_points = points != NULL && points->active != 0;
     bool is_linear = has_points && points->linear != 0;
+    uint32_t loads = own_primary(vmx) & CONTROL_CR3_LOAD_EXITING;
     vmcs_write(VMCS_EPT_POINTER, ept_pointer(has_points ? &points->ept : &vmx->vm->ept));
+    vmcs_write(VMCS_EXCEPTION_BITMAP, debug->exceptions | catches->vectors);
+    vmcs_write(VMCS_MSR_BITMAPS, catches->count != 0 && catches->msr_bitmap.v != 0
+                                     ? catches->msr_bitmap.v
+                                     : vmx->vm->msr_bitmap.v);
     state_set_primary(vmx, CONTROL_CR3_LOAD_EXITING,
-                      is_linear || own_primary(vmx) & CONTROL_CR3_LOAD_EXITING);
-    own_cr4(debug->cr4_mask | (is_linear ? CR4_PSE : 0));
-    debug->is_active = has_points;
-    debug->looks = is_linear;
+                      is_linear || catches->control & BIT(3) || loads != 0);
+    set_masks(catches->control & BIT(0) ? ~0ull : debug->cr0_mask,
+              catches->control & BIT(4) ? ~0ull : debug->cr4_mask | (is_linear ? CR4_PSE : 0));
+    debug->is_active = has_points || catches->count != 0;
+    debug->looks = is_linear || catches->count != 0;
     write_exit(vcpu);
 }
 
@@ -58,9 +68,16 @@ bool debug_write_cr3(struct vcpu *vcpu, uint64_t value)
     return false;
 }
 
+/* While something is caught, exits are not in the accounting. */
 bool vmx_exit_debug(struct vcpu *vcpu)
 {
-    bool enters = vcpu->account != NULL ? vmx_exit_accounted(vcpu) : vmx_exit(vcpu);
+    bool enters;
+    if (vmx_of(vcpu)->debug.catches.count != 0) {
+        debug_handle_exit(vcpu);
+        enters = run_prepare_entry(vcpu, hw_rdtsc());
+    } else {
+        enters = vcpu->account != NULL ? vmx_exit_accounted(vcpu) : vmx_exit(vcpu);
+    }
     if (enters)
         debug_refresh(vcpu);
     return enters;

@@ -17,6 +17,14 @@ void debug_refresh(struct vcpu *vcpu);
 /* debug_exit.c: sets what makes the guest exit, as points and catches need it. */
 void debug_apply(struct vcpu *vcpu);
 
+/* debug_catch.c: all of an exit but the entry after it, with a look at what is caught; and at an
+ * exception that a step has raised. */
+void debug_handle_exit(struct vcpu *vcpu);
+void debug_see_exception(struct vcpu *vcpu, uint32_t information);
+
+/* debug_step.c: an exception that exited, and that is the guest's. */
+void debug_pass_on(struct vcpu *vcpu, uint32_t information);
+
 static inline bool debug_is_active(const struct debug_point *point)
 {
     return !point->is_removed && point->is_mapped;

@@ -329,7 +329,9 @@ void debug_reset(struct vcpu *vcpu)
 {
     struct vmx_debug *debug = &vmx_of(vcpu)->debug;
     struct debug_points *points = debug->points;
+    debug->cr0_mask = vmcs_read(VMCS_CR0_GUEST_HOST_MASK);
     debug->cr4_mask = vmcs_read(VMCS_CR4_GUEST_HOST_MASK);
+    debug->exceptions = (uint32_t)vmcs_read(VMCS_EXCEPTION_BITMAP);
     if (points != NULL) {
         for (unsigned i = 0; i < points->count; i++)
             points->point[i].space = 0; /* it is gone */

@@ -6,7 +6,7 @@
  */
 #include "kernel/core/mem.h"
 #include "kernel/core/smp.h"
-#include "vmx/internal.h"
+#include "vmx/debug_internal.h"
 
 #define TRIES_MAX 64
 
@@ -123,7 +123,7 @@ static void deliver(struct vcpu *vcpu)
         inject_next(vcpu);
         if (!debug_enter(vcpu, (uint32_t)exceptions, 0))
             return;
-        exit_handle(vcpu);
+        debug_handle_exit(vcpu);
     }
 }
 
@@ -186,7 +186,7 @@ static void undo(const struct one *one)
 }
 
 /* What the instruction raised is the guest's. */
-static void pass_on(struct vcpu *vcpu, uint32_t information)
+void debug_pass_on(struct vcpu *vcpu, uint32_t information)
 {
     unsigned type = (unsigned)bits_get(information, 10, 8);
     struct exception exception = {
@@ -236,9 +236,9 @@ static bool judge(struct one *one, bool is_ours)
         undo(one);
     bool begins_again = !is_over && is_between(reason);
     if (is_passed_on(reason, information))
-        pass_on(vcpu, information);
+        debug_see_exception(vcpu, information);
     else
-        exit_handle(vcpu);
+        debug_handle_exit(vcpu);
     return !begins_again;
 }
 
@@ -287,7 +287,8 @@ void debug_execute(struct vcpu *vcpu)
     debug->is_stepping = true;
     if (!vcpu->events.next.valid && vcpu->activity == VCPU_RUNNING)
         step_once(vcpu);
-    deliver(vcpu);
+    if (!vm_is_paused(vcpu->vm)) /* by a catch, before the delivery */
+        deliver(vcpu);
     debug->is_stepping = false;
 }
 
@@ -325,8 +326,8 @@ void debug_run_steps(struct vcpu *vcpu)
             debug->steps = false;
             return;
         }
-        if (!debug_step_over_point(vcpu, before))
-            return; /* a point was met, and told of */
+        if (!debug_step_over_point(vcpu, before) || !debug->steps)
+            return; /* a point was met, or something caught, and told of */
     } while (vmcs_read(VMCS_GUEST_RIP) - debug->start < debug->end - debug->start &&
              vcpu->activity == VCPU_RUNNING);
     debug_stop(vcpu, &stop);

@@ -23,18 +23,22 @@ static bool write_controller(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     return status == STATUS_OK;
 }
 
-/* The others of MSR_VMCS_DIRECT never exit. */
+/* The others of MSR_VMCS_DIRECT do not exit for the guest's sake. */
 static bool read_vmcs(uint32_t msr, uint64_t *value)
 {
+    if (msr != MSR_IA32_EFER && msr != MSR_IA32_DEBUGCTL)
+        return debug_read_direct(msr, value);
     *value = vmcs_read(msr == MSR_IA32_EFER ? VMCS_GUEST_IA32_EFER : VMCS_GUEST_IA32_DEBUGCTL);
-    return msr == MSR_IA32_EFER || msr == MSR_IA32_DEBUGCTL;
+    return true;
 }
 
 static bool write_vmcs(struct vcpu *vcpu, uint32_t msr, uint64_t value)
 {
     if (msr == MSR_IA32_EFER)
         return cr_write_efer(vcpu, value);
-    if (msr != MSR_IA32_DEBUGCTL || value & ~DEBUGCTL_VALID)
+    if (msr != MSR_IA32_DEBUGCTL)
+        return debug_write_direct(msr, value);
+    if (value & ~DEBUGCTL_VALID)
         return false;
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, value);
     return true;
@@ -96,6 +100,17 @@ static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
         break;
     }
     return false;
+}
+
+COLD bool debug_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
+{
+    enum msr_verdict verdict = msr_read(&vcpu->msrs, msr, value);
+    return verdict == MSR_DONE || read_elsewhere(vcpu, verdict, msr, value);
+}
+
+COLD bool debug_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value)
+{
+    return write(vcpu, msr, value);
 }
 
 static void return_msr(struct vcpu *vcpu, uint64_t value)

@@ -50,6 +50,7 @@ struct debug_shell *debugger_shell_alone(struct monitor *monitor);
 
 extern const struct shell_command commands_monitor[], commands_vm[], commands_device[];
 extern const struct shell_command commands_cpu[], commands_memory[], commands_exits[];
+extern const struct shell_command commands_catch[];
 
 struct debug_shell *debug_shell_of(struct shell *shell);
 

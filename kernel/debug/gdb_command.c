@@ -80,8 +80,7 @@ static const struct command {
     {"reset", reset_guest, "the guest, which then stands before its first instruction"},
 };
 
-/* gdb: Remote Protocol: console output in packets of its own, before the reply. */
-static void send_output(struct gdb_stub *stub, const char *text, size_t length)
+void gdb_command_output(struct gdb_stub *stub, const char *text, size_t length)
 {
     const struct gdb_target *target = stub->target;
     struct gdb_writer *writer = &stub->writer;
@@ -105,7 +104,7 @@ static void run_shell(struct gdb_stub *stub, const char *line)
     if (target->command != NULL)
         said = target->command(target->context, stub->guest, line, &length);
     if (said != NULL)
-        send_output(stub, said, length);
+        gdb_command_output(stub, said, length);
     else
         say_text(stub, "no such command; `monitor help` shows those that there are\n");
 }
@@ -119,7 +118,7 @@ static void help(struct gdb_stub *stub, const char *rest)
         int length =
             fmt_format(line, sizeof(line), "  %-28s %s\n", commands[i].name, commands[i].help);
         if (has_shell)
-            send_output(stub, line, (size_t)length);
+            gdb_command_output(stub, line, (size_t)length);
         else
             say_text(stub, line);
     }

@@ -6,3 +6,6 @@
 /* Runs a command: one of its own, else one of the monitor's shell. Writes what it says into the
  * reply under way, or sends it before and makes the reply OK. */
 void gdb_command_run(struct gdb_stub *stub, const char *text);
+
+/* Text for the user, before the reply, which becomes OK. gdb: Remote Protocol, `O` packets. */
+void gdb_command_output(struct gdb_stub *stub, const char *text, size_t length);

@@ -138,6 +138,28 @@ static const struct row rows[] = {
     {"xcr0", 8, 8 | READ_ONLY, AT(cpu.xcr0), SYSTEM, "int64"},
 };
 
+/* A feature of its own, behind all others; each of 8 bytes. Names are those of SDM: Architectural
+ * MSRs; for FMASK and the clock, those that kernels use. */
+static const struct msr_row {
+    char name[12];
+    uint32_t msr;
+} msr_rows[] = {
+    {"star", 0xc0000081},   {"lstar", 0xc0000082},   {"cstar", 0xc0000083},  {"fmask", 0xc0000084},
+    {"sysenter_cs", 0x174}, {"sysenter_sp", 0x175},  {"sysenter_ip", 0x176}, {"pat", 0x277},
+    {"debugctl", 0x1d9},    {"misc_enable", 0x1a0},  {"apic_base", 0x1b},    {"tsc", 0x10},
+    {"tsc_adjust", 0x3b},   {"tsc_aux", 0xc0000103}, {"tsc_dline", 0x6e0},   {"mtrr_def", 0x2ff},
+    {"mtrrcap", 0xfe},      {"spec_ctrl", 0x48},     {"xss", 0xda0},         {"arch_caps", 0x10a},
+    {"feature_ctl", 0x3a},  {"mcg_cap", 0x179},      {"mcg_status", 0x17a},
+};
+
+bool gdb_register_msr(unsigned number, uint32_t *msr)
+{
+    if (number < ARRAY_SIZE(rows) || number - ARRAY_SIZE(rows) >= ARRAY_SIZE(msr_rows))
+        return false;
+    *msr = msr_rows[number - ARRAY_SIZE(rows)].msr;
+    return true;
+}
+
 unsigned gdb_register_count(void)
 {
     return ARRAY_SIZE(rows);
@@ -312,6 +334,16 @@ static void say_register(struct window *window, const struct row *row)
     say(window, "\"/>");
 }
 
+static void say_msrs(struct window *window)
+{
+    say(window, "<feature name=\"org.traprock.msr\">");
+    for (unsigned i = 0; i < ARRAY_SIZE(msr_rows); i++) {
+        say(window, "<reg name=\"");
+        say(window, msr_rows[i].name);
+        say(window, "\" bitsize=\"64\" type=\"int64\" save-restore=\"no\" group=\"msr\"/>");
+    }
+}
+
 bool gdb_description(struct gdb_writer *writer, uint64_t offset, uint64_t length)
 {
     struct window window = {writer, 0, offset, length};
@@ -333,6 +365,21 @@ bool gdb_description(struct gdb_writer *writer, uint64_t offset, uint64_t length
         }
         say_register(&window, &rows[i]);
     }
+    say(&window, "</feature>");
+    say_msrs(&window);
     say(&window, "</feature></target>");
+    return window.at > offset && window.at - offset > length;
+}
+
+/* gdb: Memory Map Format. Addresses are virtual, and where a guest's page tables lead changes, so
+ * that gdb may not count on more than that everything can be written and breakpoints be set. */
+bool gdb_memory_map(struct gdb_writer *writer, uint64_t offset, uint64_t length)
+{
+    struct window window = {writer, 0, offset, length};
+    say(&window,
+        "<?xml version=\"1.0\"?><!DOCTYPE memory-map PUBLIC \"+//IDN gnu.org//DTD GDB Memory "
+        "Map V1.0//EN\" \"http://sourceware.org/gdb/gdb-memory-map.dtd\"><memory-map>"
+        "<memory type=\"ram\" start=\"0x0\" length=\"0xffffffffffffffff\"/>"
+        "</memory-map>");
     return window.at > offset && window.at - offset > length;
 }

@@ -12,7 +12,11 @@ struct gdb_registers {
     uint8_t fpu[512] ALIGNED(16); /* SDM: FXSAVE Area */
 };
 
+/* How many `g` has; those behind them are MSRs. */
 unsigned gdb_register_count(void);
+
+/* The MSR that a register stands for; false: it is none of those. */
+bool gdb_register_msr(unsigned number, uint32_t *msr);
 
 /* The largest register's bytes. */
 #define GDB_REGISTER_MAX 16
@@ -29,3 +33,6 @@ enum status MUST_CHECK gdb_register_set(struct gdb_registers *registers, unsigne
 
 /* The target description's characters from offset on, up to length; returns whether more follow. */
 bool gdb_description(struct gdb_writer *writer, uint64_t offset, uint64_t length);
+
+/* The same for the memory map. */
+bool gdb_memory_map(struct gdb_writer *writer, uint64_t offset, uint64_t length);

@@ -2,6 +2,7 @@
 #include "kernel/debug/debugger.h"
 #include "kernel/debug/ended.h"
 
+#include "kernel/core/fmt.h"
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
 #include "kernel/core/smp.h"
@@ -150,6 +151,29 @@ static enum status write_registers(void *context, unsigned number, unsigned vcpu
 {
     struct register_access access = {.write = registers};
     return call_registers(find_vcpu(context, number, vcpu), &access);
+}
+
+struct msr_call {
+    uint32_t msr;
+    bool writes, is_done;
+    uint64_t value;
+};
+
+static void call_msr(struct vcpu *vcpu, void *context)
+{
+    struct msr_call *call = context;
+    call->is_done = call->writes ? debug_write_msr(vcpu, call->msr, call->value)
+                                 : debug_read_msr(vcpu, call->msr, &call->value);
+}
+
+static enum status access_msr(void *context, unsigned number, unsigned vcpu, uint32_t msr,
+                              bool writes, uint64_t *value)
+{
+    struct msr_call call = {msr, writes, false, writes ? *value : 0};
+    struct vcpu *found = find_vcpu(context, number, vcpu);
+    enum status status = found != NULL ? vcpu_call(found, call_msr, &call) : ERR_NOT_FOUND;
+    *value = call.value;
+    return status == STATUS_OK && !call.is_done ? ERR_UNSUPPORTED : status;
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */
@@ -324,6 +348,7 @@ static void drop_points(struct vcpu *vcpu, void *context)
 {
     (void)context;
     debug_use_points(vcpu, NULL);
+    debug_remove_catches(vcpu, true);
 }
 
 /* The room stays, for the next. A guest that has ended has no points. */
@@ -352,6 +377,22 @@ static void reset(void *context, unsigned number)
     vm_reset(&guest->vm);
 }
 
+/* What gdb's users know the like of it by. */
+static uint8_t signal_of_catch(const struct catch_event *event)
+{
+    static const uint8_t signals[] = {[VECTOR_DE] = GDB_SIGNAL_FPE,
+                                      [VECTOR_UD] = GDB_SIGNAL_ILL,
+                                      [VECTOR_SS] = GDB_SIGNAL_SEGV,
+                                      [VECTOR_GP] = GDB_SIGNAL_SEGV,
+                                      [VECTOR_PF] = GDB_SIGNAL_SEGV};
+    if (event->kind == CATCH_TRIPLE_FAULT)
+        return GDB_SIGNAL_ABRT;
+    return event->kind == CATCH_EXCEPTION && event->number < ARRAY_SIZE(signals) &&
+                   signals[event->number] != 0
+               ? signals[event->number]
+               : GDB_SIGNAL_TRAP;
+}
+
 static void tell_stop(struct gdb_server *server, struct guest *guest)
 {
     struct vmx_debug *debug = &guest->vmx_vcpu[0].debug;
@@ -365,6 +406,13 @@ static void tell_stop(struct gdb_server *server, struct guest *guest)
         .point = (enum gdb_point)from->type,
         .address = from->address,
     };
+    char said[CATCH_TEXT_MAX], text[CATCH_TEXT_MAX + 32];
+    if (from->reason == DEBUG_CAUGHT) {
+        catch_describe(&from->event, said);
+        fmt_format(text, sizeof(text), "catch %u: %s\n", from->event.id, said);
+        stop.text = text;
+        stop.signal = signal_of_catch(&from->event);
+    }
     gdb_stub_stopped(&server->stub, server->stub.guest, &stop);
 }
 
@@ -466,6 +514,7 @@ INIT enum status gdb_server_start(struct monitor *monitor)
         .resume = resume,
         .read_registers = read_registers,
         .write_registers = write_registers,
+        .access_msr = access_msr,
         .read_memory = read_memory,
         .write_memory = write_memory,
         .step = step,

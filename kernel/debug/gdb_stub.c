@@ -164,10 +164,13 @@ void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_st
     if (guest != stub->guest || !stub->is_attached)
         return;
     stub->stop = *stop;
+    stub->stop.text = NULL;
     stub->vcpu = stop->vcpu;
     if (!stub->is_running)
         return;
     stub->is_running = false;
+    if (stop->text != NULL)
+        gdb_command_output(stub, stop->text, strlen(stop->text));
     gdb_writer_begin(&stub->writer);
     say_stop(stub);
     send_reply(stub);
@@ -237,12 +240,40 @@ static void write_all(struct gdb_stub *stub, struct packet *packet)
         say_status(stub, status);
 }
 
+/* The registers after those of `g` are MSRs, each read when gdb asks for it. One that the guest
+ * does not have is unavailable. */
+static enum status access_msr(struct gdb_stub *stub, uint64_t number, bool writes, uint64_t *value)
+{
+    const struct gdb_target *target = stub->target;
+    uint32_t msr;
+    return number > UINT32_MAX || !gdb_register_msr((unsigned)number, &msr)
+               ? ERR_NOT_FOUND
+               : target->access_msr(target->context, stub->guest, stub->vcpu, msr, writes, value);
+}
+
+static void read_msr(struct gdb_stub *stub, uint64_t number)
+{
+    uint64_t value;
+    enum status status = access_msr(stub, number, false, &value);
+    if (status == STATUS_OK)
+        gdb_writer_hex(&stub->writer, &value, sizeof(value));
+    else if (status == ERR_UNSUPPORTED)
+        say(stub, "xxxxxxxxxxxxxxxx");
+    else
+        say_status(stub, status);
+}
+
 static void read_one(struct gdb_stub *stub, struct packet *packet)
 {
     uint64_t number;
     enum status status = ERR_INVALID;
-    if (take_number(packet, &number))
-        status = number < gdb_register_count() ? load(stub) : ERR_NOT_FOUND;
+    if (take_number(packet, &number)) {
+        if (number >= gdb_register_count()) {
+            read_msr(stub, number);
+            return;
+        }
+        status = load(stub);
+    }
     if (status == STATUS_OK)
         say_register(stub, (unsigned)number);
     else
@@ -257,9 +288,13 @@ static void write_one(struct gdb_stub *stub, struct packet *packet)
     if (take_number(packet, &number) && take(packet, '=')) {
         unsigned known = number < gdb_register_count() ? (unsigned)number : UINT32_MAX;
         size_t size = gdb_register_size(known);
-        if (size == 0)
-            status = ERR_NOT_FOUND;
-        else if (gdb_take_bytes(&packet->at, packet->end, bytes, size))
+        uint64_t value;
+        if (size == 0) {
+            bool is_value = gdb_take_bytes(&packet->at, packet->end, &value, sizeof(value));
+            say_status(stub, is_value ? access_msr(stub, number, true, &value) : ERR_INVALID);
+            return;
+        }
+        if (gdb_take_bytes(&packet->at, packet->end, bytes, size))
             status = load(stub);
         if (status == STATUS_OK)
             status = gdb_register_set(&stub->registers, known, bytes);
@@ -532,7 +567,9 @@ static void change_point(struct gdb_stub *stub, struct packet *packet, bool is_s
 
 /* ---- Questions ----------------------------------------------------------------------------- */
 
-static void describe_features(struct gdb_stub *stub, struct packet *packet)
+/* A text of which gdb asks for a part. */
+static void describe(struct gdb_stub *stub, struct packet *packet,
+                     bool (*text)(struct gdb_writer *, uint64_t offset, uint64_t length))
 {
     uint64_t offset, length;
     if (!take_range(packet, &offset, &length)) {
@@ -541,29 +578,8 @@ static void describe_features(struct gdb_stub *stub, struct packet *packet)
     }
     length = length < GDB_PACKET_MAX / 2 ? length : GDB_PACKET_MAX / 2;
     say(stub, "m");
-    if (!gdb_description(&stub->writer, offset, length))
+    if (!text(&stub->writer, offset, length))
         stub->writer.data[1] = 'l';
-}
-
-/* gdb: Memory Map Format. Addresses are virtual, and where a guest's page tables lead changes, so
- * that gdb may not count on more than that everything can be written and breakpoints be set. */
-static void describe_memory(struct gdb_stub *stub, struct packet *packet)
-{
-    static const char head[] = "<?xml version=\"1.0\"?><!DOCTYPE memory-map PUBLIC \"+//IDN "
-                               "gnu.org//DTD GDB Memory Map V1.0//EN\" "
-                               "\"http://sourceware.org/gdb/gdb-memory-map.dtd\"><memory-map>"
-                               "<memory type=\"ram\" start=\"0x0\" length=\"0xffffffffffffffff\"/>"
-                               "</memory-map>";
-    uint64_t offset, length;
-    if (!take_range(packet, &offset, &length)) {
-        say_error(stub, ERROR_INVALID);
-        return;
-    }
-    offset = offset < sizeof(head) - 1 ? offset : sizeof(head) - 1;
-    size_t left = sizeof(head) - 1 - offset;
-    say(stub, length >= left ? "l" : "m");
-    for (size_t i = 0; i < left && i < length; i++)
-        gdb_writer_binary(&stub->writer, (uint8_t)head[offset + i]);
 }
 
 /* A new gdb: nothing of the last one's is left. */
@@ -601,9 +617,9 @@ static void query(struct gdb_stub *stub, struct packet *packet)
     if (starts_with(packet, "Supported"))
         support(stub);
     else if (starts_with(packet, "Xfer:features:read:target.xml:"))
-        describe_features(stub, packet);
+        describe(stub, packet, gdb_description);
     else if (starts_with(packet, "Xfer:memory-map:read::"))
-        describe_memory(stub, packet);
+        describe(stub, packet, gdb_memory_map);
     else if (starts_with(packet, "fThreadInfo"))
         list_threads(stub);
     else if (starts_with(packet, "sThreadInfo"))

@@ -26,11 +26,14 @@ struct gdb_stop {
     enum gdb_point point;
     uint64_t address; /* of the data that a watchpoint's access met */
     uint32_t vcpu;
+    const char *text; /* a line for the user; NULL: nothing is said. Not kept. */
 };
 
 #define GDB_SIGNAL_INT 2
+#define GDB_SIGNAL_ILL 4
 #define GDB_SIGNAL_TRAP 5
 #define GDB_SIGNAL_ABRT 6
+#define GDB_SIGNAL_FPE 8
 #define GDB_SIGNAL_SEGV 11
 #define GDB_SIGNAL_ALRM 14
 
@@ -55,6 +58,9 @@ struct gdb_target {
                                   struct gdb_registers *registers);
     enum status (*write_registers)(void *context, unsigned guest, unsigned vcpu,
                                    const struct gdb_registers *registers);
+    /* As the guest's RDMSR and WRMSR; ERR_UNSUPPORTED: #GP. */
+    enum status (*access_msr)(void *context, unsigned guest, unsigned vcpu, uint32_t msr,
+                              bool writes, uint64_t *value);
     /* Virtual addresses, or physical ones; *done is what was read or written of size bytes. */
     enum status (*read_memory)(void *context, unsigned guest, unsigned vcpu, bool is_physical,
                                uint64_t address, void *to, size_t size, size_t *done);

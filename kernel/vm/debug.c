@@ -63,11 +63,24 @@ static void stand(struct vcpu *vcpu)
     go_on(vcpu);
 }
 
+/* A reset that was caught happens when the guest goes on. */
+static void let_reset(struct vm *vm)
+{
+    uint32_t catches = vm->reset_catches, cause = vm->reset_caught;
+    vm->reset_caught = VM_RUNNING;
+    vm->reset_catches = 0;
+    if (cause != VM_RUNNING)
+        vm_request_reset(vm, (enum vm_outcome)cause);
+    vm->reset_catches = catches;
+}
+
 void vcpu_serve_debug(struct vcpu *vcpu)
 {
     serve_call(vcpu);
-    if (vm_is_paused(vcpu->vm))
-        stand(vcpu);
+    if (!vm_is_paused(vcpu->vm))
+        return;
+    stand(vcpu);
+    let_reset(vcpu->vm);
 }
 
 /* ---- On the debugger's --------------------------------------------------------------------- */

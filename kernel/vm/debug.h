@@ -56,6 +56,6 @@ enum status MUST_CHECK vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 
 /* Serves what VCPU_REQUEST_DEBUG stands for, and comes back when the guest is to run, or to leave
- * (VCPU_REQUEST_STOP). For back ends, on the vCPU's processor; afterwards the guest's TSC has
- * another offset (vcpu_machine_tsc_offset). */
+ * (VCPU_REQUEST_STOP); a reset that was caught is then under way. For back ends, on the vCPU's
+ * processor; afterwards the guest's TSC has another offset (vcpu_machine_tsc_offset). */
 void vcpu_serve_debug(struct vcpu *vcpu);

@@ -42,7 +42,10 @@ void vm_reset(struct vm *vm)
 
 void vm_request_reset(struct vm *vm, enum vm_outcome cause)
 {
-    if (vm->stops_at_reset)
+    if (vm->reset_catches >> cause & 1) {
+        vm->reset_caught = cause;
+        vcpu_request(vm->vcpu[0], VCPU_REQUEST_DEBUG);
+    } else if (vm->stops_at_reset)
         vm_stop(vm, cause, 0);
     else
         reset(vm, cause);

@@ -49,17 +49,19 @@ struct vm {
     struct log_budget log;
     struct vcpu *vcpu[VM_VCPUS_MAX];
     uint32_t vcpu_count;
-    uint32_t outcome;     /* enum vm_outcome; atomic */
-    uint32_t code;        /* valid with the outcome */
-    bool is_ending;       /* outcome and code are somebody's to write; atomic */
-    bool reset_pending;   /* set by vm_request_reset, served by the VM's runner */
-    bool is_kept;         /* it has ended, and what it ran in is still there; atomic */
-    uint32_t reset_cause; /* enum vm_outcome; valid with reset_pending */
-    bool stops_at_reset;  /* on-reset = stop */
-    bool is_paused;       /* by a debugger; atomic */
-    bool is_debugged;     /* there is a line for gdb, whose Ctrl-C must come soon */
-    uint64_t stands_at;   /* TSC when it was */
-    uint64_t behind;      /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
+    uint32_t outcome;       /* enum vm_outcome; atomic */
+    uint32_t code;          /* valid with the outcome */
+    bool is_ending;         /* outcome and code are somebody's to write; atomic */
+    bool reset_pending;     /* set by vm_request_reset, served by the VM's runner */
+    bool is_kept;           /* it has ended, and what it ran in is still there; atomic */
+    uint32_t reset_cause;   /* enum vm_outcome; valid with reset_pending */
+    bool stops_at_reset;    /* on-reset = stop */
+    bool is_paused;         /* by a debugger; atomic */
+    uint32_t reset_catches; /* causes of a reset that a debugger wants to see first, a bit each */
+    uint32_t reset_caught;  /* the cause of one that waits for it; VM_RUNNING: none */
+    bool is_debugged;       /* there is a line for gdb, whose Ctrl-C must come soon */
+    uint64_t stands_at;     /* TSC when it was */
+    uint64_t behind;        /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
     enum vm_on_panic on_panic;
     /* Makes a vCPU that is in the guest on another processor leave it. Any context. */
     void (*kick)(struct vcpu *vcpu);
@@ -101,7 +103,7 @@ void vm_ask_for_work(void *context);
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code);
 
 /* A reset of the guest's machine, by whichever way; obeys on-reset. cause is VM_RESET or
- * VM_TRIPLE_FAULT. */
+ * VM_TRIPLE_FAULT. Where a debugger catches it, it waits: see kernel/vm/debug.h. */
 void vm_request_reset(struct vm *vm, enum vm_outcome cause);
 
 /* A reset that the user asks for, whatever on-reset says. */

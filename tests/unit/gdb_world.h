@@ -88,6 +88,21 @@ static enum status world_write_registers(void *context, unsigned guest, unsigned
     return STATUS_OK;
 }
 
+/* LSTAR is there, in R15's place; nothing else is. */
+static enum status world_access_msr(void *context, unsigned guest, unsigned vcpu, uint32_t msr,
+                                    bool writes, uint64_t *value)
+{
+    struct gdb_world *world = context;
+    (void)guest;
+    (void)vcpu;
+    if (msr != 0xc0000082)
+        return ERR_UNSUPPORTED;
+    if (writes)
+        world->registers.cpu.gpr[GPR_R15] = *value;
+    *value = world->registers.cpu.gpr[GPR_R15];
+    return STATUS_OK;
+}
+
 static uint8_t *world_at(struct gdb_world *world, uint64_t address, size_t size, size_t *done)
 {
     uint64_t offset = address - WORLD_BASE;
@@ -199,6 +214,7 @@ static inline void world_start(struct gdb_world *world)
         world_resume,
         world_read_registers,
         world_write_registers,
+        world_access_msr,
         world_read_memory,
         world_write_memory,
         world_step,

@@ -243,7 +243,11 @@ static void description_is_one_text(void)
     unsigned registers = 0;
     for (const char *at = text; (at = strstr(at, "<reg ")) != NULL; at++)
         registers++;
-    CHECK_EQ(registers, gdb_register_count());
+    unsigned msrs = 0;
+    uint32_t msr;
+    while (gdb_register_msr(gdb_register_count() + msrs, &msr))
+        msrs++;
+    CHECK_EQ(registers, gdb_register_count() + msrs);
     CHECK_STR(ask("qXfer:features:read:target.xml:ffffff,10"), "l");
     CHECK_STR(ask("qXfer:features:read:target.xml:1"), "E16");
     CHECK_STR(ask("qXfer:features:read:other.xml:0,10"), "");
@@ -269,7 +273,7 @@ static void guest_goes_on_until_it_stops(void)
     CHECK_STR(ask("vCont;s:1;c"), "(nothing)");
     CHECK_EQ(world.steps, 1);
     world.sent_length = 0;
-    struct gdb_stop stop = {GDB_SIGNAL_TRAP, true, GDB_POINT_WRITE, 0x1234, 0};
+    struct gdb_stop stop = {GDB_SIGNAL_TRAP, true, GDB_POINT_WRITE, 0x1234, 0, NULL};
     gdb_stub_stopped(&world.stub, 1, &stop); /* another guest's */
     CHECK_EQ(world.sent_length, 0);
     gdb_stub_stopped(&world.stub, 0, &stop);
@@ -413,6 +417,45 @@ static void points_go_through(void)
     CHECK(world.was_physical);
 }
 
+/* Behind the registers that `g` has. */
+static void msrs_are_registers(void)
+{
+    char packet[64];
+    unsigned first = gdb_register_count();
+    start();
+    uint32_t msr;
+    CHECK(!gdb_register_msr(first - 1, &msr));
+    CHECK(gdb_register_msr(first + 1, &msr));
+    CHECK_EQ(msr, 0xc0000082);
+    CHECK(!gdb_register_msr(first + 1000, &msr));
+    snprintf(packet, sizeof(packet), "P%x=8877665544332211", first + 1);
+    CHECK_STR(ask(packet), "OK");
+    CHECK_EQ(world.registers.cpu.gpr[GPR_R15], 0x1122334455667788);
+    snprintf(packet, sizeof(packet), "p%x", first + 1);
+    CHECK_STR(ask(packet), "8877665544332211");
+    snprintf(packet, sizeof(packet), "p%x", first);
+    CHECK_STR(ask(packet), "xxxxxxxxxxxxxxxx"); /* it has none */
+    snprintf(packet, sizeof(packet), "P%x=00", first);
+    CHECK_STR(ask(packet), "E16");
+    snprintf(packet, sizeof(packet), "P%x=0000000000000000", first);
+    CHECK_STR(ask(packet), "E26");
+    CHECK_STR(ask("p1000"), "E02");
+    CHECK_STR(ask("pffffffffffffffff"), "E02");
+}
+
+static void stops_may_say_why(void)
+{
+    struct gdb_stop stop = {.signal = GDB_SIGNAL_SEGV, .text = "catch 1: no\n"};
+    start();
+    ask("?");
+    ask("vCont;c");
+    world.sent_length = 0;
+    gdb_stub_stopped(&world.stub, 0, &stop);
+    CHECK(strncmp(world.sent, "$O636174636820313a206e6f0a#", 27) == 0);
+    CHECK(strstr(world.sent, "$T0bthread:1;") != NULL);
+    CHECK(strncmp(ask("?"), "T0bthread:1;", 12) == 0);
+}
+
 static void threads_and_questions(void)
 {
     start();
@@ -526,5 +569,6 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"no_acknowledgements_where_gdb_wants_none", no_acknowledgements_where_gdb_wants_none},
           {"next_gdb_begins_anew", next_gdb_begins_anew},
           {"ends_that_gdb_wants", ends_that_gdb_wants}, {"points_go_through", points_go_through},
+          {"msrs_are_registers", msrs_are_registers}, {"stops_may_say_why", stops_may_say_why},
           {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands},
           {"monitor_is_the_shell", monitor_is_the_shell})

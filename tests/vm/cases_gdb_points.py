@@ -46,6 +46,78 @@ def paging(run):
         run.report_guest(machine.log, "points")
 
 
+CATCHES = """
+attach()
+stops = []
+gdb.events.stop.connect(stops.append)
+def go(name, what, pattern, at=None):
+    run("monitor uncatch all")
+    for one in what.split(";"):
+        run(f"monitor catch {one}")
+    said = run("continue")
+    address = at if isinstance(at, int) else value(f"(long)&{at or name}")
+    fits = re.search(pattern, said) is not None and value("$pc") == address
+    note(name, fits or (said, hex(value("$pc"))))
+import re
+note("none", "nothing is caught" in run("monitor catch"))
+run("monitor catch mode long")
+run("monitor catch msr lstar write")
+listed = run("monitor catch")
+note("list", "1  mode long" in listed and "2  msr 0xc0000082 LSTAR write" in listed or repr(listed))
+said = run("continue")
+note("mode", "mode at 0x" in said and "protected -> long" in said and value("$efer") & 0x500 == 0x500)
+go("msr_written", "msr lstar write", r"write of MSR 0xc0000082 LSTAR at 0x\\w+: 0x0 -> 0x100000")
+note("lstar", hex(value("$lstar")))
+go("msr_read", "msr 0xc0000082", r"read of MSR 0xc0000082 LSTAR at 0x\\w+: 0x100000")
+go("direct_written", "msr IA32_SYSENTER_EIP", r"0x176 SYSENTER_EIP at 0x\\w+: 0x0 -> 0x4321")
+run("set $lstar = 0x7000")
+note("lstar-set", "0x0000000000007000" in run("monitor msr LSTAR"))
+note("msrs", re.search(r"lstar +0x7000", run("info registers")) is not None)
+run("monitor msr sysenter_esp = 0x1234")
+run("maintenance flush register-cache")
+note("msr-write", hex(value("$sysenter_sp")))
+note("msr-refused", "#GP" in run("monitor msr lstar = 0x8000000000000000"))
+note("msr-none", "no name of an MSR" in run("monitor msr nonsense"))
+go("port_written", "port 0x80 out", r"write of port 0x80 at 0x\\w+: 0x5a")
+go("port_read", "port 0x81-0x83", r"read of port 0x81 at")
+go("leaf_read", "cpuid 7", r"CPUID leaf 0x7, subleaf 0x0 at")
+go("cr0_written", "cr 0", r"write of CR0 at 0x\\w+: 0x\\w+ -> 0x\\w+")
+go("cr4_written", "cr 4", r"write of CR4 at 0x\\w+: 0x20 ?|write of CR4")
+go("cr3_written", "cr 3", r"write of CR3 at")
+run("monitor uncatch all")
+run("monitor catch exception ud")
+said = run("continue")
+code = bytes(gdb.selected_inferior().read_memory(value("$pc"), 2))
+note("ud", "exception #UD" in said and code == bytes([0x0f, 0x0b]))
+note("signal", stops[-1].stop_signal)
+run("monitor catch exception 14")
+said = run("continue")
+note("pf", "exception #PF" in said and "CR2 0x8000000000" in said and stops[-1].stop_signal == "SIGSEGV")
+run("monitor uncatch all")
+run("monitor catch triple-fault")
+said = run("continue")
+note("triple", "triple-fault at" in said and value("$pc") == value("(long)&culprit") and stops[-1].stop_signal)
+run("continue")
+note("dead", value("$pc") == value("(long)&culprit"))
+run("continue")
+note("end", value("$_exitcode"))
+"""
+
+
+def catches(run):
+    with debuggee(run, "catches", on_reset="stop") as (machine, port):
+        notes, text = gdb_run(run, port, CATCHES, run.files.guest("catches"))
+        check_notes(run, notes, text, {
+            "none": True, "list": True, "mode": True, "msr_written": True, "lstar": "0x100000", "msr_read": True,
+            "direct_written": True, "lstar-set": True, "msrs": True, "msr-write": "0x1234", "msr-refused": True,
+            "msr-none": True, "port_written": True, "port_read": True, "leaf_read": True, "cr0_written": True,
+            "cr4_written": True, "cr3_written": True, "ud": True, "signal": "SIGILL", "pf": True,
+            "triple": "SIGABRT", "dead": True, "end": 1})
+        run.check("catches/console", "catch 1: mode at" in machine.log, "no line on the console")
+        run.check("catches/exit-status", machine.wait() == 1)
+
+
 CASES = [
     Case("gdb-points-paging", paging, seconds=30),
+    Case("gdb-points-catches", catches, seconds=30),
 ]
