@@ -1,12 +1,13 @@
 """Guests that a PC's firmware starts."""
 
 import os
+import re
 
 import image
 from cases_linux import check_end, linux
 from cases_formats import said
 from harness import Case, CaseFailed, outcome, vm
-from under_qemu import by_qemu, compare
+from under_qemu import LIKE_OURS, PC_LIKE_OURS, by_qemu, compare, disk_like_ours, plain, until
 
 SEABIOS = "/usr/share/seabios/bios-256k.bin"
 LINUX_ROM = "/usr/share/qemu/linuxboot_dma.bin"
@@ -26,6 +27,13 @@ def pc(name, **keys):
     return vm(name, debug_exit="0xf4", **keys).replace(f"kernel = {name}.elf\n", "")
 
 
+def alone(text, name):
+    """The lines of the only guest."""
+    text = text.replace("\r", "")
+    begin, end = re.search(r"KiB for the monitor\n", text), text.find(f"traprock: vm {name}: ")
+    return text[begin.end() if begin else len(text):end].split("\n")
+
+
 def check_exit(run, status, text, name):
     ended = outcome(text, name)
     run.check(f"{name}/outcome", ended == ("debug-exit", 0) and status == 0,
@@ -40,6 +48,15 @@ def seabios(run):
     run.check("seabios/console", "SeaBIOS (version" in text, "its greeting is not there")
     run.report_guest(text, "seabios")
     check_exit(run, status, text, "seabios")
+    theirs, _ = by_qemu(run, *PC_LIKE_OURS, *disk_like_ours("disk.bin"), memory=64)
+    compare(run, "seabios", "firmware", alone(text, "seabios"), theirs, least=8)
+
+
+def own_flash(run):
+    """QEMU's options for OVMF with its variables, on a copy that it may write."""
+    with open(OVMF, "rb") as file:
+        run.write("flash.fd", file.read())
+    return "-drive", "if=pflash,format=raw,file=flash.fd"
 
 
 def ovmf(run):
@@ -54,6 +71,8 @@ def ovmf(run):
     run.check("ovmf/one-reset", text.count("ok variable-written") == 1 and
               "ok variable-kept-over-a-reset" in text)
     check_exit(run, status, text, "ovmf")
+    theirs, _ = by_qemu(run, *PC_LIKE_OURS, *own_flash(run), *disk_like_ours("esp.bin"), resets=True)
+    compare(run, "ovmf", "firmware", alone(text, "ovmf"), theirs, least=11)
 
 
 # What is typed into OVMF's shell, and what it answers; in the echo each character stands alone.
@@ -69,6 +88,23 @@ def shell_type(machine, command, answer, limit):
     machine.send(command.encode() + b"\r")
     machine.expect(answer, timeout=limit)
     machine.expect(rb"Shell> ", timeout=limit)
+
+
+def shell_answers(text, command):
+    """The lines that follow the command's echo, to the next prompt."""
+    lines = [plain(line) for line in text.replace("\r", "").split("\n")]
+    begin = next((number for number, line in enumerate(lines) if re.search(r"Shell> ?" + command, line)), len(lines))
+    return until(lines[begin + 1:], "Shell>")[:-1]
+
+
+def shell_under_qemu(run, text):
+    """What the shell answers does not depend on the machine."""
+    theirs, _ = by_qemu(run, *PC_LIKE_OURS, *own_flash(run), typed=[
+        ("Shell> ", "ver\r"), ("Shell> ", "set traprock stays\r"), ("Shell> ", "set traprock\r"),
+        ("Shell> ", "reset -s\r")])
+    for command in ("ver", "set traprock$"):
+        compare(run, f"ovmf-shell-{command.split()[0]}", "firmware", shell_answers(text, command),
+                shell_answers("\n".join(theirs), command))
 
 
 def ovmf_shell(run):
@@ -89,18 +125,33 @@ def ovmf_shell(run):
         run.check("ovmf-shell/reset-keeps-variables", True)
         machine.send(b"reset -s\r")
         status = machine.wait()
+    shell_under_qemu(run, machine.log)
     ended = outcome(machine.log, "ovmf")
     run.check("ovmf-shell/power-off", ended == ("poweroff", 0) and status == 0 and
               '"resets":1' in machine.log, f"{ended}, exit status {status}")
 
 
+LINUX_END = "Run /init as init process"
+
+
 def ovmf_linux(run):
     """The kernel of fw_cfg starts through its EFI stub, with the command line and the initrd."""
     take(run, "OVMF.fd", OVMF)
-    conf = linux(run, script="efi.sh", firmware="OVMF.fd", memory="256M")
+    conf = linux(run, script="efi.sh", firmware="OVMF.fd", memory="256M", cmdline="console=ttyS0 cryptomgr.notests")
     status, text = run.run_to_end(conf, memory=768)
     run.report_guest(text, "linux")
     check_end(run, status, text)
+    linux_under_qemu(run, conf, text)
+
+
+def linux_under_qemu(run, conf, text):
+    """To where the kernel starts its init: what the script says then is judged by itself."""
+    key = dict(re.findall(r"^(\w+) = (.*)$", conf, re.MULTILINE))
+    options = ["pc,hpet=off" if option.startswith("q35") else option for option in LIKE_OURS]
+    theirs, _ = by_qemu(run, *options, *own_flash(run), "-kernel", key["kernel"], "-initrd", key["initrd"],
+                        "-append", key["cmdline"], end=LINUX_END, memory=256)
+    compare(run, "linux-by-firmware", ("linux", "firmware"), until(alone(text, "linux"), LINUX_END),
+            until(theirs, LINUX_END), least=200)
 
 
 FW_CFG_FILES = {"opt/org.example/key": b"the key", "opt/org.example/blob": bytes(range(256)) * 40}

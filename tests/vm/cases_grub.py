@@ -7,6 +7,7 @@ it), and i386-xen_pvh speaks to Xen by hypercalls, without a word on the serial 
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -106,19 +107,20 @@ def contains(run, name, lines, texts):
                   f"nothing like {text!r}")
 
 
-def under_qemu(run, name, ours, texts, *options):
-    """texts: what both say; without any they say the same."""
-    lines, status = by_qemu(run, "-vga", "none", "-nic", "none", *options, memory=MEMORY)
+def placeless(lines):
+    """Without the addresses of UEFI's tables, which lie where each machine's memory ends."""
+    return [re.sub(r"^(Address: )?0x[0-9a-f]+", r"\1somewhere", line) for line in lines]
+
+
+def under_qemu(run, name, ours, *options):
+    lines, status = by_qemu(run, "-cpu", "Skylake-Server", "-vga", "none", "-nic", "none", *options, memory=MEMORY)
     theirs = from_mark(lines)
     run.check(f"{name}/ended-under-qemu", status is not None, "it did not end")
-    if texts:
-        contains(run, name + "/under-qemu", theirs, texts)
-    else:
-        compare(run, name, "grub", ours, theirs)
+    compare(run, name, ("grub", "linux"), placeless(ours), placeless(theirs))
 
 
 def sections():
-    """(name, section, outcome, texts, QEMU's options) of each guest."""
+    """(name, section, outcome, texts that it has to say, QEMU's options) of each guest."""
     small = {"memory": f"{MEMORY}M", "on_reset": "stop", "timeout": "60s"}
     yield ("core", pc("core", firmware="bios.bin", disk="core.img", **small), ("poweroff", 0), (),
            disk("core.img"))
@@ -148,7 +150,7 @@ def grub(run):
         contains(run, name, lines, (MARK, *texts))
         if name in NEXT:
             run.report_guest("\n".join(lines), name)
-        under_qemu(run, name, lines, texts, *options)
+        under_qemu(run, name, lines, *options)
 
 
 CASES = [Case("grub", grub, seconds=70, limit=240)]

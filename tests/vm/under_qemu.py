@@ -24,24 +24,39 @@ STAMP = re.compile(r"^\[ *\d+\.\d+\] ")
 SHOWN = 6  # differences in a message
 
 
-def by_qemu(run, *options, end=None, memory=128):
+# One that is like that of a guest with firmware: the older chipset, and disks where Traprock has them.
+PC_LIKE_OURS = ("-machine", "pc,hpet=off,graphics=off", "-cpu", "Skylake-Server", "-nodefaults", "-vga", "none")
+
+
+def disk_like_ours(name, index=0):
+    return "-drive", f"if=none,id={name},format=raw,snapshot=on,file={name}", "-device", \
+        f"virtio-blk-pci,drive={name},addr={3 + index}"
+
+
+def by_qemu(run, *options, end=None, memory=128, resets=False, typed=()):
     """What a machine of QEMU's says on its serial line, and its exit status; it is ended when it
-    has said `end`, since it would start anew."""
+    has said `end`, or is reset, unless it may be. typed: (what it has to say, what is typed then)."""
     log = run.path("qemu.txt")
     with open(log, "wb"):
         pass
     deadline = time.monotonic() + QEMU_SECONDS * run.scale
     with subprocess.Popen(
-            ["qemu-system-x86_64", "-accel", "tcg", "-m", str(memory), "-display", "none", "-no-reboot",
-             "-serial", "file:" + log, "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *options],
-            cwd=run.directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            ["qemu-system-x86_64", "-accel", "tcg", "-m", str(memory), "-display", "none",
+             *(() if resets else ("-no-reboot",)),
+             "-chardev", f"stdio,id=line,signal=off,logfile={log}", "-serial", "chardev:line",
+             "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *options],
+            cwd=run.directory, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True) as machine:
-        text = ""
+        text, at, typed = "", 0, list(typed)
         while machine.poll() is None and time.monotonic() < deadline:
             with open(log, encoding="latin-1", newline="") as file:
                 text = file.read()
             if end is not None and end in text:
                 break
+            if typed and typed[0][0] in text[at:]:
+                at = text.index(typed[0][0], at) + len(typed[0][0])
+                machine.stdin.write(typed.pop(0)[1])
+                machine.stdin.flush()
             time.sleep(0.2)
         ended = machine.poll()
         machine.kill()
@@ -53,23 +68,45 @@ def by_qemu(run, *options, end=None, memory=128):
     return text.replace("\r", "").split("\n"), ended
 
 
-def listed(kind):
-    """The patterns of a kind of guest. One that stands under no reason is a mistake."""
-    patterns, here, reasoned = [], False, False
+class Pattern:
+    """A line of the list; used says whether it has fit anything in this run of the tests."""
+
+    used = set()  # (kind, pattern) of all
+
+    def __init__(self, kind, text):
+        self.kind, self.text, self.pattern = kind, text, re.compile(text)
+
+    def fits(self, line):
+        if self.pattern.fullmatch(line) is None:
+            return False
+        Pattern.used.add((self.kind, self.text))
+        return True
+
+
+def listed(kinds=None):
+    """The patterns of these kinds of guests, or of all. One that stands under no reason is a mistake."""
+    patterns, kind, reasoned = [], None, False
     with open(LIST, encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             line = line.rstrip("\n")
             if re.fullmatch(r"\[\w+\]", line):
-                here, reasoned = line == f"[{kind}]", False
+                kind, reasoned = line[1:-1], False
             elif line.startswith("# "):
                 reasoned = True
             elif not line:
                 reasoned = False
             elif not reasoned:
                 raise CaseFailed(f"qemu_differences.txt:{number}: a pattern without a reason")
-            elif here:
-                patterns.append(re.compile(line))
+            elif kinds is None or kind in kinds:
+                patterns.append(Pattern(kind, line))
     return patterns
+
+
+def stale():
+    """What is listed and fits nothing, once all cases have run: it hides nothing now, and would hide
+    what comes."""
+    return [f"[{pattern.kind}] {pattern.text}" for pattern in listed()
+            if (pattern.kind, pattern.text) not in Pattern.used]
 
 
 def plain(line):
@@ -79,13 +116,13 @@ def plain(line):
 
 def compare(run, name, kind, ours, theirs, least=0):
     """Two consoles, which must have the same lines in the same order, but for those that are listed
-    for that kind of guest, and empty ones; and `least` of them at least."""
-    patterns = listed(kind)
+    for that kind of guest, or those kinds, and empty ones; and `least` of them at least."""
+    patterns = listed((kind,) if isinstance(kind, str) else kind)
 
     def kept(lines):
         bare = [plain(line) for line in lines]
         return [line for line in bare
-                if line and not any(pattern.fullmatch(line) for pattern in patterns)]
+                if line and not any([pattern.fits(line) for pattern in patterns])]
 
     ours, theirs = kept(ours), kept(theirs)
     different = [line for line in difflib.unified_diff(theirs, ours, "qemu", "traprock", n=0, lineterm="")
