@@ -19,16 +19,28 @@ $(BUILD)/fuzz/%: $(BUILD)/fuzz-host/tests/fuzz/fuzz_%.o $(BUILD)/fuzz-host/libpu
 	@$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^
 
 # The same with the bug that is planted for the target to find: its sources are compiled again.
-$(BUILD)/fuzz-planted/%: $(BUILD)/fuzz-host/tests/fuzz/fuzz_%.o $(BUILD)/fuzz-host/libpure.a
+define plant
 	@mkdir -p $(@D)
-	@bug=PLANTED_BUG_$$(echo $* | tr a-z A-Z); sources=$$(grep -lw "$$bug" $(PURE)) && \
+	@bug=PLANTED_BUG_$$(echo $(@F) | tr a-z A-Z); sources=$$(grep -lw "$$bug" $(PURE)) && \
 		$(FUZZ_CC) $(filter-out -MMD -MP,$(FUZZ_FLAGS)) -D$$bug -fsanitize=fuzzer,address,undefined \
 		-o $@ $< $$sources $(BUILD)/fuzz-host/libpure.a
+endef
+$(BUILD)/fuzz-planted/%: $(BUILD)/fuzz-host/tests/fuzz/fuzz_%.o $(BUILD)/fuzz-host/libpure.a
+	$(plant)
+
+# Another one for the loaders, which no memory error gives away: a refusal that does not begin with the
+# file's name.
+$(BUILD)/fuzz-planted/load_names: $(BUILD)/fuzz-host/tests/fuzz/fuzz_load.o $(BUILD)/fuzz-host/libpure.a
+	$(plant)
 
 # ---- Corpora -------------------------------------------------------------------------------------
 
 # A corpus is a text file in the tree (tests/fuzz/corpus.py); fuzzers want a folder.
 $(BUILD)/fuzz-seeds/%: tests/fuzz/corpus/%.txt tests/fuzz/corpus.py
+	@python3 tests/fuzz/corpus.py expand $< $@
+	@touch $@
+
+$(BUILD)/fuzz-seeds/load_names: tests/fuzz/corpus/load.txt tests/fuzz/corpus.py
 	@python3 tests/fuzz/corpus.py expand $< $@
 	@touch $@
 
@@ -54,7 +66,8 @@ run-fuzzer = { mkdir -p $(4) && $(1) $(3) -timeout=20 -rss_limit_mb=4096 -artifa
 
 .PHONY: fuzzers fuzz-smoke fuzz-smoke-% fuzz-planted-% fuzz-long-%
 .SECONDARY: $(patsubst %,$(BUILD)/fuzz-seeds/%,$(FUZZ))
-fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZ)) $(addprefix $(BUILD)/fuzz-planted/,$(FUZZ))
+fuzzers: $(addprefix $(BUILD)/fuzz/,$(FUZZ)) $(addprefix $(BUILD)/fuzz-planted/,$(FUZZ) load_names)
+fuzz-smoke-load fuzz-long-load: fuzz-planted-load_names
 
 # A short run of every target for `make test`, each time the same: what is new is found by `make fuzz`.
 fuzz-smoke: $(addprefix fuzz-smoke-,$(FUZZ))

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 
-from cases_firmware import SEABIOS, take
+from cases_firmware import OVMF, OVMF_CODE, OVMF_VARS, SEABIOS, take
 from harness import Case, outcome, vm
 from host import EXIT_NOT_STARTED
 
@@ -50,6 +50,10 @@ CONFIGURATIONS = [
     ("open-section", "[vm a\nkernel = good.elf\n", r"FILE:1: .*\]"),
     ("nul-byte", "[vm a]\nkernel = good.elf\0\n", r"FILE:2: .*NUL"),
     ("utf-16", "[vm a]\nkernel = good.elf\n".encode("utf-16"), r"FILE:1: .*UTF-16"),
+    ("vars-without-firmware", "[vm a]\nkernel = good.elf\nfirmware-vars = good.elf\n",
+     r"FILE:3: .*firmware-vars go with the code"),
+    ("missing-vars", "[vm a]\nfirmware = good.elf\nfirmware-vars = absent.fd\n", r"FILE:3: .*absent\.fd"),
+    ("empty-vars", "[vm a]\nfirmware = good.elf\nfirmware-vars = empty\n", r"FILE:3: .*empty is empty"),
     ("bad-expect", "[vm a]\nkernel = good.elf\nexpect = a(b\n", r"FILE:3: expect = a\(b: column 11: .*not closed"),
     ("bad-timeout", "[vm a]\nkernel = good.elf\ntimeout = 5 weeks\n", r"FILE:3: timeout = 5 weeks: not a time"),
     ("bad-run", "[traprock]\nrun = twice\n[vm a]\nkernel = good.elf\n", r"FILE:2: run = twice.*sequence"),
@@ -150,6 +154,33 @@ def firmware_bzimage(run):
     """The same for firmware, which would find nothing to start, and not say why."""
     take(run, "bios.bin", SEABIOS)
     return truncated_bzimage(run)
+
+
+def firmware_vars(run):
+    """Files that are no variables, or go with no such code; the guest beside them runs."""
+    take(run, "CODE.fd", OVMF_CODE)
+    take(run, "OVMF.fd", OVMF)
+    take(run, "VARS.fd", OVMF_VARS)
+    run.guest("hello")
+    with open(OVMF_VARS, "rb") as file:
+        variables = file.read()
+    run.write("text", b"these are no variables\n" * 1000)
+    run.write("odd", variables[:-100])
+    run.write("large", variables.ljust(8 << 20, b"\xff"))
+    guests = (("text", "CODE.fd", "text", r":5: text: text: no UEFI variables: no volume of them"),
+              ("odd", "CODE.fd", "odd", r":9: odd: odd: no UEFI variables: .*of whole 4 KiB"),
+              ("both", "OVMF.fd", "VARS.fd", r":13: both: OVMF\.fd has variables of its own; remove firmware-vars"),
+              ("large", "CODE.fd", "large", r":16: large: CODE\.fd: no firmware of a PC: .*up to 8 MiB"),
+              ("none", "CODE.fd", None, r":20: none: CODE\.fd: no firmware of a PC: .*add firmware-vars"))
+    sections = [vm(name, firmware=code, firmware_vars=variables).replace(f"kernel = {name}.elf\n", "")
+                for name, code, variables, _ in guests]
+    conf = "[traprock]\nrun = sequence\n" + "".join(sections) + vm("hello", debug_exit="0xf4")
+    status, text = run.run_to_end(conf)
+    text = text.replace("\r", "").replace("\n  ", " ")
+    for name, _, _, pattern in guests:
+        run.check(f"bad-input/vars-{name}", re.search(r"traprock\.conf" + pattern, text), f"no message like {pattern}")
+        run.check(f"bad-input/vars-{name}-outcome", outcome(text, name) == ("stopped", 0), f"{outcome(text, name)}")
+    run.check("bad-input/vars-others-run", outcome(text, "hello") == ("debug-exit", 0) and status == 1)
 
 
 def no_pvh_note(run):
@@ -288,6 +319,7 @@ CASES = [
     kernel_case("firmware-bzimage", firmware_bzimage,
                 r"traprock\.conf:2: a: kernel: truncated: 1048576 bytes, and its header says",
                 firmware="bios.bin"),
+    boot_case("firmware-vars", firmware_vars, seconds=25),
     kernel_case("elf-without-pvh", no_pvh_note, r"traprock\.conf:2: a: kernel: .*PVH"),
     boot_case("more-memory", more_memory),
     boot_case("too-many-guests", too_many_guests),

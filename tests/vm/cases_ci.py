@@ -412,7 +412,101 @@ def as_documented(run):
     run.check("documented/tests", set(ci.tests) == {"hello", "traprock"} and not ci.failed(), f"{ci.failed()}")
 
 
+# ---- The pages' pipelines ------------------------------------------------------------------------
+
+KERNELS = """kernels:
+	mkdir -p out
+	nasm -f elf32 -o out/hello.o hello.asm
+	ld -m elf_i386 -n -Ttext 0x100000 -o out/hello.elf out/hello.o
+	cp suite.conf out/
+"""
+
+
+def pipeline(page, title):
+    """The lines of the YAML under the title."""
+    section = page[page.index(f"\n## {title}\n"):].split("\n## ")[1]
+    return [line[4:] for line in section.split("\n") if line.startswith("    ")]
+
+
+def github_commands(lines):
+    """The shell commands of the steps; a checkout of another repository is one, too."""
+    commands = []
+    for line in lines:
+        step = re.match(r" *- run: (.*?)(?: +#.*)?$", line)
+        other = re.match(r" *with: \{repository: (\S+), path: (\S+)\}$", line)
+        if step:
+            commands.append(step.group(1))
+        elif other:
+            commands.append(f"git clone -q https://HOST/{other.group(1)}.git {other.group(2)}")
+    return commands
+
+
+def gitlab_commands(lines):
+    script = lines[next(n for n, line in enumerate(lines) if line.strip() == "script:") + 1:]
+    found = []
+    for line in script:
+        command = re.match(r" +- (.*?)(?: +#.*)?$", line)
+        if command is None:
+            break
+        found.append(command.group(1))
+    return found
+
+
+def artifacts(lines):
+    """What the pipeline keeps: it has to be there."""
+    text = "\n".join(lines)
+    named = re.search(r'path: "([^"]+)"', text)
+    return named.group(1).split("\\n") if named else \
+        re.search(r"paths: \[(\S+)\]", text).group(1).split(", ") + re.findall(r"junit: (\S+?)\}", text)
+
+
+def run_pipeline(run, title, lines, commands):
+    """In a folder as a runner has it, with the project's repository where the page has an address; what
+    apt-get installs is here already."""
+    work, tools = run.path(title), run.path(title + "-tools")
+    os.mkdir(work)
+    os.mkdir(tools)
+    with open(os.path.join(tools, "apt-get"), "w", encoding="utf-8") as file:
+        file.write('#!/bin/sh\n[ "$1" = update ] || '
+                   '{ [ "$1 $2" = "install -y" ] && shift 2 && dpkg -s "$@" >/dev/null; }\n')
+    os.chmod(file.name, 0o755)
+    with open(os.path.join(HERE, "..", "..", "docs", "ci.md"), encoding="utf-8") as file:
+        page = file.read()
+    for name, text in (("Makefile", KERNELS), ("hello.asm", shown(page, "hello.asm")),
+                       ("suite.conf", shown(page, "suite.conf"))):
+        run.write(os.path.join(title, name), text)
+    env = dict(os.environ, PATH=tools + ":" + os.environ["PATH"], GIT_CONFIG_COUNT="2",
+               GIT_CONFIG_KEY_0=f"url.{os.path.realpath(os.path.join(HERE, '..', '..'))}/.git.insteadOf",
+               GIT_CONFIG_VALUE_0="https://HOST/OWNER/traprock.git", GIT_CONFIG_KEY_1="safe.directory",
+               GIT_CONFIG_VALUE_1="*")
+    env.pop("MAKEFLAGS", None)
+    for command in commands:
+        done = subprocess.run(["sh", "-ec", command], cwd=work, env=env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False,
+                              timeout=run.case.limit * run.scale)
+        if not run.check(f"{title}/{command.split()[0]}-{len(command)}", done.returncode == 0,
+                         f"{command}: {done.returncode}: {(done.stdout + done.stderr)[-600:]}"):
+            return
+    missing = [name for name in artifacts(lines) if not os.path.exists(os.path.join(work, name))]
+    run.check(f"{title}/artifacts", not missing, f"{missing}")
+    tree = xml.etree.ElementTree.parse(os.path.join(work, "results.xml")).getroot()
+    names = [case.get("name") for case in tree.iter("testcase")]
+    run.check(f"{title}/results", names == ["hello", "traprock"], f"{names}")
+
+
+def pipelines(run):
+    """docs/ci.md's examples for GitHub and GitLab: every command of them, in their order."""
+    with open(os.path.join(HERE, "..", "..", "docs", "ci.md"), encoding="utf-8") as file:
+        page = file.read()
+    for title, commands_of, least in (("GitHub Actions", github_commands, 4), ("GitLab", gitlab_commands, 4)):
+        lines = pipeline(page, title)
+        commands = commands_of(lines)
+        run.check(f"{title}/commands", len(commands) >= least and "ci CONF=" in commands[-1], f"{commands}")
+        run_pipeline(run, title, lines, commands)
+
+
 CASES = [
+    Case("ci-pipelines", pipelines, seconds=120, limit=400),
     Case("ci-as-documented", as_documented, seconds=20),
     Case("ci-many", many, seconds=40),
     Case("ci-suite", suite, seconds=40),

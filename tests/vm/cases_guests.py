@@ -6,7 +6,7 @@ import re
 import cases_exits
 import differences
 from cases_architecture import add_traprock
-from harness import Case, CaseFailed, outcome, vm
+from harness import Case, CaseFailed, Run, outcome, vm
 
 ESCAPE = b"\x01"
 DISK_SIZE = 1 << 20
@@ -201,6 +201,20 @@ MODELS = {
     "haswell": ("corei7_haswell_4770", ()),
 }
 
+def reports(run):
+    """A line that a guest did not get to the end of is no result under a shorter name."""
+    for name, text, expected in (
+            ("cut", "ok one\nok tw\r\ntraprock: vm g: killed\r\n", [("g/one", True), ("g/tw...", False)]),
+            ("whole", "ok one\nnot ok two: no\n", [("g/one", True), ("g/two", False)]),
+            ("crlf", "ok one\r\nok two\r\n", [("g/one", True), ("g/two", True)]),
+            ("none", "hello\n", [("g/report", False)])):
+        trial = Run(Case("trial", None), run.files)
+        trial.report_guest(text, "g")
+        os.rmdir(trial.directory)
+        found = [result[:2] for result in trial.results]
+        run.check(f"reports/{name}", found == expected, f"{found}")
+
+
 CASES = [reporting(name) for name in ("hello", "architecture", "ports", "mmio", "cpuid", "msr", "crs", "modes", "keys",
                                       "interrupts", "stepping", "timers", "reset")]
 CASES += [reporting(name, model=model, variant=f"{name}-{short}", skips=skips)
@@ -211,6 +225,7 @@ CASES += [
     endless("debug_loop", rb"^looping", errors=False),
     endless("align_loop", rb"^looping", errors=False),
     Case("guest-keys-broken", broken_keys, seconds=25),
+    Case("guest-reports", reports, seconds=1),
     Case("guest-poweroff", poweroff),
     Case("guest-triple-stop", triple_fault_stops),
     Case("guest-triple-reset", triple_fault_resets),

@@ -16,7 +16,7 @@ import host  # noqa: E402
 import image  # noqa: E402
 
 # The lines of a guest's report; those of a guest that is not in focus begin with its name.
-REPORT = re.compile(r"^(?:[\w-]+: )?(ok|not ok|skip) ([\w./-]+)(?:: (.*))?$", re.MULTILINE)
+REPORT = re.compile(r"^(?:[\w-]+: )?(ok|not ok|skip) ([\w./-]+)(?:: (.*))?(\r?)$", re.MULTILINE)
 TAIL_LINES = 25
 
 
@@ -74,9 +74,14 @@ class Run:
         """Takes over what the guest reported. A skip that is not expected is a failure: this
         platform has what the case needs."""
         seen = 0
-        for verdict, name, message in REPORT.findall(text.replace("\r", "")):
+        lines = REPORT.findall(text)
+        # The monitor ends a line with CR LF that a guest did not get to the end of: its name may be cut.
+        own_end = "\r" if all(end for *_, end in lines) else ""
+        for verdict, name, message, end in lines:
             seen += 1
-            if verdict == "skip":
+            if end != own_end:
+                self.check(f"{guest}/{name}...", False, "the guest's line was cut off")
+            elif verdict == "skip":
                 self.skipped.append((f"{guest}/{name}", message))
                 if f"{guest}/{name}" not in allowed_skips:
                     self.check(f"{guest}/{name}", False, "skipped: " + message)
