@@ -18,6 +18,7 @@ struct monitor;
 struct debug_shell;
 struct split;
 struct gdb_server;
+struct dump;
 
 #define MONITOR_SHELLS_MAX 2
 #define MONITOR_POLLED_MAX 8
@@ -90,6 +91,7 @@ struct monitor {
     bool has_line;
     struct debug_shell *shell[MONITOR_SHELLS_MAX]; /* the debugger's; NULL: there are no more */
     struct split *split;    /* the debugger's: the console's line as several; NULL: it is one */
+    struct dump *dump;      /* that is under way; NULL: none */
     struct gdb_server *gdb; /* NULL: there is no line for it */
     NORETURN void (*after_panic)(struct monitor *monitor); /* the debugger's; NULL: halts */
     struct serial_line *polled[MONITOR_POLLED_MAX];        /* lines whose UART has no interrupt */

@@ -59,6 +59,8 @@ static void show_owner(struct shell *shell, unsigned kind, unsigned owner)
     const char *name = pages_kind_name((enum page_kind)kind);
     if (owner == PAGE_OWNER_MONITOR)
         shell_print(shell, "%s\n", name);
+    else if (owner == DEBUG_PAGES_OWNER)
+        shell_print(shell, "%s of a dump\n", name);
     for (uint32_t i = 0; i < monitor->guests; i++)
         if (monitor->guest[i]->vm.id == owner)
             shell_print(shell, "%s of %s\n", name, monitor->guest[i]->vm.name);

@@ -7,8 +7,9 @@
 #include "kernel/debug/split.h"
 
 static const struct shell_command *const tables[] = {
-    commands_vm,    commands_cpu,    commands_memory,  commands_catch,
-    commands_exits, commands_device, commands_monitor, NULL};
+    commands_vm,    commands_cpu,     commands_memory,
+    commands_catch, commands_exits,   commands_device,
+    commands_dump,  commands_monitor, NULL};
 
 struct debug_shell *debug_shell_of(struct shell *shell)
 {

@@ -14,6 +14,9 @@
 /* The most that a command reads of memory. */
 #define DEBUG_BYTES_MAX 4096u
 
+/* Whose pages are what a command needs for a while. */
+#define DEBUG_PAGES_OWNER 0xfff0
+
 enum debug_space {
     DEBUG_VIRTUAL, /* the guest's linear addresses */
     DEBUG_PHYSICAL,
@@ -50,7 +53,7 @@ struct debug_shell *debugger_shell_alone(struct monitor *monitor);
 
 extern const struct shell_command commands_monitor[], commands_vm[], commands_device[];
 extern const struct shell_command commands_cpu[], commands_memory[], commands_exits[];
-extern const struct shell_command commands_catch[];
+extern const struct shell_command commands_catch[], commands_dump[];
 
 struct debug_shell *debug_shell_of(struct shell *shell);
 

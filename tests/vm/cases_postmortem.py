@@ -1,7 +1,12 @@
 """What is said of guests that died, and what can still be seen of them."""
 
 import contextlib
+import json
+import os
 import re
+import subprocess
+import sys
+import time
 
 from cases_gdb import check_notes
 from cases_shell import Shell
@@ -9,6 +14,8 @@ from gdb import Bridge, gdb_run
 from harness import Case, outcome, vm
 
 DELIVERED = r"^    \d\. the delivery of {} \(\d+\): {}, error code 0x{:x}"
+
+ESCAPE = b"\x01"
 
 # Each way of tests/guests/post_mortem.asm: its outcome, and what the report has to say of it.
 WAYS = {
@@ -213,10 +220,89 @@ def killed_at_death(run):
     run.check("gdb/standing-stopped", status == 1 and b"$T0bthread:1;" in machine.com2.data, f"status {status}")
 
 
+# ---- Dumps -----------------------------------------------------------------------------------------
+
+DUMP = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "kernel", "debug",
+                    "host", "traprock_dump.py")
+
+# What a live guest and its core file have to agree about.
+SEEN = """
+def seen():
+    note("bt", [(frame.name(), hex(frame.pc())) for frame in frames()])
+    note("names", [frame.name() for frame in frames()][:4])
+    for name in ("rip", "rsp", "rbp", "rbx", "r12", "r13", "r14", "eflags", "cs", "ss", "fs_base", "gs_base"):
+        note(name, hex(value("$" + name)))
+    note("mxcsr", hex(value("$mxcsr")))
+    memory = gdb.selected_inferior()
+    for name, where, size in (("code", "$pc", 64), ("stack", "$sp", 64), ("noise", "0x200f000", 256)):
+        note(name, bytes(memory.read_memory(value(where), size)).hex())
+def frames():
+    frame = gdb.newest_frame()
+    while frame is not None:
+        yield frame
+        frame = frame.older()
+"""
+
+# gdb goes without a word, and the guest stands.
+LIVE = SEEN + """
+import os
+attach()
+seen()
+os._exit(0)
+"""
+
+CORE = SEEN + """
+run("core-file CORE")
+seen()
+note("physical", bytes(gdb.selected_inferior().read_memory(0x8000000000000000 + 0x200f000, 256)).hex())
+"""
+
+
+def take_dump(run, port, cut=False):
+    """The status of traprock_dump.py, which is killed where the first blocks have come if cut says so."""
+    words = [sys.executable, DUMP, f"localhost:{port}", "calls", "-o", run.path("calls.core")]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120 * run.scale
+        while process.poll() is None and time.monotonic() < deadline:
+            if cut and os.path.exists(run.path("calls.core.part.json")):
+                break
+            time.sleep(0.05)
+        process.kill()
+        _, said = process.communicate()
+    return process.returncode, said
+
+
+def dumped(run):
+    """A core file that comes over the console, is cut and goes on, and that gdb opens with what it saw of the
+    live guest."""
+    run.guest("calls")
+    symbols = run.files.guest("calls")
+    conf = "[traprock]\ngdb = com2\n" + vm("calls", debug_exit="0xf4", memory="48M")
+    with gdb_at(run, conf, rb"^alive") as (machine, port):
+        live, text = gdb_run(run, port, LIVE, symbols)
+        run.check("dump/live", "noise" in live, text[-300:])
+        bridge = Bridge(machine.console)
+        cut, _ = take_dump(run, bridge.port, cut=True)
+        with open(run.path("calls.core.part.json"), encoding="utf-8") as file:
+            note = json.load(file)
+        run.check("dump/cut", cut != 0 and 0 < note["next"] < note["size"] // 65536, f"{cut}, {note}")
+        status, said = take_dump(run, bridge.port)
+        run.check("dump/taken", status == 0, f"{status}: {said}")
+        bridge.close()
+        machine.send(ESCAPE + b"x")
+        machine.wait()
+    run.check("dump/size", os.path.getsize(run.path("calls.core")) == note["size"], f"{note}")
+    core, text = gdb_run(run, 0, CORE.replace("CORE", run.path("calls.core")), symbols)
+    check_notes(run, core, text, {**live, "physical": live["noise"], "names": ["inner", "middle", "outer", "main"]})
+    pages = re.search(r"pages: (\d+) free after the guests, (\d+) before", machine.log)
+    run.check("dump/pages", pages and pages.group(1) == pages.group(2), str(pages))
+
+
 CASES = [
     Case("post-mortem-reports", reports, seconds=25),
     Case("post-mortem-shell", shell_after, seconds=25),
     Case("post-mortem-gdb", gdb_at_death, seconds=25),
     Case("post-mortem-gdb-later", gdb_later, seconds=25),
     Case("post-mortem-stands", killed_at_death, seconds=20),
+    Case("post-mortem-dump", dumped, seconds=40),
 ]
