@@ -17,6 +17,7 @@ import sys
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, os.pardir, "vm"))
 
+from debugger import measure_debugger  # noqa: E402
 from harness import Case, Files, Run, vm  # noqa: E402
 
 
@@ -90,6 +91,7 @@ def main():
     accounted = measure_guest(arguments, "yes")[1]
     values |= {"accounting-" + name: accounted[name] - values[name]
                for name in ("cpuid", "in-pit", "ioapic-read") if name in accounted and name in values}
+    values |= measure_debugger(arguments.build)
     bars = bars_read()
     bad = 0
     for name in list(bars) + [name for name in values if name not in bars]:

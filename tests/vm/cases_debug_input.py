@@ -7,7 +7,7 @@ import time
 from cases_gdb import bridged, check_notes, debuggee
 from cases_gdb_trace import symbols_of
 from cases_shell import Shell
-from gdb import gdb_end, gdb_run, gdb_start
+from gdb import gdb_end, gdb_run, gdb_start, packet
 from harness import Case, CaseFailed, vm
 
 # Errors of gdb's by their text; `refused(what, *words)` notes whether all of the words are in it.
@@ -124,10 +124,6 @@ def until(run, what, message):
         if time.monotonic() > deadline:
             raise CaseFailed(message)
         time.sleep(0.05)
-
-
-def packet(text):
-    return f"${text}#{sum(text.encode()) & 255:02x}".encode()
 
 
 def answer(run, line, text):

@@ -51,6 +51,11 @@ class Bridge:
         self.listener.close()
 
 
+def packet(text):
+    """gdb: Remote Protocol, Overview."""
+    return f"${text}#{sum(text.encode()) & 255:02x}".encode()
+
+
 # What every script begins with. `note` is how a script tells what it saw.
 PRELUDE = """
 import gdb, time
