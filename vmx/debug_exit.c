@@ -74,7 +74,7 @@ bool vmx_exit_debug(struct vcpu *vcpu)
     bool enters;
     if (vmx_of(vcpu)->debug.catches.count != 0) {
         debug_handle_exit(vcpu);
-        enters = run_prepare_entry(vcpu, hw_rdtsc());
+        enters = run_prepare_later(vcpu);
     } else {
         enters = vcpu->account != NULL ? vmx_exit_accounted(vcpu) : vmx_exit(vcpu);
     }

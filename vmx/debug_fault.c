@@ -93,8 +93,7 @@ struct kept {
     uint64_t rip, rsp, rflags, interruptibility, activity, traps, debugctl, cr2, dr6;
     struct event_queue events;
     enum vcpu_activity own_activity;
-    struct vcpu_event injected[VCPU_EVENTS]; /* ours are none of the guest's */
-    uint32_t injected_count;
+    uint16_t event; /* the history's newest: ours are none of the guest's */
 };
 
 static void keep(const struct vcpu *vcpu, struct kept *kept)
@@ -111,9 +110,8 @@ static void keep(const struct vcpu *vcpu, struct kept *kept)
         .dr6 = hw_read_dr(6),
         .events = vcpu->events,
         .own_activity = vcpu->activity,
-        .injected_count = vcpu->injected_count,
+        .event = vcpu->history.newest->event,
     };
-    memcpy(kept->injected, vcpu->injected, sizeof(kept->injected));
     for (unsigned i = 0; i < GPR_COUNT; i++)
         kept->gpr[i] = vcpu->gpr[i];
 }
@@ -131,8 +129,7 @@ static void restore(struct vcpu *vcpu, const struct kept *kept)
     hw_write_dr(6, kept->dr6);
     vcpu->events = kept->events;
     vcpu->activity = kept->own_activity;
-    vcpu->injected_count = kept->injected_count;
-    memcpy(vcpu->injected, kept->injected, sizeof(kept->injected));
+    vcpu->history.newest->event = kept->event;
     for (unsigned i = 0; i < GPR_COUNT; i++)
         vcpu->gpr[i] = kept->gpr[i];
 }

@@ -217,7 +217,8 @@ static inline uint64_t key_of(const struct vcpu *vcpu, uint64_t at)
 static inline __attribute__((always_inline)) void handle(struct vcpu *vcpu)
 {
     struct vmx_exit exit;
-    exit.reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
+    uint64_t reason = vmcs_read(VMCS_EXIT_REASON); /* of 32 bits */
+    exit.reason = (uint32_t)reason;
     exit.rip = vmcs_read(VMCS_GUEST_RIP);
     uint32_t basic = exit.reason;
     if (__builtin_expect(basic >= ARRAY_SIZE(rows), 0))
@@ -226,7 +227,7 @@ static inline __attribute__((always_inline)) void handle(struct vcpu *vcpu)
     exit.qualification = 0;
     if (reads != 0)
         read_snapshot(&exit, reads);
-    record(vcpu, &exit, vcpu->history.newest)->reason = exit.reason;
+    record(vcpu, &exit, vcpu->history.newest)->reason_alone = reason;
     vcpu->exit_count[basic]++;
     if (reads & READ_VECTORING)
         inject_collect(vcpu, &exit);
@@ -296,7 +297,7 @@ bool vmx_exit_accounted(struct vcpu *vcpu)
         advance(vcpu, &exit, exit.rip + vmcs_read(VMCS_VM_EXIT_INSTRUCTION_LENGTH));
     } else {
         carry_out(vcpu, &exit, verdict);
-        vcpu->history.newest->result = verdict;
+        vcpu->history.newest->result = (uint16_t)verdict;
     }
     uint64_t now = hw_rdtsc();
     bool enters = true;

@@ -102,17 +102,6 @@ static bool write(struct vcpu *vcpu, uint32_t msr, uint64_t value)
     return false;
 }
 
-COLD bool debug_read_msr(struct vcpu *vcpu, uint32_t msr, uint64_t *value)
-{
-    enum msr_verdict verdict = msr_read(&vcpu->msrs, msr, value);
-    return verdict == MSR_DONE || read_elsewhere(vcpu, verdict, msr, value);
-}
-
-COLD bool debug_write_msr(struct vcpu *vcpu, uint32_t msr, uint64_t value)
-{
-    return write(vcpu, msr, value);
-}
-
 static void return_msr(struct vcpu *vcpu, uint64_t value)
 {
     vcpu->gpr[GPR_RAX] = (uint32_t)value;

@@ -55,9 +55,7 @@ static void write_event(struct vcpu *vcpu, const struct event *event)
     if (event_sets_rf(event))
         vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
     vmcs_write(VMCS_VM_ENTRY_INTERRUPTION_INFORMATION, information);
-    const struct vcpu_exit *newest = vcpu->history.newest;
-    vcpu->injected[vcpu->injected_count++ % VCPU_EVENTS] =
-        (struct vcpu_event){(uint32_t)information, event->error_code, newest, newest->rip};
+    vcpu->history.newest->event = (uint16_t)(information | VCPU_EVENT);
 }
 
 void inject_next(struct vcpu *vcpu)

@@ -92,7 +92,24 @@ COLD void state_add_breakpoints(unsigned hits);
 COLD void state_end_shadow(void);
 /* DR7 and the primary controls, whose every change passes here. */
 void state_write_dr7(struct vcpu *vcpu, uint64_t value);
-void state_set_primary(struct vmx_vcpu *vmx, uint32_t control, bool on);
+
+static inline void state_see_shadow(struct vmx_vcpu *vmx)
+{
+    const uint32_t windows = CONTROL_INTERRUPT_WINDOW_EXITING | CONTROL_NMI_WINDOW_EXITING;
+    vmx->shadow_matters = vmx->breakpoints || vmx->primary & windows;
+}
+
+/* Here, since each event that waits comes by twice. */
+static inline __attribute__((always_inline)) void state_set_primary(struct vmx_vcpu *vmx,
+                                                                    uint32_t control, bool on)
+{
+    uint32_t value = on ? vmx->primary | control : vmx->primary & ~control;
+    if (value == vmx->primary)
+        return;
+    vmx->primary = value;
+    vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, value);
+    state_see_shadow(vmx);
+}
 
 /* Switching what a VM exit leaves alone: FPU and extended state, XCR0, DR0-3, DR6, CR2, MSRs. */
 void state_load(struct vcpu *vcpu);
@@ -105,9 +122,10 @@ void inject_prepare(struct vcpu *vcpu);
 /* vcpu->events.next, which is valid, into the entry fields. */
 void inject_next(struct vcpu *vcpu);
 
-/* run.c: timers that are due, and the preemption timer; what was requested (false: leave the
- * guest). */
-void run_look_at_time(struct vcpu *vcpu, uint64_t now);
+/* run.c: timers that are due at a time, and the preemption timer; what was requested (false: leave
+ * the guest). */
+void run_do_what_is_due(struct vcpu *vcpu, uint64_t time);
+void run_arm_preemption_timer(struct vcpu *vcpu, uint64_t time);
 bool run_serve_requests(struct vcpu *vcpu);
 
 /* Timers, or the preemption timer, are to be looked at. */
@@ -131,10 +149,18 @@ static inline __attribute__((always_inline)) bool run_is_quiet(const struct vcpu
  * here. */
 static inline __attribute__((always_inline)) bool run_prepare_entry(struct vcpu *vcpu, uint64_t now)
 {
-    if (run_is_time(vcpu, now))
-        run_look_at_time(vcpu, now);
+    if (run_is_time(vcpu, now)) {
+        uint64_t time = vm_time(vcpu->vm, now);
+        if (time >= vmx_of(vcpu)->break_at || time >= vcpu->timers.next)
+            run_do_what_is_due(vcpu, time);
+        else
+            run_arm_preemption_timer(vcpu, time);
+    }
     return run_is_quiet(vcpu) ? true : run_serve_requests(vcpu);
 }
+
+/* run.c: the same for the debugger, to which the way that every exit takes is not laid open. */
+COLD bool run_prepare_later(struct vcpu *vcpu);
 
 /* exit_ept.c: carries out the instruction at RIP on bus and memory: MMIO and string I/O. */
 enum verdict exit_emulate(struct vcpu *vcpu, struct vmx_exit *exit);

@@ -35,7 +35,7 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 /* SDM: VMX-Preemption Timer: counts down by one whenever bit `shift` of the TSC changes. Counted so
  * that the guest does not exit just before its deadline. Times are the guest's but for look_at: see
  * vm->behind. */
-static void arm_preemption_timer(struct vcpu *vcpu, uint64_t time)
+void run_arm_preemption_timer(struct vcpu *vcpu, uint64_t time)
 {
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc);
@@ -80,8 +80,8 @@ static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
     vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
     if (vmx_of(vcpu)->debug.steps) {
         debug_run_steps(vcpu);
-        arm_preemption_timer(vcpu,
-                             vm_time(vcpu->vm, hw_rdtsc())); /* the steps had it for themselves */
+        run_arm_preemption_timer(
+            vcpu, vm_time(vcpu->vm, hw_rdtsc())); /* the steps had it for themselves */
     }
     vcpu->history.newest->start += hw_rdtsc() - begun;
     return requests | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
@@ -105,7 +105,7 @@ bool run_serve_requests(struct vcpu *vcpu)
     if (requests & VCPU_REQUEST_WORK) {
         continue_work(vcpu);
         /* It may have set one of the guest's timers. */
-        arm_preemption_timer(vcpu, vm_time(vcpu->vm, hw_rdtsc()));
+        run_arm_preemption_timer(vcpu, vm_time(vcpu->vm, hw_rdtsc()));
         /* What it raised is looked for anyway. */
         __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_EVENT, __ATOMIC_SEQ_CST);
     }
@@ -131,22 +131,18 @@ static void let_interrupts_in(struct vcpu *vcpu, uint64_t time)
               came ? SHORTEST_BREAK(hz) : earlier(2 * vmx->break_length, LONGEST_BREAK(vcpu->vm)));
 }
 
-static COLD void do_what_is_due(struct vcpu *vcpu, uint64_t time)
+COLD void run_do_what_is_due(struct vcpu *vcpu, uint64_t time)
 {
     if (time >= vmx_of(vcpu)->break_at)
         let_interrupts_in(vcpu, time);
     if (time >= vcpu->timers.next)
         run_timers(vcpu, time);
-    arm_preemption_timer(vcpu, time);
+    run_arm_preemption_timer(vcpu, time);
 }
 
-void run_look_at_time(struct vcpu *vcpu, uint64_t now)
+COLD bool run_prepare_later(struct vcpu *vcpu)
 {
-    uint64_t time = vm_time(vcpu->vm, now);
-    if (time >= vmx_of(vcpu)->break_at || time >= vcpu->timers.next)
-        do_what_is_due(vcpu, time);
-    else
-        arm_preemption_timer(vcpu, time);
+    return run_prepare_entry(vcpu, hw_rdtsc());
 }
 
 enum verdict exit_preemption_timer(struct vcpu *vcpu, struct vmx_exit *exit)

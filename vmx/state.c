@@ -68,27 +68,11 @@ void state_end_shadow(void)
         vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, state & ~BLOCKING_BY_SHADOW);
 }
 
-static void see_shadow(struct vmx_vcpu *vmx)
-{
-    const uint32_t windows = CONTROL_INTERRUPT_WINDOW_EXITING | CONTROL_NMI_WINDOW_EXITING;
-    vmx->shadow_matters = vmx->breakpoints || vmx->primary & windows;
-}
-
 void state_write_dr7(struct vcpu *vcpu, uint64_t value)
 {
     vmcs_write(VMCS_GUEST_DR7, value);
     vmx_of(vcpu)->breakpoints = value & DR7_ENABLES || vmx_of(vcpu)->debug.points != NULL;
-    see_shadow(vmx_of(vcpu));
-}
-
-void state_set_primary(struct vmx_vcpu *vmx, uint32_t control, bool on)
-{
-    uint32_t value = on ? vmx->primary | control : vmx->primary & ~control;
-    if (value == vmx->primary)
-        return;
-    vmx->primary = value;
-    vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, value);
-    see_shadow(vmx);
+    state_see_shadow(vmx_of(vcpu));
 }
 
 static void load_msrs(struct vcpu *vcpu)

@@ -3,6 +3,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/ratio.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/gate.h"
 
 /* A guest that has ended has nobody who counts any more; else the reading is a call. */
 static enum status on_vcpu(struct guest *guest, void (*run)(struct vcpu *vcpu, void *context),
@@ -217,6 +218,16 @@ static uint64_t own_of(const struct vcpu *vcpu, const struct vcpu_exit *exit)
     return vcpu->account_mark > exit->start ? vcpu->account_mark - exit->start : 0;
 }
 
+/* What the entry after an exit injected. */
+static void print_event(struct shell *shell, uint16_t event, const char *before)
+{
+    struct text text = shell_text(shell);
+    if (event == 0)
+        return;
+    shell_print(shell, "%s", before);
+    gate_describe_event(&text, event);
+}
+
 static void show_trace(struct vcpu *vcpu, void *context)
 {
     const struct request *request = context;
@@ -231,9 +242,11 @@ static void show_trace(struct vcpu *vcpu, void *context)
             shell_print(request->shell, "%-20lu %8lu ", exit->start, own_of(vcpu, exit));
         else
             shell_print(request->shell, "%-20s %8s ", "-", "-");
-        shell_print(request->shell, "%-22s 0x%016lx 0x%016lx %s\n", exit_reason_name(exit->reason),
+        shell_print(request->shell, "%-22s 0x%016lx 0x%016lx %s", exit_reason_name(exit->reason),
                     exit->rip, exit->qualification,
                     is_timed ? vmx_verdict_name(exit->result) : "-");
+        print_event(request->shell, exit->event, ", ");
+        shell_print(request->shell, "\n");
     }
 }
 
@@ -251,10 +264,12 @@ static void print_trace(struct vcpu *vcpu, void *context)
         shell_print(request->shell,
                     "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%u,\"tid\":%u,\"ts\":%lu.%03lu,"
                     "\"dur\":%lu.%03lu,\"args\":{\"rip\":\"0x%lx\",\"qualification\":\"0x%lx\","
-                    "\"result\":\"%s\"}}",
+                    "\"result\":\"%s\",\"event\":\"",
                     i != 0 ? "," : "", exit_reason_name(exit->reason), vcpu->vm->id, vcpu->index,
                     start / 1000, start % 1000, own / 1000, own % 1000, exit->rip,
                     exit->qualification, vmx_verdict_name(exit->result));
+        print_event(request->shell, exit->event, "");
+        shell_print(request->shell, "\"}}");
     }
     shell_print(request->shell, "],\"displayTimeUnit\":\"ns\",\"otherData\":{\"name\":\"%s\"}}\n",
                 vcpu->vm->name);

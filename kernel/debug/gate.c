@@ -394,3 +394,14 @@ bool gate_describe(const struct text *text, const struct gate_view *view, unsign
                failure->why);
     return true;
 }
+
+/* SDM: Interrupt Types of event information. */
+void gate_describe_event(const struct text *text, uint32_t information)
+{
+    static const char *const kinds[] = {"interrupt ",           "", "", "", "INT ", "INT1, vector ",
+                                        "INT3 or INTO, vector "};
+    unsigned type = (unsigned)bits_get(information, 10, 8), vector = information & 0xff;
+    bool is_named = type == EVENT_HARDWARE_EXCEPTION || type == EVENT_NMI;
+    text_print(text, "%s", is_named ? gate_vector_name(vector) : kinds[type % ARRAY_SIZE(kinds)]);
+    text_print(text, is_named ? " (%u)" : "%u", vector);
+}

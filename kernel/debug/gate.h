@@ -29,3 +29,6 @@ const char *gate_vector_name(unsigned vector);
  * line says; false: nothing that was looked at would. */
 bool gate_describe(const struct text *text, const struct gate_view *view, unsigned vector,
                    bool is_software, struct gate_failure *failure);
+
+/* "#GP (13)", "interrupt 32", ... SDM: Format of the VM-Entry Interruption-Information Field. */
+void gate_describe_event(const struct text *text, uint32_t information);

@@ -81,17 +81,6 @@ bool post_mortem_is_due(enum vm_outcome outcome)
            outcome == VM_WATCHDOG;
 }
 
-/* SDM: Interrupt Types of event information. */
-static void print_event(const struct text *text, uint32_t information)
-{
-    static const char *const kinds[] = {"interrupt ",           "", "", "", "INT ", "INT1, vector ",
-                                        "INT3 or INTO, vector "};
-    unsigned type = (unsigned)bits_get(information, 10, 8), vector = information & 0xff;
-    bool is_named = type == EVENT_HARDWARE_EXCEPTION || type == EVENT_NMI;
-    text_print(text, "%s", is_named ? gate_vector_name(vector) : kinds[type % ARRAY_SIZE(kinds)]);
-    text_print(text, is_named ? " (%u)" : "%u", vector);
-}
-
 /* SDM: Page-Fault Error Code. */
 static void print_page_fault(const struct text *text, uint32_t code, uint64_t address)
 {
@@ -131,7 +120,7 @@ static void print_fault(struct report *report, const struct debug_fault *fault)
         text_print(text, "an access to guest-physical 0x%lx (%s)", fault->address,
                    exit_reason_name(fault->exit_reason));
     } else {
-        print_event(text, fault->information);
+        gate_describe_event(text, fault->information);
         if ((fault->information & EVENT_HAS_ERROR) != 0)
             text_print(text, ", error code 0x%x", fault->error_code);
         if (vector == VECTOR_PF) {
@@ -164,27 +153,19 @@ static void add_vector(struct vectors *vectors, unsigned vector, bool is_softwar
     vectors->list[vectors->count++].is_software = is_software;
 }
 
-static const struct vcpu_event *last_event(const struct vcpu *vcpu)
-{
-    return vcpu->injected_count != 0 ? &vcpu->injected[(vcpu->injected_count - 1) % VCPU_EVENTS]
-                                     : NULL;
-}
-
 /* What was injected at the entry whose exit was the triple fault's. */
 static struct event first_event(const struct vcpu *vcpu)
 {
-    const struct vcpu_event *last = last_event(vcpu);
     const struct vcpu_exit *newest = vcpu->history.newest;
-    if (last == NULL || newest->reason != EXIT_TRIPLE_FAULT ||
-        vcpu_exit_before(vcpu, newest) != last->after || last->after == NULL ||
-        last->after->rip != last->rip)
+    const struct vcpu_exit *last = vcpu_exit_before(vcpu, newest);
+    if (newest->reason != EXIT_TRIPLE_FAULT || last == NULL || last->event == 0)
         return (struct event){.valid = false};
     return (struct event){
         .valid = true,
-        .type = (uint8_t)bits_get(last->information, 10, 8),
-        .vector = (uint8_t)last->information,
-        .has_error_code = (last->information & EVENT_HAS_ERROR) != 0,
-        .error_code = last->error_code,
+        .type = (uint8_t)bits_get(last->event, 10, 8),
+        .vector = (uint8_t)last->event,
+        .has_error_code = (last->event & EVENT_HAS_ERROR) != 0,
+        .error_code = (uint32_t)vmcs_read_optional(VMCS_VM_ENTRY_EXCEPTION_ERROR_CODE),
         .instruction_length = (uint8_t)vmcs_read_optional(VMCS_VM_ENTRY_INSTRUCTION_LENGTH),
     };
 }
@@ -201,7 +182,7 @@ static void say_how(struct report *report, const struct debug_fault *fault, unsi
             text_print(&report->text, "%s",
                        i == 0 && first->valid ? "the event that was injected last, "
                                               : "the delivery of ");
-            print_event(&report->text, fault[i].during);
+            gate_describe_event(&report->text, fault[i].during);
             text_print(&report->text, ": ");
         }
         print_fault(report, &fault[i]);
@@ -218,7 +199,8 @@ static void find_cause(struct report *report, struct vectors *vectors)
         log_info("  it came of what exit %s raised; the event under way was:",
                  exit_reason_name(report->vcpu->history.newest->reason));
         text_print(&report->text, "  ");
-        print_event(&report->text, (uint32_t)vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION));
+        gate_describe_event(&report->text,
+                            (uint32_t)vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION));
         text_print(&report->text, "\n");
         add_vector(vectors, vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION) & 0xff, false);
     } else {
@@ -310,18 +292,23 @@ static void show_calls(struct report *report)
 
 static void show_events(struct report *report)
 {
-    const struct vcpu *vcpu = report->vcpu;
-    uint32_t end = vcpu->injected_count;
-    uint32_t count = end < VCPU_EVENTS ? end : VCPU_EVENTS;
-    text_print(&report->text, "%u events injected", end);
-    text_print(&report->text, count != 0 ? "; the last ones:\n" : "\n");
-    for (uint32_t i = end - count; i != end; i++) {
-        const struct vcpu_event *event = &vcpu->injected[i % VCPU_EVENTS];
+    const struct vcpu_exit *with[VCPU_HISTORY], *exit = NULL;
+    unsigned count = 0;
+    for (unsigned i = 0; i < VCPU_HISTORY; i++) {
+        exit = vcpu_exit_before(report->vcpu, exit);
+        if (exit == NULL)
+            break;
+        if (exit->event != 0)
+            with[count++] = exit;
+    }
+    text_print(&report->text, "%u events injected after these exits%s\n", count,
+               count != 0 ? ":" : "");
+    while (count-- > 0) {
         text_print(&report->text, "  ");
-        print_event(&report->text, event->information);
-        if ((event->information & EVENT_HAS_ERROR) != 0)
-            text_print(&report->text, ", error code 0x%x", event->error_code);
-        text_print(&report->text, ", after the exit at rip %016lx\n", event->rip);
+        gate_describe_event(&report->text, with[count]->event);
+        text_print(&report->text, "%s, after the exit at rip %016lx\n",
+                   (with[count]->event & EVENT_HAS_ERROR) != 0 ? " with an error code" : "",
+                   with[count]->rip);
     }
 }
 

@@ -48,22 +48,18 @@ struct vcpu_exit {
     union {
         struct {
             uint32_t reason;
-            uint32_t result; /* the back end's; this, and what follows, only with accounting on */
+            uint16_t event;  /* that the entry after it injected: VCPU_EVENT; 0: none */
+            uint16_t result; /* the back end's; this, and what follows, only with accounting on */
         };
-        uint64_t reason_alone; /* sets the result to 0 */
+        uint64_t reason_alone; /* sets event and result to 0 */
     };
     uint64_t start; /* TSC */
     uint64_t own;   /* counts until the entry that followed; not yet known of the newest */
 };
 
-#define VCPU_EVENTS 8u
-
-/* One of the last events that went in. SDM: VM-Entry Controls for Event Injection. */
-struct vcpu_event {
-    uint32_t information, error_code;
-    const struct vcpu_exit *after; /* the last exit before, while the history has that */
-    uint64_t rip;                  /* of that exit */
-};
+/* SDM: Format of the VM-Entry Interruption-Information Field: beside this bit, the vector, the type
+ * and whether there is an error code. */
+#define VCPU_EVENT 0x8000u
 
 /* Where exits are noted, round and round. */
 struct vcpu_history {
@@ -97,8 +93,6 @@ struct vcpu {
     uint64_t account_qualification, account_physical, account_unused;
     uint64_t exit_count[VCPU_EXIT_REASONS_MAX];
     struct vcpu_exit last_exits[VCPU_HISTORY]; /* the history with accounting off */
-    struct vcpu_event injected[VCPU_EVENTS];   /* number n at n modulo VCPU_EVENTS */
-    uint32_t injected_count;
 };
 
 /* All exits so far. */

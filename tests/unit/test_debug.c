@@ -170,14 +170,14 @@ static void paused_guest_stands_still(void)
     /* The timer has as much time left as before. */
     CHECK_EQ(VCPU.timers.next, deadline);
     CHECK(deadline < fake_hw.tsc && deadline > clock_now(&VM.clock));
-    run_look_at_time(&VCPU, fake_hw.tsc);
+    CHECK(run_prepare_entry(&VCPU, fake_hw.tsc));
     CHECK_EQ(fired, 0);
     CHECK(fake_guest.vmx.look_at <= deadline + VM.behind);
     uint64_t left = (deadline + VM.behind - fake_hw.tsc) >> 7 << 7;
     CHECK(VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE] << 7 >= left);
     CHECK(VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE] << 7 <= left + 256);
     fake_hw.tsc = deadline + VM.behind;
-    run_look_at_time(&VCPU, fake_hw.tsc);
+    CHECK(run_prepare_entry(&VCPU, fake_hw.tsc));
     CHECK_EQ(fired, deadline);
     CHECK_EQ(VCPU.timers.next, TIMER_NEVER);
 }

@@ -52,7 +52,7 @@ WAYS = {
                      r"fail with #PF: the IDT cannot be accessed at 0x\w+$"),
     "interrupt": ("triple-fault",
                   r"^    1\. the event that was injected last, interrupt 65: #GP \(13\), error code 0x20b",
-                  r"^  1 events injected; the last ones:$", r"^    interrupt 65, after the exit at rip "),
+                  r"^  1 events injected after these exits:$", r"^    interrupt 65, after the exit at rip "),
     "int_n": ("triple-fault", r"^    1\. the delivery of INT 66: #NP \(11\), error code 0x212: entry 66 of the IDT$",
               r"^  vector 66: IDT entry at 0x"),
     "real_mode": ("triple-fault", r"^  vector 8, #DF: entry of the interrupt table at 0x20, beyond the limit$",
