@@ -90,9 +90,11 @@ struct monitor {
     struct serial_line line; /* the console's */
     bool has_line;
     struct debug_shell *shell[MONITOR_SHELLS_MAX]; /* the debugger's; NULL: there are no more */
-    struct split *split;    /* the debugger's: the console's line as several; NULL: it is one */
-    struct dump *dump;      /* that is under way; NULL: none */
-    struct gdb_server *gdb; /* NULL: there is no line for it */
+    struct split *split;     /* the debugger's: the console's line as several; NULL: it is one */
+    struct dump *dump;       /* that is under way; NULL: none */
+    uint8_t dump_request[8]; /* from the host, and how much of it has come */
+    unsigned dump_requested;
+    struct gdb_server *gdb;                                /* NULL: there is no line for it */
     NORETURN void (*after_panic)(struct monitor *monitor); /* the debugger's; NULL: halts */
     struct serial_line *polled[MONITOR_POLLED_MAX];        /* lines whose UART has no interrupt */
     uint32_t polled_count;

@@ -4,111 +4,27 @@
  * guest stands as long as that takes.
  */
 #include "kernel/core/mem.h"
-#include "kernel/core/paging.h"
-#include "kernel/debug/core_dump.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/dump.h"
 
-#define LOOKS_MAX 1024u /* blocks that one command looks at */
-#define LINE_BYTES 90u  /* of a block, in a line of text */
+#define LINE_BYTES 90u /* of a block, in a line of text */
 #define LINE_CHARS (LINE_BYTES / 3 * 4)
 #define HEAD_ROOM 256u    /* of output, for the lines around a block */
 #define TEXT_WANTED 8192u /* of output, if a block is not more */
 
-struct dump {
-    struct guest *guest;
-    bool resumes;   /* the guest ran before */
-    uint64_t exits; /* that it had had: it still stands where it did */
-    struct paging paging;
-    struct core_piece piece;
-    struct core_dump core;
-};
-
-#define DUMP_PAGES (align_up(sizeof(struct dump), PAGE_SIZE) / PAGE_SIZE)
-
-static void release(struct monitor *monitor)
-{
-    struct dump *dump = monitor->dump;
-    monitor->dump = NULL;
-    if (dump == NULL)
-        return;
-    if (dump->resumes)
-        vm_resume(&dump->guest->vm);
-    pages_free_owner(&monitor->machine->pages, DEBUG_PAGES_OWNER);
-}
-
-static bool stands(const struct dump *dump)
-{
-    const struct vm *vm = &dump->guest->vm;
-    return vcpu_exits(&dump->guest->vcpu[0]) == dump->exits &&
-           (vm_is_paused(vm) || __atomic_load_n(&vm->is_kept, __ATOMIC_SEQ_CST));
-}
-
-/* Of this guest, and still true; one of another, or of what has gone on since, is given up. */
-static struct dump *current(struct monitor *monitor, const struct guest *guest)
-{
-    if (monitor->dump != NULL && (monitor->dump->guest != guest || !stands(monitor->dump)))
-        release(monitor);
-    return monitor->dump;
-}
-
-static void look(struct vcpu *vcpu, void *context)
-{
-    struct dump *dump = context;
-    uint8_t fpu[CORE_FPU] ALIGNED(16);
-    vmx_vcpu_get_registers(vcpu, &dump->core.registers);
-    vmx_vcpu_get_paging(vcpu, &dump->paging);
-    vmx_vcpu_get_fpu(vcpu, fpu);
-    memcpy(dump->core.fpu, fpu, sizeof(fpu));
-    dump->exits = vcpu_exits(vcpu);
-}
-
-/* Holds the guest, which may run, and looks at it. */
-static enum status hold(struct dump *dump)
-{
-    struct guest *guest = dump->guest;
-    enum status status = STATUS_OK;
-    if (guest->vm.outcome == VM_RUNNING && !vm_is_paused(&guest->vm)) {
-        dump->resumes = true;
-        status = vm_pause(&guest->vm);
-    }
-    if (status == STATUS_OK)
-        status = vcpu_call(&guest->vcpu[0], look, dump);
-    return status;
-}
-
-static struct dump *begin(struct shell *shell, struct guest *guest)
-{
-    struct monitor *monitor = guest->monitor;
-    hpa_t frame;
-    enum status status = pages_alloc(&monitor->machine->pages, DUMP_PAGES, PAGE_SIZE, PAGE_HEAP,
-                                     DEBUG_PAGES_OWNER, &frame);
-    if (status == STATUS_OK) {
-        monitor->dump = memset(phys_to_virt(frame), 0, sizeof(*monitor->dump));
-        monitor->dump->guest = guest;
-        status = hold(monitor->dump);
-        if (status != STATUS_OK)
-            release(monitor);
-    }
-    if (status != STATUS_OK) {
-        debug_refused(shell, guest, "no dump", status);
-        return NULL;
-    }
-    core_dump_begin(&monitor->dump->core, &monitor->dump->paging, &guest->vm.mem);
-    return monitor->dump;
-}
-
 static void tell(struct shell *shell, const struct dump *dump)
 {
     const struct core_dump *core = &dump->core;
-    shell_print(shell, "dump: %s id %08x size %lu blocks %u\n", dump->guest->vm.name, core->id,
-                core->size, core->blocks);
+    const char *name = dump->guest->vm.name;
+    shell_print(shell, "dump: %s id %08x size %lu blocks %u\n", name, core->id, core->size,
+                core->blocks);
     if (core->runs.is_cut)
         shell_print(shell, "its page tables map more pieces than there is room for: %u are in\n",
                     core->runs.count);
-    shell_print(shell,
-                "%s stands until `dump %s stop`; traprock_dump.py takes the file over this "
-                "line\n",
-                dump->guest->vm.name, dump->guest->vm.name);
+    shell_print(shell, "%s stands until `dump %s stop`; %s\n", name, name,
+                dump_offer(dump->guest->monitor)
+                    ? "the program at the line's other end takes the file"
+                    : "traprock_dump.py takes the file over this line");
 }
 
 /* ---- Blocks as text ------------------------------------------------------------------------- */
@@ -146,7 +62,7 @@ static void print_piece(struct shell *shell, const struct core_piece *piece)
 static void print_blocks(struct shell *shell, struct dump *dump, uint32_t from)
 {
     struct core_piece *piece = &dump->piece;
-    uint32_t next = from, end = from + LOOKS_MAX;
+    uint32_t next = from, end = from + DUMP_LOOKS;
     STATIC_ASSERT(TEXT_WANTED + DEFLATE_ROOM(CORE_BLOCK) / LINE_BYTES * (LINE_CHARS + 1) <
                       SHELL_OUTPUT_MAX - HEAD_ROOM - LINE_CHARS,
                   "a block of noise finds room, too");
@@ -169,9 +85,9 @@ static void run_dump(struct shell *shell, unsigned count, char *const argument[]
     bool stops = count > 2 && strcmp(argument[2], "stop") == 0;
     if (count > 2 && !stops && !shell_number(shell, argument[2], &from))
         return;
-    struct dump *dump = current(monitor, guest);
+    struct dump *dump = dump_current(monitor, guest);
     if (stops) {
-        release(monitor);
+        dump_end(monitor);
     } else if (count > 2 && (dump == NULL || from > dump->core.blocks)) {
         shell_print(shell,
                     "there is no such block: `dump %s` begins, and says how many there are\n",
@@ -179,9 +95,11 @@ static void run_dump(struct shell *shell, unsigned count, char *const argument[]
     } else if (count > 2) {
         print_blocks(shell, dump, (uint32_t)from);
     } else {
-        dump = dump != NULL ? dump : begin(shell, guest);
-        if (dump != NULL)
-            tell(shell, dump);
+        enum status status = dump != NULL ? STATUS_OK : dump_begin(guest);
+        if (status == STATUS_OK)
+            tell(shell, monitor->dump);
+        else
+            debug_refused(shell, guest, "no dump", status);
     }
 }
 

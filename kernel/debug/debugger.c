@@ -4,6 +4,7 @@
 #include "kernel/core/log.h"
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
+#include "kernel/debug/dump.h"
 #include "kernel/debug/split.h"
 
 static const struct shell_command *const tables[] = {
@@ -230,6 +231,7 @@ INIT void debugger_start(struct monitor *monitor)
     if (monitor->has_line)
         start_on_console(monitor);
     monitor->split = split_start(monitor);
+    dump_start(monitor);
     if (config->shell != 0 && config->shell != config->console)
         start_on_line(monitor, config->shell);
 }

@@ -12,6 +12,7 @@ from cases_gdb import check_notes
 from cases_shell import Shell
 from gdb import Bridge, gdb_run
 from harness import Case, outcome, vm
+from mux import Mux, Relay
 
 DELIVERED = r"^    \d\. the delivery of {} \(\d+\): {}, error code 0x{:x}"
 
@@ -298,6 +299,46 @@ def dumped(run):
     run.check("dump/pages", pages and pages.group(1) == pages.group(2), str(pages))
 
 
+def dumped_over_channel(run):
+    """The same by the program that splits the line: it gets the file while the consoles go on, ends in the middle,
+    and the next one goes on there."""
+    run.guest("calls")
+    symbols = run.files.guest("calls")
+    conf = vm("calls", debug_exit="0xf4", memory="48M")
+    with run.machine(run.make_image(conf), realtime=True) as machine:
+        relay = Relay(machine.console)
+        first = Mux(run, relay.port, "--dumps", run.path("."))
+        shell = first.terminal("shell")
+        shell.wait(rb"\(traprock\) ")
+        shell.type(b"dump calls\r")
+        shell.wait(rb"dump: calls id (.|\n)*the program at the line's other end takes the file(.|\n)*\(traprock\) ")
+        first.notes.wait(rb"a dump comes to .*calls\.core, from block 0 of ")
+        deadline = time.monotonic() + 60 * run.scale
+        while not os.path.exists(run.path("calls.core.part.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        first.process.kill()
+        first.close()
+        second = Mux(run, relay.port, "--dumps", run.path("."))
+        shell = second.terminal("shell")
+        shell.wait(rb"\(traprock\) ")
+        shell.type(b"vm\r")
+        run.check("dump/held", "paused" in shell.wait(rb"\* calls .*\n"))
+        shell.type(b"dump calls\r")
+        said = second.notes.wait(rb"a dump comes to .*calls\.core, from block \d+ of ")
+        run.check("dump/goes-on", not said.endswith("from block 0 of "), said)
+        second.notes.wait(rb"calls\.core is whole", 90 * run.scale)
+        shell.type(b"vm\r")
+        run.check("dump/let-go", "running" in shell.wait(rb"\* calls .*\n"))
+        shell.type(b"stop calls\r")
+        second.out.wait(rb"^traprock: exit 1\r?\n")
+        second.close()
+        machine.wait()
+        relay.close()
+    notes, text = gdb_run(run, 0, CORE.replace("CORE", run.path("calls.core")), symbols)
+    check_notes(run, notes, text, {"names": ["inner", "middle", "outer", "main"], "r13": "0xd", "r14": "0xe",
+                                   "rbx": "0x1122334455667788", "physical": notes.get("noise")})
+
+
 CASES = [
     Case("post-mortem-reports", reports, seconds=25),
     Case("post-mortem-shell", shell_after, seconds=25),
@@ -305,4 +346,5 @@ CASES = [
     Case("post-mortem-gdb-later", gdb_later, seconds=25),
     Case("post-mortem-stands", killed_at_death, seconds=20),
     Case("post-mortem-dump", dumped, seconds=40),
+    Case("post-mortem-channel", dumped_over_channel, seconds=50),
 ]

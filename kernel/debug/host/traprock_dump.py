@@ -12,18 +12,14 @@ line is cut, the same command goes on where it ended.
 import argparse
 import base64
 import binascii
-import contextlib
-import json
-import os
 import re
 import select
 import sys
 import time
-import zlib
 
+from traprock_core import Part, unpack
 from traprock_mux import BAUDS, Line, Problem
 
-BLOCK = 65536
 TRIES = 8
 SILENCE = 30.0        # seconds without a byte after which the line counts as cut
 CALL_SECONDS = 3.0    # for the shell's prompt
@@ -102,55 +98,16 @@ def blocks_of(text):
         number, size, used = (int(head.group(i)) for i in (1, 2, 3))
         coded = "".join(next(lines, "") for _ in range((used + 89) // 90))
         try:
-            data = zlib.decompress(base64.b64decode(coded, validate=True), -15)
-        except (zlib.error, binascii.Error):
-            data = b""
-        whole = len(data) == size and zlib.crc32(data) == int(head.group(4), 16)
-        yield number, data if whole else None
+            yield number, unpack(base64.b64decode(coded, validate=True), size, int(head.group(4), 16))
+        except binascii.Error:
+            yield number, None
 
 
-class Part:
-    """The file as far as it has come, and a note beside it that says how far that is."""
-
-    def __init__(self, path, head):
-        self.path, self.part, self.note = path, path + ".part", path + ".part.json"
-        self.name, self.id, self.size, self.blocks = (head.group(1), head.group(2), int(head.group(3)),
-                                                      int(head.group(4)))
-        self.next = self._found()
-        # Not to be followed or read over: what is there belongs to this dump.
-        self.file = open(self.part, "r+b" if self.next else "w+b")
-
-    def _found(self):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            with open(self.note, encoding="utf-8") as file:
-                note = json.load(file)
-            if note["id"] == self.id and note["size"] == self.size and os.path.exists(self.part):
-                return int(note["next"])
-        return 0
-
-    def put(self, number, data):
-        self.file.seek(number * BLOCK)
-        self.file.write(data)
-
-    def reached(self, number):
-        self.next = number
-        self.file.flush()
-        with open(self.note + ".new", "w", encoding="utf-8") as file:
-            json.dump({"id": self.id, "size": self.size, "next": number}, file)
-        os.replace(self.note + ".new", self.note)
-
-    def finish(self):
-        self.file.truncate(self.size)
-        self.file.close()
-        os.replace(self.part, self.path)
-        os.remove(self.note)
-
-
-def take(shell, part, progress):
+def take(shell, name, part, progress):
     """All blocks from part.next on."""
     tries = 0
     while part.next < part.blocks:
-        said = shell.ask(f"dump {part.name} {part.next}")
+        said = shell.ask(f"dump {name} {part.next}")
         last = LAST.search(said)
         reached = part.blocks if last and last.group(2) else int(last.group(1)) if last else part.next
         for number, data in blocks_of(said):
@@ -184,9 +141,11 @@ def dump(arguments):
         head = HEAD.search(said)
         if not head:
             raise Problem(" ".join(said.split("\n")[1:-1]) or "the monitor has no such command")
+        if "other end takes" in said:
+            raise Problem("this line's shell comes by traprock_mux.py, which takes the file itself")
         path = arguments.output or head.group(1) + ".core"
-        part = Part(path, head)
-        take(shell, part, show if sys.stderr.isatty() else lambda _: None)
+        part = Part(path, head.group(2), int(head.group(3)), int(head.group(4)))
+        take(shell, head.group(1), part, show if sys.stderr.isatty() else lambda _: None)
         part.finish()
         shell.ask(f"dump {head.group(1)} stop")
         shell.ask("terminal 80 24")

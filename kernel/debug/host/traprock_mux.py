@@ -20,11 +20,13 @@ import select
 import signal
 import socket
 import stat
+import struct
 import sys
 import termios
 import time
 import tty
 
+from traprock_core import Part, RecordReader, unpack
 from traprock_link import DUMP, GDB, GRANT_MAX, GUESTS, LOG, SHELL, Frame, FrameReader, Link
 
 HELLO_SECONDS = 1.0  # between two
@@ -333,6 +335,62 @@ class GdbPort:
         self.listener.close()
 
 
+class Dumps:
+    """The channel for dumps: each becomes a file here, NAME.core, when it is whole."""
+
+    def __init__(self, mux, folder):
+        self.mux, self.folder = mux, folder
+        self.reader = RecordReader()
+        self.part = None
+
+    def room(self):
+        return GRANT_MAX
+
+    def take(self, data):
+        for record in self.reader.feed(data):
+            try:
+                self._record(record)
+            except OSError as error:
+                say(f"the dump: {error}")
+                self.part = None
+
+    def _record(self, record):
+        if record.type == "B":
+            self._begin(record)
+        elif self.part is None:
+            return
+        elif record.type == "D":
+            number, size, _, crc, _ = record.numbers
+            data = unpack(record.payload, size, crc)
+            if data is None or number >= self.part.blocks:
+                self._ask(self.part.next)
+                return
+            self.part.put(number, data)
+            self._reached(number + 1)
+        elif record.type == "N":
+            self._reached(record.numbers[0])
+        elif record.type == "E":
+            self.part.finish()
+            say(f"{self.part.path} is whole")
+            self.part = None
+            self.mux.write(DUMP, b"S")
+
+    def _begin(self, record):
+        identity, low, high, blocks, _ = record.numbers
+        name = re.sub(r"[^\w.-]", "_", record.payload.decode(errors="replace")) or "_"
+        path = os.path.join(self.folder, name + ".core")
+        self.part = Part(path, f"{identity:08x}", high << 32 | low, blocks)
+        say(f"a dump comes to {path}, from block {self.part.next} of {blocks}")
+        self._ask(self.part.next)
+
+    def _reached(self, number):
+        self.part.reached(number)
+        self._ask(number)
+
+    def _ask(self, number):
+        self.mux.write(DUMP, struct.pack("<cI", b"G", number))
+
+
 class Keyboard:
     """Our own terminal: the monitor's log, or all of a line on which no monitor answers."""
 
@@ -397,6 +455,7 @@ class Mux:
         self.terminals = {}  # by name
         self.gdb = GdbPort(self, *arguments.gdb_port) if arguments.gdb_port else None
         self.keyboard = Keyboard(self)
+        self.dumps = Dumps(self, arguments.dumps)
         self.link = Link(self._send, self._deliver, self._named, self._room, arguments.patience)
         self.selector = selectors.DefaultSelector()
         self.is_ended = False
@@ -424,6 +483,8 @@ class Mux:
             if self.gdb is not None:
                 self.gdb.named()
                 self.ends[GDB] = self.gdb
+        elif channel == DUMP:
+            self.ends[DUMP] = self.dumps
         elif channel == SHELL or channel >= GUESTS:
             # A guest may be called like the monitor's shell.
             name = name if channel == SHELL or name != "shell" else "vm-shell"
@@ -605,6 +666,7 @@ def arguments_parse(words):
     parser.add_argument("--gdb-port", type=gdb_port, default=("127.0.0.1", 1234), metavar="[ADDRESS:]PORT",
                         help="where gdb finds the guests (1234, of this machine only; 0: any; none)")
     parser.add_argument("--links", metavar="DIR", help="make links there, NAME and `shell`, to the terminals")
+    parser.add_argument("--dumps", metavar="DIR", default=".", help="where dumps go (here)")
     parser.add_argument("--patience", type=seconds, default=5, metavar="S",
                         help="seconds without an answer after which both sides go back to plain text (%(default)s)")
     parser.add_argument("--once", action="store_true", help="end when the line is cut, do not open it again")
