@@ -100,6 +100,7 @@ struct vmx_debug {
     bool steps;          /* before it runs on */
     bool has_stepped;    /* at least one instruction of them */
     bool is_stepping;    /* an instruction by itself is under way */
+    bool takes_whole;    /* nobody looks at the repetitions of a string instruction */
     uint64_t start, end; /* steps on while RIP is within */
     bool has_stopped;    /* stop is valid, and nobody has taken it; atomic */
     struct debug_stop stop;

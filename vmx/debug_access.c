@@ -125,11 +125,22 @@ static bool is_met(struct vcpu *vcpu, const struct data_access *access, unsigned
            (point->kind != DEBUG_READ && has_changed(vcpu, i));
 }
 
+static bool is_any_watched(const struct debug_points *points)
+{
+    for (unsigned i = 0; i < points->count; i++)
+        if (is_watched(&points->point[i]))
+            return true;
+    return false;
+}
+
 /* The instruction at RIP by itself, and whether what it did met a watchpoint. */
 static bool execute_watched(struct vcpu *vcpu, const struct data_access *access)
 {
     look_before(vcpu);
+    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    debug->takes_whole = !debug->steps && !is_any_watched(debug->points);
     debug_execute(vcpu);
+    debug->takes_whole = false;
     /* An interrupt of the machine may have come meanwhile, and with it a debugger that takes its
      * points away. */
     const struct debug_points *points = vmx_of(vcpu)->debug.points;

@@ -24,6 +24,9 @@ struct one {
     uint64_t rip, rflags, traps, debugctl;
     unsigned opcode, length; /* of two bytes, where it begins with 0F; up to its last byte */
     uint8_t immediate;       /* the byte behind it */
+    /* A repeated string instruction that is executed whole, up to a breakpoint behind it: */
+    bool repeats, is_whole;
+    uint64_t dr0, dr7; /* the guest's */
 };
 
 /* ---- The instruction's bytes ---------------------------------------------------------------- */
@@ -68,8 +71,10 @@ static void look_at_opcode(struct one *one)
     uint8_t bytes[INSTRUCTION_BYTES_MAX + 2] = {0};
     unsigned count = debug_fetch(one->vcpu, one->rip, bytes), at = 0;
     bool is_64bit = state_is_64bit();
-    while (at < count && is_prefix(bytes[at], is_64bit))
+    while (at < count && is_prefix(bytes[at], is_64bit)) {
+        one->repeats = one->repeats || (bytes[at] & ~1u) == 0xf2;
         at++;
+    }
     one->opcode = bytes[at];
     if (one->opcode == 0x0f)
         one->opcode = 0x0f00u | bytes[++at];
@@ -129,10 +134,43 @@ static void deliver(struct vcpu *vcpu)
 
 /* ---- The step ------------------------------------------------------------------------------- */
 
+/* SDM: Repeat String Operation Prefix: INS, OUTS; MOVS, CMPS; STOS, LODS, SCAS. */
+static bool is_string(unsigned opcode)
+{
+    return (opcode & ~3u) == 0x6c || (opcode & ~3u) == 0xa4 || (opcode & ~1u) == 0xaa ||
+           (opcode & ~3u) == 0xac;
+}
+
+/* The trap flag would end each of its repetitions: where nobody looks at those, a breakpoint of the
+ * processor's ends them all. The guest's own take precedence. */
+static bool is_for_whole(const struct one *one)
+{
+    return vmx_of(one->vcpu)->debug.takes_whole && one->repeats && is_string(one->opcode) &&
+           !(one->rflags & RFLAGS_TF) && !(vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES);
+}
+
+static void set_breakpoint(struct one *one)
+{
+    one->dr0 = hw_read_dr(0);
+    one->dr7 = vmcs_read(VMCS_GUEST_DR7);
+    hw_write_dr(0, linear_rip(one->rip + one->length));
+    vmcs_write(VMCS_GUEST_DR7, DR7_FIXED_1 | BIT(0));
+}
+
+static void clear_breakpoint(const struct one *one)
+{
+    hw_write_dr(0, one->dr0);
+    vmcs_write(VMCS_GUEST_DR7, one->dr7);
+}
+
 static void begin(struct one *one)
 {
     uint64_t shadow = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
-    vmcs_write(VMCS_GUEST_RFLAGS, one->rflags | RFLAGS_TF);
+    one->is_whole = is_for_whole(one);
+    if (one->is_whole)
+        set_breakpoint(one);
+    else
+        vmcs_write(VMCS_GUEST_RFLAGS, one->rflags | RFLAGS_TF);
     vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, shadow & ~BLOCKING_BY_SHADOW);
     vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, 0);
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, 0);
@@ -171,7 +209,8 @@ static void finish(struct one *one, uint64_t hits)
         return;
     }
     if (one->opcode != POPF && one->opcode != IRET)
-        vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) & ~RFLAGS_TF);
+        vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) &
+                                          ~(one->is_whole ? RFLAGS_TF | RFLAGS_RF : RFLAGS_TF));
     if (one->opcode == PUSHF)
         mend_stack(vcpu);
     if (one->opcode == SYSCALL)
@@ -224,9 +263,9 @@ static bool judge(struct one *one, bool is_ours)
     uint32_t information = (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_INFORMATION);
     bool is_trap = is_ours && reason == EXIT_REASON_EXCEPTION_OR_NMI &&
                    (information & 0x7ff) == (EVENT_HARDWARE_EXCEPTION << 8 | VECTOR_DB) &&
-                   hits & PENDING_DEBUG_BS;
+                   hits & (one->is_whole ? BIT(0) : PENDING_DEBUG_BS);
     if (is_trap) {
-        finish(one, hits);
+        finish(one, one->is_whole ? 0 : hits);
         return true;
     }
     bool is_over = vmcs_read(VMCS_GUEST_RIP) != one->rip;
@@ -270,7 +309,10 @@ static void step_once(struct vcpu *vcpu)
             return;
         if (is_ours)
             begin(&one);
-        if (!debug_enter(vcpu, UINT32_MAX, UINT32_MAX)) {
+        bool entered = debug_enter(vcpu, UINT32_MAX, UINT32_MAX);
+        if (one.is_whole)
+            clear_breakpoint(&one);
+        if (!entered) {
             undo(&one);
             log_error("%s: a step's VM entry failed", vcpu->vm->name);
             vm_stop(vcpu->vm, VM_STOPPED, 0);
