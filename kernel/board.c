@@ -58,6 +58,19 @@ static void page_write(void *board, uint64_t offset, unsigned size, uint64_t val
 
 static const struct bus_ops page_ops = {page_read, page_write};
 
+/* The xAPIC page of the vCPU hides the RAM at its place. */
+static void hide_ram(const struct board_cpu *cpu, bool runs)
+{
+    struct vm *vm = cpu->board->vm;
+    struct guest_mem *mem = &vm->mem;
+    uint64_t available;
+    mem->hidden_end = 0;
+    bool hides = cpu->has_page && guest_mem_span(mem, GPA(cpu->page), &available) != NULL;
+    if (hides)
+        mem->hidden_end = cpu->page + LAPIC_PAGE_SIZE;
+    vm->hide(cpu->vcpu, hides ? cpu->page : UINT64_MAX, runs);
+}
+
 /* A page that cannot be where the guest wants it, since a device is there, is nowhere. */
 static void place_page(struct board_cpu *cpu)
 {
@@ -120,18 +133,21 @@ static enum status controller_read_msr(void *controller, uint32_t msr, uint64_t 
 }
 
 /* Apart, so that a deadline, which Linux writes at every tick, does not pay for their registers. */
-static __attribute__((noinline)) enum status write_register(struct lapic *lapic, uint32_t msr,
+static __attribute__((noinline)) enum status write_register(struct board_cpu *cpu, uint32_t msr,
                                                             uint64_t value)
 {
-    return msr == MSR_IA32_APIC_BASE ? lapic_write_base(lapic, value)
-                                     : lapic_msr_write(lapic, msr, value);
+    if (msr != MSR_IA32_APIC_BASE)
+        return lapic_msr_write(&cpu->lapic, msr, value);
+    enum status status = lapic_write_base(&cpu->lapic, value);
+    hide_ram(cpu, true);
+    return status;
 }
 
 static enum status controller_write_msr(void *controller, uint32_t msr, uint64_t value)
 {
     struct lapic *lapic = &((struct board_cpu *)controller)->lapic;
     return msr == MSR_IA32_TSC_DEADLINE ? lapic_write_tsc_deadline(lapic, value)
-                                        : write_register(lapic, msr, value);
+                                        : write_register(controller, msr, value);
 }
 
 static void controller_tsc_offset_changed(void *controller)
@@ -493,6 +509,7 @@ void board_reset(struct board *board)
     for (uint32_t i = 0; i < board->vm->vcpu_count; i++) {
         lapic_reset(&board->cpu[i].lapic);
         place_page(&board->cpu[i]);
+        hide_ram(&board->cpu[i], false);
     }
     lapic_set_virtual_wire(&board->cpu[0].lapic);
 }

@@ -133,6 +133,7 @@ static INIT void init_vm(struct guest *guest, uint32_t id, uint32_t processor)
     vm->is_paused = guest->config->starts_paused;
     vm->stops_at_reset = guest->config->on_reset == CONFIG_RESET_STOP;
     vm->kick = kick;
+    vm->hide = vmx_vcpu_hide;
     vm->visit = vmx_vcpu_visit;
     vm->work = continue_guest;
     vm->board = &guest->board;

@@ -125,6 +125,9 @@ enum status MUST_CHECK debug_remove_point(struct vcpu *vcpu, const struct debug_
 /* Before the guest goes on: removed points are forgotten, unless it goes on for a step only. */
 void debug_settle_points(struct vcpu *vcpu);
 
+/* There are points, and the VM's EPT has changed. */
+void debug_renew_points(struct vcpu *vcpu);
+
 /* For cr_write: MOV to CR3, which exits as long as there are points at linear addresses. False:
  * #GP. */
 bool debug_write_cr3(struct vcpu *vcpu, uint64_t value);

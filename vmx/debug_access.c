@@ -160,7 +160,7 @@ static bool execute_watched(struct vcpu *vcpu, const struct data_access *access)
 static bool is_denied_here(const struct vcpu *vcpu, uint64_t gpa, uint64_t kinds)
 {
     uint64_t entry, size;
-    return ept_walk(&vmx_of(vcpu)->vm->ept, GPA(gpa), &entry, &size) == STATUS_OK &&
+    return ept_walk(&vmx_of(vcpu)->vm->used, GPA(gpa), &entry, &size) == STATUS_OK &&
            !(kinds & ~entry);
 }
 

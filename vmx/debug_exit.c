@@ -35,7 +35,7 @@ void debug_apply(struct vcpu *vcpu)
     bool has_points = points != NULL && points->active != 0;
     bool is_linear = has_points && points->linear != 0;
     uint32_t loads = own_primary(vmx) & CONTROL_CR3_LOAD_EXITING;
-    vmcs_write(VMCS_EPT_POINTER, ept_pointer(has_points ? &points->ept : &vmx->vm->ept));
+    vmcs_write(VMCS_EPT_POINTER, ept_pointer(has_points ? &points->ept : &vmx->vm->used));
     vmcs_write(VMCS_EXCEPTION_BITMAP, debug->exceptions | catches->vectors);
     vmcs_write(VMCS_MSR_BITMAPS, catches->count != 0 && catches->msr_bitmap.v != 0
                                      ? catches->msr_bitmap.v

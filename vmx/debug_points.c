@@ -141,13 +141,19 @@ static enum status update(struct vcpu *vcpu, bool anew)
     bool changed = anew;
     enum status status = anew ? ERR_NO_MEMORY : deny_all(vcpu, points, &changed);
     if (status == ERR_NO_MEMORY) {
-        status = debug_tree_begin(points, &vmx_of(vcpu)->vm->ept);
+        status = debug_tree_begin(points, &vmx_of(vcpu)->vm->used);
         if (status == STATUS_OK)
             status = deny_all(vcpu, points, &changed);
     }
     if (changed)
         flush();
     return status;
+}
+
+void debug_renew_points(struct vcpu *vcpu)
+{
+    if (vmx_of(vcpu)->debug.points->used != 0 && update(vcpu, true) == STATUS_OK)
+        debug_apply(vcpu);
 }
 
 /* ---- Places --------------------------------------------------------------------------------- */
@@ -253,7 +259,7 @@ static enum status begin(struct vcpu *vcpu, struct debug_points *points)
         read_paging(vcpu, &points->paging);
     }
     debug_refresh(vcpu);
-    return points->used != 0 ? STATUS_OK : debug_tree_begin(points, &vmx_of(vcpu)->vm->ept);
+    return points->used != 0 ? STATUS_OK : debug_tree_begin(points, &vmx_of(vcpu)->vm->used);
 }
 
 /* One that was removed comes back as what it was. */

@@ -92,7 +92,7 @@ bool debug_enter(struct vcpu *vcpu, uint32_t exceptions, uint32_t timer)
     uint64_t own_exceptions = vmcs_read(VMCS_EXCEPTION_BITMAP), ept = vmcs_read(VMCS_EPT_POINTER);
     vmcs_write(VMCS_EXCEPTION_BITMAP, exceptions);
     vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, vmx->primary & ~WINDOWS);
-    vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->ept));
+    vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->used));
     vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, timer);
     vmcs_write(VMCS_HOST_RIP, (uintptr_t)vmx_once_stub);
     bool entered = vmx_guest_once(vcpu, vmx->launched) == 0;

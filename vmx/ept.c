@@ -133,6 +133,30 @@ enum status ept_overlay_map(const struct ept *ept, struct ept *overlay, gpa_t gp
     return STATUS_OK;
 }
 
+/* What an entry of this level leads to, as a table: that itself, or the pieces of a large page. */
+static void copy_below(const struct ept *ept, uint64_t *to, uint64_t entry, unsigned level)
+{
+    const uint64_t *from = ept->ports.map(ept->ports.context, HPA(entry & EPT_ADDRESS));
+    uint64_t piece = level == 2 ? entry & ~EPT_LARGE : entry;
+    for (uint64_t i = 0; i < ENTRIES; i++)
+        to[i] = entry & EPT_LARGE ? piece + (i << level_shift(level - 1)) : from[i];
+}
+
+enum status ept_overlay_hide(const struct ept *ept, struct ept *overlay, gpa_t gpa)
+{
+    hpa_t table = overlay->root;
+    for (unsigned level = LEVELS; level > 1; level--) {
+        uint64_t *entry = entry_of(overlay, table, level, gpa.v);
+        enum status status = overlay->ports.alloc(overlay->ports.context, &table);
+        if (status != STATUS_OK)
+            return status;
+        copy_below(ept, overlay->ports.map(overlay->ports.context, table), *entry, level);
+        *entry = table.v | EPT_READ | EPT_WRITE | EPT_EXECUTE;
+    }
+    *entry_of(overlay, table, 1, gpa.v) = 0;
+    return STATUS_OK;
+}
+
 enum status ept_walk(const struct ept *ept, gpa_t gpa, uint64_t *entry, uint64_t *size)
 {
     hpa_t table = ept->root;

@@ -1,6 +1,7 @@
 /*
  * Extended page tables: what a guest's physical addresses mean. Pure: frames come from a port.
- * Built once per VM, before it runs; every page of RAM is mapped, device addresses never are. SDM:
+ * Built once per VM, before it runs; every page of RAM is mapped, device addresses never are. What
+ * takes pages away for a while has an overlay. SDM:
  * The Extended Page Table Mechanism (EPT).
  */
 #pragma once
@@ -60,6 +61,11 @@ enum status MUST_CHECK ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t s
 enum status MUST_CHECK ept_overlay_init(const struct ept *ept, struct ept *overlay);
 enum status MUST_CHECK ept_overlay_map(const struct ept *ept, struct ept *overlay, gpa_t gpa,
                                        hpa_t hpa, uint64_t access);
+
+/* As ept, but for the page at gpa, which is RAM there: nothing is mapped. A large page around it is
+ * taken apart. The port's error; it takes EPT_HIDE_FRAMES with ept_overlay_init's. */
+#define EPT_HIDE_FRAMES 4
+enum status MUST_CHECK ept_overlay_hide(const struct ept *ept, struct ept *overlay, gpa_t gpa);
 
 /* The leaf that holds gpa: its entry, and in *size the bytes that it maps. ERR_NOT_FOUND: none. */
 enum status MUST_CHECK ept_walk(const struct ept *ept, gpa_t gpa, uint64_t *entry, uint64_t *size);

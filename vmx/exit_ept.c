@@ -260,7 +260,8 @@ enum verdict exit_ept_violation(struct vcpu *vcpu, struct vmx_exit *exit)
 enum verdict exit_ept_misconfiguration(struct vcpu *vcpu, struct vmx_exit *exit)
 {
     uint64_t entry = 0, size;
-    enum status status = ept_walk(&vmx_of(vcpu)->vm->ept, GPA(exit->guest_physical), &entry, &size);
+    enum status status =
+        ept_walk(&vmx_of(vcpu)->vm->used, GPA(exit->guest_physical), &entry, &size);
     log_error("%s: EPT misconfiguration at 0x%llx, entry 0x%llx (%s)", vcpu->vm->name,
               (unsigned long long)exit->guest_physical, (unsigned long long)entry,
               status_text(status));

@@ -254,7 +254,7 @@ static enum verdict go_on(struct vcpu *vcpu, struct vmx_exit *exit, uint64_t rea
 COLD bool step_instruction(struct vcpu *vcpu, struct vmx_exit *exit, enum verdict *verdict)
 {
     struct step step = {.vcpu = vcpu,
-                        .own = &vmx_of(vcpu)->vm->ept,
+                        .own = &vmx_of(vcpu)->vm->used,
                         .rflags = vmcs_read(VMCS_GUEST_RFLAGS),
                         .shadow = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE),
                         .traps = vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS),

@@ -107,11 +107,18 @@ enum status vmx_vm_check(struct vmx_vm *vmx, const char *name)
 {
     const struct ept_owner owner = {end_of_own, vmx};
     gpa_t where;
-    const char *wrong = ept_check(&vmx->ept, &owner, &where);
+    const char *wrong = ept_check(&vmx->used, &owner, &where);
     if (wrong == NULL)
         return STATUS_OK;
     log_error("%s: EPT: %s at guest-physical 0x%lx", name, wrong, where.v);
     return ERR_INVALID;
+}
+
+static enum status take_hiding_frame(void *context, hpa_t *frame)
+{
+    struct vmx_vm *vmx = context;
+    *frame = HPA(vmx->hiding_frames.v + vmx->hiding++ * PAGE_SIZE);
+    return vmx->hiding <= EPT_HIDE_FRAMES ? STATUS_OK : ERR_NO_MEMORY;
 }
 
 enum status vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages,
@@ -126,6 +133,9 @@ enum status vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages
         status = map_guest_memory(vmx, &vm->mem);
     log_debug("%s: EPT: %lu leaves of 1 GiB, %lu of 2 MiB, %lu of 4 KiB", vm->name,
               vmx->ept.leaves[2], vmx->ept.leaves[1], vmx->ept.leaves[0]);
+    vmx->used = vmx->ept;
+    if (status == STATUS_OK)
+        status = alloc_frames(vmx, EPT_HIDE_FRAMES, PAGE_EPT, &vmx->hiding_frames);
     if (status == STATUS_OK)
         status = alloc_frames(vmx, 2, PAGE_VMX, &vmx->io_bitmap);
     if (status == STATUS_OK)
@@ -218,7 +228,7 @@ static void write_controls(struct vcpu *vcpu)
     vmcs_write(VMCS_IO_BITMAP_A, vmx->vm->io_bitmap.v);
     vmcs_write(VMCS_IO_BITMAP_B, vmx->vm->io_bitmap.v + PAGE_SIZE);
     vmcs_write(VMCS_MSR_BITMAPS, vmx->vm->msr_bitmap.v);
-    vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->ept));
+    vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->used));
     vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
     vmcs_write(VMCS_VMCS_LINK_POINTER, NO_SHADOW_VMCS);
     vmcs_write(VMCS_CR0_GUEST_HOST_MASK, ~CR0_GUEST_OWNED);
@@ -302,6 +312,30 @@ static void forget_translations(const struct vmx_vcpu *vmx)
     if (vmx->cpu->controls.word[CONTROL_SECONDARY] & CONTROL_ENABLE_VPID)
         vmx_hw_invvpid(INVVPID_ALL_CONTEXT, 0);
     vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
+}
+
+COLD void vmx_vcpu_hide(struct vcpu *vcpu, uint64_t gpa, bool runs)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    struct vmx_vm *vm = vmx->vm;
+    vm->used = vm->ept;
+    if (gpa != UINT64_MAX) {
+        vm->hiding = 0;
+        vm->used.ports = (struct ept_ports){take_hiding_frame, map_ept_frame, vm};
+        enum status status = ept_overlay_init(&vm->ept, &vm->used);
+        if (status == STATUS_OK)
+            status = ept_overlay_hide(&vm->ept, &vm->used, GPA(gpa));
+        if (status != STATUS_OK) { /* never: the frames are there */
+            vm->used = vm->ept;
+            vm_stop(vcpu->vm, VM_STOPPED, 0);
+        }
+    }
+    if (!runs)
+        return;
+    vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vm->used));
+    if (vmx->debug.points != NULL)
+        debug_renew_points(vcpu);
+    forget_translations(vmx);
 }
 
 void vmx_vcpu_release(struct vcpu *vcpu)

@@ -32,7 +32,10 @@ enum status MUST_CHECK vmx_cpu_enable(struct vmx_cpu *cpu, struct pages *pages,
 
 /* What a VM needs of VMX: its EPT and bitmaps. */
 struct vmx_vm {
-    struct ept ept;
+    struct ept ept;      /* of all its RAM, as it was built */
+    struct ept used;     /* the same, but for a page of RAM that a device hides */
+    hpa_t hiding_frames; /* EPT_HIDE_FRAMES, for that */
+    unsigned hiding;     /* of them, in use */
     struct pages *pages;
     uint16_t owner;
     hpa_t io_bitmap;  /* two pages: ports 0 to 7FFFH, then 8000H to FFFFH; all exit */
@@ -43,6 +46,9 @@ struct vmx_vm {
  * returns. */
 enum status MUST_CHECK vmx_vm_create(struct vmx_vm *vmx, struct vm *vm, struct pages *pages,
                                      uint64_t ept_capabilities);
+
+/* For vm->hide. */
+void vmx_vcpu_hide(struct vcpu *vcpu, uint64_t gpa, bool runs);
 
 /* Walks the VM's EPT (see ept_check) and logs what is wrong. ERR_INVALID: something is. */
 COLD enum status MUST_CHECK vmx_vm_check(struct vmx_vm *vmx, const char *name);

@@ -23,11 +23,16 @@ enum status guest_mem_add(struct guest_mem *mem, gpa_t base, uint64_t size, void
 
 void *guest_mem_span(const struct guest_mem *mem, gpa_t gpa, uint64_t *available)
 {
+    uint64_t hidden = mem->hidden_end - PAGE_SIZE; /* without one: where RAM never is */
+    if (guest_mem_is_hidden(mem, gpa.v))
+        return NULL;
     for (unsigned i = 0; i < mem->count; i++) {
         const struct guest_region *region = &mem->region[i];
         uint64_t offset = gpa.v - region->base.v;
         if (gpa.v >= region->base.v && offset < region->size) {
             *available = region->size - offset;
+            if (hidden - gpa.v < *available)
+                *available = hidden - gpa.v;
             return region->host + offset;
         }
     }

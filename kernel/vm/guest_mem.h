@@ -19,8 +19,14 @@ struct guest_region {
 struct guest_mem {
     struct guest_region region[GUEST_REGIONS_MAX]; /* sorted by base, without overlap */
     unsigned count;
+    uint64_t hidden_end;         /* of a page that a device hides, where no RAM is then; 0: none */
     uint64_t rom_base, rom_size; /* of the part that the guest's stores do not reach: a device's */
 };
+
+static inline bool guest_mem_is_hidden(const struct guest_mem *mem, uint64_t gpa)
+{
+    return gpa - (mem->hidden_end - PAGE_SIZE) < PAGE_SIZE;
+}
 
 static inline bool guest_mem_is_rom(const struct guest_mem *mem, uint64_t gpa)
 {

@@ -73,6 +73,6 @@ static inline uint8_t *guest_walk_host(const struct guest_mem *mem, gpa_t gpa)
     const struct guest_region *end = mem->region + mem->count;
     for (const struct guest_region *region = mem->region; region < end; region++)
         if (gpa.v - region->base.v < region->size)
-            return region->host + (gpa.v - region->base.v);
+            return guest_mem_is_hidden(mem, gpa.v) ? NULL : region->host + (gpa.v - region->base.v);
     return NULL;
 }

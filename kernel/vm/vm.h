@@ -63,6 +63,9 @@ struct vm {
     uint64_t stands_at;     /* TSC when it was */
     uint64_t behind;        /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
     enum vm_on_panic on_panic;
+    /* The page of RAM at gpa is hidden from the vCPU by a device, and what was so before is not any
+     * more; UINT64_MAX: none is. runs: in an exit of its; else before its next reset. */
+    void (*hide)(struct vcpu *vcpu, uint64_t gpa, bool runs);
     /* Makes a vCPU that is in the guest on another processor leave it. Any context. */
     void (*kick)(struct vcpu *vcpu);
     /* Runs run(vcpu, context) as between an exit and the next entry, while the vCPU does not run;

@@ -279,6 +279,7 @@ static void start_vmx(void)
         .io_bitmap = HPA(0x8000),
         .msr_bitmap = HPA(0xa000),
     };
+    guest->vmx_vm.used = guest->vmx_vm.ept;
     guest->vmx = (struct vmx_vcpu){
         .vmcs = HPA(0xb000),
         .step_frames = HPA(FAKE_FRAMES_BASE + 4096),

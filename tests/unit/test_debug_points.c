@@ -43,6 +43,7 @@ static void start(enum fake_mode mode)
     CHECK_EQ(ept_init(own, &ports, BIT(16)), STATUS_OK);
     CHECK_EQ(ept_map(own, GPA(0), HPA(0x40000000), 4 << 20, EPT_READ | EPT_WRITE | EPT_EXECUTE),
              STATUS_OK);
+    fake_guest.vmx_vm.used = *own;
     VMCS[VMCS_EPT_POINTER] = ept_pointer(own);
     memset(&points, 0, sizeof(points));
     points.frames = HPA((uint64_t)(uintptr_t)frames[64]);

@@ -50,6 +50,35 @@ static uint64_t leaf_size(const struct ept *ept, uint64_t gpa)
     return ept_walk(ept, GPA(gpa), &entry, &size) == STATUS_OK ? size : 0;
 }
 
+/* Out of pages of every size one is taken, and nothing else changes, nor does the tree below. */
+static void one_page_is_hidden(void)
+{
+    static const uint64_t places[] = {GIB(1) + MIB(6) + KIB(12), GIB(2) + KIB(8),
+                                      GIB(2) + MIB(2) + KIB(4)};
+    for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+        struct ept ept = start(CAPS_ALL, 16), overlay = ept;
+        uint64_t entry, below, size;
+        CHECK_EQ(ept_map(&ept, GPA(GIB(1)), HPA(GIB(4)), GIB(1) + MIB(2) + KIB(16), 7), STATUS_OK);
+        uint64_t hash = ept_hash(&ept, 0);
+        frames_left = EPT_HIDE_FRAMES;
+        CHECK_EQ(ept_overlay_init(&ept, &overlay), STATUS_OK);
+        CHECK_EQ(ept_overlay_hide(&ept, &overlay, GPA(places[i])), STATUS_OK);
+        CHECK_EQ(ept_walk(&overlay, GPA(places[i]), &entry, &size), ERR_NOT_FOUND);
+        CHECK_EQ(ept_hash(&ept, 0), hash);
+        for (uint64_t gpa = GIB(1); gpa < GIB(2) + MIB(2) + KIB(16); gpa += KIB(4)) {
+            uint64_t at, end;
+            if (gpa == places[i])
+                continue;
+            CHECK_EQ(ept_walk(&overlay, GPA(gpa), &entry, &size), STATUS_OK);
+            CHECK_EQ(ept_walk(&ept, GPA(gpa), &below, &end), STATUS_OK);
+            at = (entry & EPT_ADDRESS) + (gpa & (size - 1));
+            CHECK_EQ(at, (below & EPT_ADDRESS) + (gpa & (end - 1)));
+            CHECK_EQ(entry & 0x7f, below & 0x7f);
+        }
+        finish();
+    }
+}
+
 static void largest_leaves_are_used(void)
 {
     struct ept ept = start(CAPS_ALL, 16);
@@ -228,7 +257,8 @@ static void multihit_goes_by_model_and_capability(void)
         CHECK_EQ(ept_multihit_affects(rows[i].signature, rows[i].capabilities), rows[i].affected);
 }
 
-TEST_MAIN({"largest_leaves_are_used", largest_leaves_are_used},
+TEST_MAIN({"one_page_is_hidden", one_page_is_hidden},
+          {"largest_leaves_are_used", largest_leaves_are_used},
           {"smaller_leaves_where_the_processor_has_no_others",
            smaller_leaves_where_the_processor_has_no_others},
           {"misaligned_frames_split", misaligned_frames_split},

@@ -1,6 +1,7 @@
 /* The guest's memory by its physical addresses: every size of access, its borders, and what a
  * refused access leaves alone. */
 #include "kernel/vm/guest_mem.h"
+#include "kernel/vm/guest_walk.h"
 
 #include "tests/check.h"
 
@@ -119,7 +120,30 @@ static void regions_that_cannot_be_are_refused(void)
     CHECK_EQ(guest_mem_add(&mem, GPA(0), PAGE_SIZE, page), ERR_EXISTS);
 }
 
-TEST_MAIN({"every_size_is_loaded_and_stored", every_size_is_loaded_and_stored},
+/* What a device hides is no RAM, whatever is beside it. */
+static void hidden_pages_are_no_ram(void)
+{
+    static uint8_t ram[4 * PAGE_SIZE], bytes[4 * PAGE_SIZE];
+    struct guest_mem guest = {.count = 0};
+    uint64_t available, value;
+    CHECK_EQ(guest_mem_add(&guest, GPA(MIB(1)), sizeof(ram), ram), STATUS_OK);
+    guest.hidden_end = MIB(1) + 3 * PAGE_SIZE;
+    CHECK(guest_mem_span(&guest, GPA(MIB(1) + 8), &available) == ram + 8);
+    CHECK_EQ(available, 2 * PAGE_SIZE - 8);
+    CHECK(guest_mem_span(&guest, GPA(MIB(1) + 2 * PAGE_SIZE), &available) == NULL);
+    CHECK_EQ(guest_mem_load(&guest, GPA(MIB(1) + 3 * PAGE_SIZE - 8), 8, &value), ERR_RANGE);
+    CHECK(guest_mem_span(&guest, GPA(MIB(1) + 3 * PAGE_SIZE), &available) == ram + 3 * PAGE_SIZE);
+    CHECK_EQ(available, PAGE_SIZE);
+    CHECK_EQ(guest_mem_read(&guest, GPA(MIB(1)), bytes, 2 * PAGE_SIZE), STATUS_OK);
+    CHECK_EQ(guest_mem_read(&guest, GPA(MIB(1)), bytes, 2 * PAGE_SIZE + 1), ERR_RANGE);
+    CHECK(guest_walk_host(&guest, GPA(MIB(1) + 2 * PAGE_SIZE + 16)) == NULL);
+    CHECK(guest_walk_host(&guest, GPA(MIB(1) + 3 * PAGE_SIZE)) == ram + 3 * PAGE_SIZE);
+    guest.hidden_end = 0;
+    CHECK_EQ(guest_mem_read(&guest, GPA(MIB(1)), bytes, 4 * PAGE_SIZE), STATUS_OK);
+}
+
+TEST_MAIN({"hidden_pages_are_no_ram", hidden_pages_are_no_ram},
+          {"every_size_is_loaded_and_stored", every_size_is_loaded_and_stored},
           {"every_size_is_exchanged", every_size_is_exchanged},
           {"refused_accesses_change_nothing", refused_accesses_change_nothing},
           {"copies_are_whole_or_not_at_all", copies_are_whole_or_not_at_all},

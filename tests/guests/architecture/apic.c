@@ -22,7 +22,7 @@ static uint64_t at_start;
 
 static uint32_t read_at(uint64_t base, uint32_t offset)
 {
-    return *(volatile uint32_t *)(base + offset);
+    return *(volatile uint32_t *)(base + (uint64_t)(int32_t)offset);
 }
 
 static void write_at(uint64_t base, uint32_t offset, uint32_t value)
@@ -93,6 +93,34 @@ static void move(void)
     write_at(HOME, APIC_TPR, 0);
 }
 
+/* The page hides the RAM at its place, which is as it was when the page has gone. */
+static void move_onto_ram(void)
+{
+    static uint32_t ram[3 * 1024] __attribute__((aligned(4096)));
+    uint64_t flags = at_start & MASK(11, 0), place = (uintptr_t)&ram[1024];
+    guest_case("apic-moved-onto-ram");
+    for (uint32_t i = 0; i < 3 * 1024; i++)
+        ((volatile uint32_t *)ram)[i] = 0x5a000000 + i;
+    write_at(HOME, APIC_TPR, 0x50);
+    guest_expect(guest_try_wrmsr(IA32_APIC_BASE, place | flags), NO_FAULT, "moving");
+    guest_expect(read_at(place, APIC_VERSION) & 0xff, 0x14, "the version at the new place");
+    guest_expect(read_at(place, APIC_TPR), 0x50, "TPR went with it");
+    write_at(place, APIC_TPR, 0x60);
+    guest_expect(read_at(place, APIC_TPR), 0x60, "TPR, as it was written there");
+    guest_expect(read_at(place, 0u - 4), 0x5a000000 + 1023, "the RAM before it");
+    guest_expect(read_at(place, 4096), 0x5a000000 + 2048, "the RAM behind it");
+    write_at(place, 4096, 0x12345678);
+    guest_expect(read_at(HOME, APIC_VERSION), 0xffffffff, "nothing at the old place");
+    guest_expect(guest_try_wrmsr(IA32_APIC_BASE, at_start), NO_FAULT, "moving back");
+    guest_expect(read_at(HOME, APIC_TPR), 0x60, "TPR");
+    uint64_t wrong = 0;
+    for (uint32_t i = 0; i < 2048; i++)
+        wrong += ((volatile uint32_t *)ram)[i] != 0x5a000000 + i;
+    guest_expect(wrong, 0, "words of RAM that are not as they were");
+    guest_expect(ram[2048], 0x12345678, "what was stored behind it");
+    write_at(HOME, APIC_TPR, 0);
+}
+
 /* From xAPIC mode to x2APIC mode; from there only to the disabled state. */
 static void switch_modes(void)
 {
@@ -119,6 +147,7 @@ void apic_test(void)
 {
     at_start = guest_rdmsr(IA32_APIC_BASE) & ~APIC_EXTD;
     move();
+    move_onto_ram();
     switch_modes();
     disable();
 }
