@@ -1,6 +1,6 @@
 ; For a build of the monitor for tests, which does what VMCALL asks for (tests/monitor/hooks.c). The
 ; command line says what: `sweep` works while NMIs come at every point of the exits, and looks after
-; each exit whether a register has changed; `overflow`, `machine-check` and `tamper` have the monitor
+; each exit whether a register has changed; `overflow`, `machine-check`, `tamper` and `broken-entry` have the monitor
 ; break itself, and are not expected to come back, or to end well.
 %include "tests/guests/lib.inc"
 
@@ -12,6 +12,7 @@ PROTECTIONS equ 4
 OVERFLOW equ 5
 MACHINE_CHECK equ 6
 TAMPER equ 7
+BREAK_ENTRY equ 8
 
 CMDLINE_PADDR equ 24 ; in hvm_start_info
 IOAPIC_WINDOW equ IOAPIC + 0x10
@@ -154,6 +155,8 @@ main:
     je machine_check
     cmp al, 't'
     je tamper
+    cmp al, 'b'
+    je broken_entry
 
     TEST "storm-since-boot"
     ASK STORM_OFF
@@ -185,3 +188,6 @@ machine_check:
 tamper:
     ASK TAMPER
     DONE
+broken_entry:
+    ASK BREAK_ENTRY
+    jmp $

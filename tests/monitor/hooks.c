@@ -17,6 +17,7 @@
 #include "kernel/core/x86.h"
 #include "kernel/monitor.h"
 #include "kernel/vm/vcpu.h"
+#include "vmx/vmcs.h"
 
 #define TEST_MAGIC 0x54534554
 enum test_command {
@@ -27,6 +28,7 @@ enum test_command {
     TEST_OVERFLOW,      /* of the kernel stack */
     TEST_MACHINE_CHECK, /* INT 18 */
     TEST_TAMPER,        /* with the IDT */
+    TEST_BREAK_ENTRY,   /* the guest's state becomes one that no processor takes */
 };
 
 #define IOAPIC 0xfec00000ull
@@ -385,6 +387,9 @@ void test_vmcall(uint64_t *gpr)
         return;
     case TEST_TAMPER:
         tamper();
+        return;
+    case TEST_BREAK_ENTRY: /* SDM: Checks on Guest Non-Register State: not both shadows */
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY_STATE, BIT(0) | BIT(1));
         return;
     default:
         return;

@@ -245,11 +245,23 @@ def broken(cmdline, *wanted):
     return Case("harden-" + cmdline, function, seconds=15)
 
 
+def broken_entry(run):
+    """A guest that cannot be entered: the rule that its state breaks, and the report on it; the monitor goes on."""
+    status, text = monitor_test(run, "broken-entry")
+    for pattern in (r"VM entry failed: ENTRY_FAILURE_GUEST_STATE", r"GUEST_INTERRUPTIBILITY_STATE = 0x3: ",
+                    r"post-mortem: its processor could not be entered in this state", r"^\S* *\S* *rip [0-9a-f]{16}",
+                    r"64-bit mode, CPL0, active; blocking by \[ MOV-SS STI \]", r"ENTRY_FAILURE_GUEST_STATE +rip",
+                    r"^traprock: vm \S+: stopped code=0", r"integrity: text, page tables"):
+        run.check("broken-entry/report", re.search(pattern, text, re.MULTILINE), f"no {pattern!r}")
+    run.check("broken-entry/exit-status", status == 1, f"exit status {status}")
+
+
 REPORT = (r"error: rax [0-9a-f]{16} rbx", r"error: rip [0-9a-f]{16} rflags", r"error: cr0 \w+ cr2 \w+",
           r"error: backtrace:", r"vmx_exit_stub\+0x", r"VMCALL +rip",
           r"processor 0 stopped the machine")
 
 CASES = [
+    Case("harden-broken-entry", broken_entry, seconds=15),
     Case("harden-boot-line", boot_line),
     Case("harden-hostile", hostile, seconds=60, limit=300),
     Case("harden-floods", floods, seconds=60, limit=300),
