@@ -179,7 +179,7 @@ class Links(unittest.TestCase):
 class Programs(unittest.TestCase):
     """The whole program, at a socket of ours."""
 
-    def start(self, *options):
+    def start(self, *options, stdin=subprocess.PIPE):
         folder = self.enterContext(tempfile.TemporaryDirectory()) if hasattr(self, "enterContext") else None
         if folder is None:
             holder = tempfile.TemporaryDirectory()
@@ -191,7 +191,7 @@ class Programs(unittest.TestCase):
         self.server = server
         self.process = subprocess.Popen(
             [sys.executable, PROGRAM, "127.0.0.1:%d" % server.getsockname()[1], "--links", folder, "--gdb-port",
-             "0", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+             "0", *options], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(self.stop)
         self.said = b""
         self.accept()
@@ -277,6 +277,13 @@ class Programs(unittest.TestCase):
         # A monitor that starts is asked again.
         self.line.sendall(b"\r\ntraprock: starting\r\n")
         self.assertIn(b"Htraprock", self.line.recv(100))
+
+    def test_no_input_is_no_end(self):
+        """As a daemon has it, a file that epoll does not take."""
+        self.start("--patience", "2", stdin=subprocess.DEVNULL)
+        self.hear(b"no monitor answers; a plain terminal")
+        self.line.sendall(b"login: ")
+        self.assertEqual(os.read(self.process.stdout.fileno(), 100), b"login: ")
 
     def refused(self, *words):
         made = subprocess.run([sys.executable, PROGRAM, *words], stdin=subprocess.DEVNULL, capture_output=True,

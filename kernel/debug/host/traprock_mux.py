@@ -457,7 +457,7 @@ class Mux:
         self.keyboard = Keyboard(self)
         self.dumps = Dumps(self, arguments.dumps)
         self.link = Link(self._send, self._deliver, self._named, self._room, arguments.patience)
-        self.selector = selectors.DefaultSelector()
+        self.selector = selectors.PollSelector()  # epoll takes no /dev/null, as a daemon has for input
         self.is_ended = False
         self.was_up = False
         self.hellos = 0  # that are still to be sent
