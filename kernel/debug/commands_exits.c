@@ -307,7 +307,9 @@ static void print_raw(struct vcpu *vcpu, void *context)
         named[reason / 64] |= BIT(reason % 64);
         print_field(shell, exit->rip ^ before.rip, ',');
         print_field(shell, exit->qualification ^ before.qualification, ',');
-        print_field(shell, exit->result, '\n');
+        print_field(shell, exit->result, ',');
+        print_event(shell, exit->event, "");
+        shell_print(shell, "\n");
     }
 }
 
@@ -342,7 +344,7 @@ const struct shell_command commands_exits[] = {
      "says `trace` in the guest's configuration. `raw` is for programs at a slow line: the TSC's\n"
      "rate, the results' names, and a line for each exit, in hexadecimal, empty for 0: TSC since\n"
      "the one before, the monitor's own time, reason (with its name where it comes first), RIP\n"
-     "and qualification XOR those of the one before, result.\n",
+     "and qualification XOR those of the one before, result, and the event that went in after.\n",
      run_trace, debug_complete_guests, 0, 4, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };

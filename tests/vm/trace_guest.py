@@ -130,7 +130,7 @@ def parse_raw(text):
     ns, results = 1000000000 / int(head.split()[1]), names.split()[1:]
     reasons, events, start, rip, qualification = {}, [], 0, 0, 0
     for line in lines:
-        fields = line.split(",")
+        *fields, injected = line.split(",", 6)
         reason, _, name = fields[2].partition("=")
         if name:
             reasons[reason] = name
@@ -139,7 +139,7 @@ def parse_raw(text):
         start, rip, qualification = start + since, rip ^ rip_change, qualification ^ change
         events.append({"name": reasons[reason], "ph": "X", "pid": PROCESS, "tid": 0, "ts": start * ns / 1000,
                        "dur": own * ns / 1000, "args": {"rip": hex(rip), "qualification": hex(qualification),
-                                                        "result": results[result]}})
+                                                        "result": results[result], "event": injected}})
     return events
 
 
