@@ -4,6 +4,7 @@ enum need {
     REQUIRED,   /* always on */
     OPTIONAL,   /* on where the processor has it */
     NEGOTIATED, /* must be available, but is off until a guest's state asks for it */
+    WANTED,     /* off until it is asked for, where the processor has it */
 };
 
 static const struct control {
@@ -41,11 +42,11 @@ enum status controls_negotiate(const struct vmx_capabilities *capabilities,
     for (size_t i = 0; i < ARRAY_SIZE(controls_wanted); i++) {
         const struct control *control = &controls_wanted[i];
         bool available = is_available(capabilities, control);
-        if (!available && control->need != OPTIONAL) {
+        if (!available && (control->need == REQUIRED || control->need == NEGOTIATED)) {
             *missing = control->text;
             return ERR_UNSUPPORTED;
         }
-        if (available && control->need != NEGOTIATED)
+        if (available && (control->need == REQUIRED || control->need == OPTIONAL))
             controls->word[control->word] |= 1u << control->bit;
     }
     for (size_t i = 0; i < ARRAY_SIZE(ept_required); i++)

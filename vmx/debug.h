@@ -54,13 +54,15 @@ struct debug_path {
 
 struct debug_points {
     struct ept ept;
-    hpa_t frames; /* DEBUG_FRAMES of them, the tree's */
+    struct ept data; /* the same for data alone: for an instruction that is executed by itself */
+    hpa_t frames;    /* DEBUG_FRAMES of them, the trees' */
     unsigned used;
-    unsigned count;  /* of points, with those that are removed */
-    unsigned active; /* without them */
-    unsigned linear; /* those of them at linear addresses */
-    uint64_t skip;   /* linear address of a point at which the guest stands and goes on; 0: none */
-    bool is_short;   /* of frames: said once */
+    unsigned count;   /* of points, with those that are removed */
+    unsigned active;  /* without them */
+    unsigned linear;  /* those of them at linear addresses */
+    unsigned watched; /* those of them that are no breakpoints */
+    uint64_t skip;    /* linear address of a point at which the guest stands and goes on; 0: none */
+    bool is_short;    /* of frames: said once */
     struct paging paging; /* by which the paths lead */
     unsigned paths;
     struct debug_path path[DEBUG_POINTS_MAX];
@@ -90,19 +92,35 @@ struct debug_stop {
     struct catch_event event; /* of DEBUG_CAUGHT */
 };
 
+/* An access to data, as its exit tells of it. */
+struct data_access {
+    uint64_t gpa, kinds; /* as in SDM: Exit Qualification for EPT Violations; 0: none */
+    unsigned size;
+};
+
+/* How an instruction by itself ends: by the hidden trap flag, or by the monitor's, which is one of
+ * the processor's controls. One that says that it has that may still lack it (Bochs): so the first
+ * step has both. */
+enum debug_trap { DEBUG_TRAP_UNKNOWN, DEBUG_TRAP_FLAG, DEBUG_TRAP_MONITOR };
+
 struct vmx_debug {
     struct debug_points *points; /* NULL: none */
+    bool stops_at_start;         /* after the next reset, before the first instruction */
     bool is_active;              /* it has points or catches now */
     bool looks;                  /* at every exit: see vmx_exit_debug */
     uint64_t cr0_mask, cr4_mask; /* guest/host masks without the debugger; */
     uint32_t exceptions;         /* and the exception bitmap */
     struct debug_catches catches;
-    bool steps;          /* before it runs on */
-    bool has_stepped;    /* at least one instruction of them */
-    bool is_stepping;    /* an instruction by itself is under way */
-    bool takes_whole;    /* nobody looks at the repetitions of a string instruction */
-    uint64_t start, end; /* steps on while RIP is within */
-    bool has_stopped;    /* stop is valid, and nobody has taken it; atomic */
+    enum debug_trap trap;
+    uint32_t step_controls;      /* beside the primary ones, for an instruction by itself; */
+    const struct ept *step_tree; /* in which it is executed; NULL: the VM's own */
+    struct data_access met;      /* what it accessed there, of what it must not */
+    bool steps;                  /* before it runs on */
+    bool has_stepped;            /* at least one instruction of them */
+    bool is_stepping;            /* an instruction by itself is under way */
+    bool takes_whole;            /* nobody looks at the repetitions of a string instruction */
+    uint64_t start, end;         /* steps on while RIP is within */
+    bool has_stopped;            /* stop is valid, and nobody has taken it; atomic */
     struct debug_stop stop;
 };
 

@@ -105,12 +105,6 @@ static unsigned access_size(struct vcpu *vcpu, uint64_t rip)
     return instruction.size;
 }
 
-/* An access to data, as its exit tells of it. */
-struct data_access {
-    uint64_t gpa, kinds; /* VIOLATION_READ, VIOLATION_WRITE; 0: none */
-    unsigned size;
-};
-
 static bool is_met(struct vcpu *vcpu, const struct data_access *access, unsigned i)
 {
     const struct debug_point *point = &vmx_of(vcpu)->debug.points->point[i];
@@ -125,27 +119,51 @@ static bool is_met(struct vcpu *vcpu, const struct data_access *access, unsigned
            (point->kind != DEBUG_READ && has_changed(vcpu, i));
 }
 
-static bool is_any_watched(const struct debug_points *points)
+/* The VM's own tree lets it pass. */
+static bool is_denied_here(const struct vcpu *vcpu, uint64_t gpa, uint64_t kinds)
 {
-    for (unsigned i = 0; i < points->count; i++)
-        if (is_watched(&points->point[i]))
-            return true;
-    return false;
+    uint64_t entry, size;
+    return ept_walk(&vmx_of(vcpu)->vm->used, GPA(gpa), &entry, &size) == STATUS_OK &&
+           !(kinds & ~entry);
+}
+
+static struct data_access read_access(struct vcpu *vcpu, uint64_t rip, uint64_t gpa,
+                                      uint64_t qualification)
+{
+    struct data_access access = {.gpa = gpa};
+    if (qualification & VIOLATION_FINAL) {
+        access.kinds = qualification & (VIOLATION_READ | VIOLATION_WRITE);
+        access.size = access_size(vcpu, rip);
+    }
+    return access;
+}
+
+bool debug_note_violation(struct vcpu *vcpu)
+{
+    uint64_t gpa = vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+    uint64_t qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    if (!is_denied_here(vcpu, gpa, qualification & VIOLATION_KINDS))
+        return false;
+    vmx_of(vcpu)->debug.met = read_access(vcpu, vmcs_read(VMCS_GUEST_RIP), gpa, qualification);
+    return true;
 }
 
 /* The instruction at RIP by itself, and whether what it did met a watchpoint. */
 static bool execute_watched(struct vcpu *vcpu, const struct data_access *access)
 {
-    look_before(vcpu);
     struct vmx_debug *debug = &vmx_of(vcpu)->debug;
-    debug->takes_whole = !debug->steps && !is_any_watched(debug->points);
+    look_before(vcpu);
+    debug->met = *access;
+    debug->takes_whole = !debug->steps && debug->points->watched == 0;
+    debug->step_tree =
+        access->kinds == 0 && debug->points->watched != 0 ? &debug->points->data : NULL;
     debug_execute(vcpu);
     debug->takes_whole = false;
     /* An interrupt of the machine may have come meanwhile, and with it a debugger that takes its
      * points away. */
-    const struct debug_points *points = vmx_of(vcpu)->debug.points;
+    const struct debug_points *points = debug->points;
     for (unsigned i = 0; points != NULL && i < points->count; i++) {
-        if (!is_met(vcpu, access, i))
+        if (!is_met(vcpu, &debug->met, i))
             continue;
         struct debug_stop stop = {.reason = DEBUG_AT_POINT,
                                   .type = points->point[i].type,
@@ -154,14 +172,6 @@ static bool execute_watched(struct vcpu *vcpu, const struct data_access *access)
         return true;
     }
     return false;
-}
-
-/* The VM's own tree lets it pass. */
-static bool is_denied_here(const struct vcpu *vcpu, uint64_t gpa, uint64_t kinds)
-{
-    uint64_t entry, size;
-    return ept_walk(&vmx_of(vcpu)->vm->used, GPA(gpa), &entry, &size) == STATUS_OK &&
-           !(kinds & ~entry);
 }
 
 bool debug_take_violation(struct vcpu *vcpu, uint64_t rip, uint64_t gpa, uint64_t qualification)
@@ -177,9 +187,8 @@ bool debug_take_violation(struct vcpu *vcpu, uint64_t rip, uint64_t gpa, uint64_
             stop_at_breakpoint(vcpu, point, rip);
             return true;
         }
-    } else if (qualification & VIOLATION_FINAL) {
-        access.kinds = qualification & (VIOLATION_READ | VIOLATION_WRITE);
-        access.size = access_size(vcpu, rip);
+    } else {
+        access = read_access(vcpu, rip, gpa, qualification);
     }
     (void)execute_watched(vcpu, &access);
     return true;

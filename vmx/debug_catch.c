@@ -43,9 +43,8 @@ static void sum_up(struct vcpu *vcpu)
         catches->vectors |= catch->kind == CATCH_EXCEPTION ? 1u << catch->first : 0;
         catches->control |= catch->kind == CATCH_CR ? 1u << catch->first : 0;
         catches->has_mode |= catch->kind == CATCH_MODE;
-        resets |= catch->kind == CATCH_RESET          ? 1u << VM_RESET
-                  : catch->kind == CATCH_TRIPLE_FAULT ? 1u << VM_TRIPLE_FAULT
-                                                      : 0;
+        resets |= catch->kind == CATCH_RESET ? 1u << VM_RESET : 0;
+        resets |= catch->kind <= CATCH_TRIPLE_FAULT ? 1u << VM_TRIPLE_FAULT : 0;
     }
     vcpu->vm->reset_catches = resets;
     if (catches->msr_bitmap.v != 0)

@@ -3,13 +3,16 @@
 
 #include "vmx/internal.h"
 
-/* debug_tree.c: a tree with nothing denied, which shares all of own. ERR_NO_MEMORY. */
+/* debug_tree.c: trees with nothing denied, which share all of own. ERR_NO_MEMORY. */
 enum status MUST_CHECK debug_tree_begin(struct debug_points *points, const struct ept *own);
 
-/* Takes rights (EPT_READ, ...) away from the page at gpa; *changed: it had some of them. ERR_RANGE:
- * no RAM is there; ERR_NO_MEMORY: the frames are used up. */
-enum status MUST_CHECK debug_tree_deny(struct debug_points *points, uint64_t gpa, uint64_t rights,
-                                       bool *changed);
+/* Takes rights (EPT_READ, ...) away from the page at gpa, in one of the trees; *changed: it had
+ * some of them. ERR_RANGE: no RAM is there; ERR_NO_MEMORY: the frames are used up. */
+enum status MUST_CHECK debug_tree_deny(struct debug_points *points, struct ept *tree, uint64_t gpa,
+                                       uint64_t rights, bool *changed);
+
+/* debug_access.c: the exit, an EPT violation, is one of step_tree's making, and noted. */
+bool debug_note_violation(struct vcpu *vcpu);
 
 /* debug_points.c: points find their places anew if the guest's translation has changed. */
 void debug_refresh(struct vcpu *vcpu);

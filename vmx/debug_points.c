@@ -115,16 +115,26 @@ static uint64_t denied_by(const struct vcpu *vcpu, const struct debug_point *poi
     return EPT_READ | EPT_WRITE | (execute_only ? 0 : EPT_EXECUTE);
 }
 
+static enum status deny_point(const struct vcpu *vcpu, struct debug_points *points,
+                              const struct debug_point *point, bool *changed)
+{
+    uint64_t rights = denied_by(vcpu, point);
+    enum status status = debug_tree_deny(points, &points->ept, point->gpa, rights, changed);
+    if (status == STATUS_OK && point->kind != DEBUG_EXECUTE)
+        status = debug_tree_deny(points, &points->data, point->gpa, rights, changed);
+    return status;
+}
+
 static enum status deny_all(const struct vcpu *vcpu, struct debug_points *points, bool *changed)
 {
     enum status status = STATUS_OK;
     for (unsigned i = 0; i < points->paths; i++)
         for (unsigned level = 0; status == STATUS_OK && level < points->path[i].count; level++)
-            status = debug_tree_deny(points, points->path[i].at[level], EPT_WRITE, changed);
+            status = debug_tree_deny(points, &points->ept, points->path[i].at[level], EPT_WRITE,
+                                     changed);
     for (unsigned i = 0; status == STATUS_OK && i < points->count; i++)
         if (debug_is_active(&points->point[i]))
-            status = debug_tree_deny(points, points->point[i].gpa,
-                                     denied_by(vcpu, &points->point[i]), changed);
+            status = deny_point(vcpu, points, &points->point[i], changed);
     return status;
 }
 
@@ -198,7 +208,8 @@ void debug_use_points(struct vcpu *vcpu, struct debug_points *points)
 {
     vmx_of(vcpu)->debug.points = points;
     if (points != NULL) {
-        points->count = points->active = points->linear = points->paths = points->used = 0;
+        points->count = points->active = points->linear = points->watched = 0;
+        points->paths = points->used = 0;
         points->is_short = false;
     }
     debug_apply(vcpu);
@@ -236,6 +247,7 @@ static void count(struct debug_points *points, const struct debug_point *point, 
 {
     points->active += one;
     points->linear += point->is_physical ? 0 : one;
+    points->watched += point->kind == DEBUG_EXECUTE ? 0 : one;
 }
 
 /* Its gpa, if it is not for place to find; or what is wrong with it. */
@@ -333,6 +345,7 @@ void debug_settle_points(struct vcpu *vcpu)
 
 void debug_reset(struct vcpu *vcpu)
 {
+    static const struct debug_stop stop = {.reason = DEBUG_STEPPED};
     struct vmx_debug *debug = &vmx_of(vcpu)->debug;
     struct debug_points *points = debug->points;
     debug->cr0_mask = vmcs_read(VMCS_CR0_GUEST_HOST_MASK);
@@ -346,4 +359,7 @@ void debug_reset(struct vcpu *vcpu)
         (void)!update(vcpu, true);
     }
     debug_apply(vcpu);
+    if (debug->stops_at_start)
+        debug_stop(vcpu, &stop);
+    debug->stops_at_start = false;
 }

@@ -21,6 +21,7 @@
 
 struct one {
     struct vcpu *vcpu;
+    bool by_flag, by_monitor; /* how it ends */
     uint64_t rip, rflags, traps, debugctl;
     unsigned opcode, length; /* of two bytes, where it begins with 0F; up to its last byte */
     uint8_t immediate;       /* the byte behind it */
@@ -91,8 +92,9 @@ bool debug_enter(struct vcpu *vcpu, uint32_t exceptions, uint32_t timer)
     uint64_t host_rsp = vmcs_read(VMCS_HOST_RSP), host_rip = vmcs_read(VMCS_HOST_RIP);
     uint64_t own_exceptions = vmcs_read(VMCS_EXCEPTION_BITMAP), ept = vmcs_read(VMCS_EPT_POINTER);
     vmcs_write(VMCS_EXCEPTION_BITMAP, exceptions);
-    vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, vmx->primary & ~WINDOWS);
-    vmcs_write(VMCS_EPT_POINTER, ept_pointer(&vmx->vm->used));
+    vmcs_write(VMCS_PROCESSOR_BASED_CONTROLS, (vmx->primary & ~WINDOWS) | vmx->debug.step_controls);
+    vmcs_write(VMCS_EPT_POINTER,
+               ept_pointer(vmx->debug.step_tree != NULL ? vmx->debug.step_tree : &vmx->vm->used));
     vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, timer);
     vmcs_write(VMCS_HOST_RIP, (uintptr_t)vmx_once_stub);
     bool entered = vmx_guest_once(vcpu, vmx->launched) == 0;
@@ -163,10 +165,24 @@ static void clear_breakpoint(const struct one *one)
     vmcs_write(VMCS_GUEST_DR7, one->dr7);
 }
 
+/* SDM: Monitor Trap Flag: it comes behind the instruction whatever that is, and nobody sees it. */
+static void choose_trap(struct one *one)
+{
+    struct vmx_vcpu *vmx = vmx_of(one->vcpu);
+    bool has_monitor =
+        vmx->cpu->capabilities.control[CONTROL_PRIMARY] >> 32 & CONTROL_MONITOR_TRAP_FLAG;
+    one->by_monitor = has_monitor && !one->is_whole && vmx->debug.trap != DEBUG_TRAP_FLAG;
+    one->by_flag = !one->by_monitor || vmx->debug.trap == DEBUG_TRAP_UNKNOWN;
+    vmx->debug.step_controls = one->by_monitor ? CONTROL_MONITOR_TRAP_FLAG : 0;
+}
+
 static void begin(struct one *one)
 {
-    uint64_t shadow = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
     one->is_whole = is_for_whole(one);
+    choose_trap(one);
+    if (!one->by_flag)
+        return;
+    uint64_t shadow = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY_STATE);
     if (one->is_whole)
         set_breakpoint(one);
     else
@@ -201,6 +217,8 @@ static void mend_stack(struct vcpu *vcpu)
 static void finish(struct one *one, uint64_t hits)
 {
     struct vcpu *vcpu = one->vcpu;
+    if (!one->by_flag)
+        return;
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, one->debugctl);
     vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, 0);
     state_add_breakpoints((unsigned)hits & 0xf);
@@ -219,6 +237,8 @@ static void finish(struct one *one, uint64_t hits)
 
 static void undo(const struct one *one)
 {
+    if (!one->by_flag)
+        return;
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, one->debugctl);
     vmcs_write(VMCS_GUEST_RFLAGS, one->rflags);
     vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, one->traps);
@@ -255,18 +275,40 @@ static bool is_passed_on(uint64_t reason, uint32_t information)
            vector != VECTOR_DB && vector != VECTOR_MC;
 }
 
+/* It met watched data, which is noted: it begins again without the watch. */
+static bool is_watched(const struct one *one, uint64_t reason)
+{
+    struct vmx_debug *debug = &vmx_of(one->vcpu)->debug;
+    if (reason != EXIT_REASON_EPT_VIOLATION || debug->step_tree == NULL ||
+        vmcs_read(VMCS_GUEST_RIP) != one->rip || !debug_note_violation(one->vcpu))
+        return false;
+    debug->step_tree = NULL;
+    return true;
+}
+
 /* True: the step is done; else nothing has happened, and it begins again. */
 static bool judge(struct one *one, bool is_ours)
 {
     struct vcpu *vcpu = one->vcpu;
     uint64_t reason = vmcs_read(VMCS_EXIT_REASON), hits = vmcs_read(VMCS_EXIT_QUALIFICATION);
     uint32_t information = (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_INFORMATION);
-    bool is_trap = is_ours && reason == EXIT_REASON_EXCEPTION_OR_NMI &&
+    if (is_ours && reason == EXIT_REASON_MONITOR_TRAP_FLAG) {
+        vmx_of(vcpu)->debug.trap = DEBUG_TRAP_MONITOR;
+        finish(one, vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS));
+        return true;
+    }
+    bool is_trap = is_ours && one->by_flag && reason == EXIT_REASON_EXCEPTION_OR_NMI &&
                    (information & 0x7ff) == (EVENT_HARDWARE_EXCEPTION << 8 | VECTOR_DB) &&
                    hits & (one->is_whole ? BIT(0) : PENDING_DEBUG_BS);
     if (is_trap) {
+        vmx_of(vcpu)->debug.trap = one->is_whole ? vmx_of(vcpu)->debug.trap : DEBUG_TRAP_FLAG;
         finish(one, one->is_whole ? 0 : hits);
         return true;
+    }
+    if (is_watched(one, reason)) {
+        if (is_ours)
+            undo(one);
+        return false;
     }
     bool is_over = vmcs_read(VMCS_GUEST_RIP) != one->rip;
     if (is_ours && is_over)
@@ -307,6 +349,7 @@ static void step_once(struct vcpu *vcpu)
         look_at_opcode(&one);
         if (is_ours && raise_interrupt(&one))
             return;
+        vmx_of(vcpu)->debug.step_controls = 0;
         if (is_ours)
             begin(&one);
         bool entered = debug_enter(vcpu, UINT32_MAX, UINT32_MAX);
@@ -329,6 +372,8 @@ void debug_execute(struct vcpu *vcpu)
     debug->is_stepping = true;
     if (!vcpu->events.next.valid && vcpu->activity == VCPU_RUNNING)
         step_once(vcpu);
+    debug->step_controls = 0;
+    debug->step_tree = NULL;
     if (!vm_is_paused(vcpu->vm)) /* by a catch, before the delivery */
         deliver(vcpu);
     debug->is_stepping = false;

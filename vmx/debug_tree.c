@@ -50,23 +50,29 @@ static enum status make_own(struct debug_points *points, uint64_t *entry, unsign
 
 /* Without the flags that the processor would set: SDM: Accessed and Dirty Flags for EPT: with them
  * every walk through the guest's page tables counts as a write to them. */
-enum status debug_tree_begin(struct debug_points *points, const struct ept *own)
+static enum status begin(struct debug_points *points, struct ept *tree, const struct ept *own)
 {
-    points->used = 0;
-    points->ept = *own;
-    points->ept.has_ad = false;
-    enum status status = take_frame(points, &points->ept.root);
+    *tree = *own;
+    tree->has_ad = false;
+    enum status status = take_frame(points, &tree->root);
     if (status == STATUS_OK)
-        memcpy(table_at(own, points->ept.root), table_at(own, own->root), PAGE_SIZE);
+        memcpy(table_at(own, tree->root), table_at(own, own->root), PAGE_SIZE);
     return status;
 }
 
-enum status debug_tree_deny(struct debug_points *points, uint64_t gpa, uint64_t rights,
-                            bool *changed)
+enum status debug_tree_begin(struct debug_points *points, const struct ept *own)
 {
-    hpa_t table = points->ept.root;
+    points->used = 0;
+    enum status status = begin(points, &points->ept, own);
+    return status == STATUS_OK ? begin(points, &points->data, own) : status;
+}
+
+enum status debug_tree_deny(struct debug_points *points, struct ept *tree, uint64_t gpa,
+                            uint64_t rights, bool *changed)
+{
+    hpa_t table = tree->root;
     for (unsigned level = LEVELS; level > 1; level--) {
-        uint64_t *entry = &table_at(&points->ept, table)[gpa >> shift_of(level) & (ENTRIES - 1)];
+        uint64_t *entry = &table_at(tree, table)[gpa >> shift_of(level) & (ENTRIES - 1)];
         if (*entry == 0)
             return ERR_RANGE;
         if (*entry & EPT_LARGE || !is_own(points, *entry & EPT_ADDRESS)) {
@@ -76,7 +82,7 @@ enum status debug_tree_deny(struct debug_points *points, uint64_t gpa, uint64_t 
         }
         table.v = *entry & EPT_ADDRESS;
     }
-    uint64_t *leaf = &table_at(&points->ept, table)[gpa >> PAGE_SHIFT & (ENTRIES - 1)];
+    uint64_t *leaf = &table_at(tree, table)[gpa >> PAGE_SHIFT & (ENTRIES - 1)];
     *changed = *changed || *leaf & rights;
     *leaf &= ~rights;
     return *leaf & EPT_ADDRESS ? STATUS_OK : ERR_RANGE;

@@ -377,6 +377,29 @@ static void reset(void *context, unsigned number)
     vm_reset(&guest->vm);
 }
 
+/* Which tells of itself then: see debug_reset. */
+static enum status restart(void *context, unsigned number)
+{
+    struct guest *guest = find(context, number);
+    if (guest == NULL)
+        return ERR_NOT_FOUND;
+    bool *stops = &guest->vmx_vcpu[0].debug.stops_at_start;
+    enum status status = STATUS_OK;
+    if (is_alive(context, number)) {
+        status = vm_pause(&guest->vm);
+        *stops = status == STATUS_OK;
+        if (*stops)
+            vm_reset(&guest->vm);
+        return status;
+    }
+    if (guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE)
+        return ERR_UNSUPPORTED;
+    *stops = true;
+    status = guest_start(guest);
+    *stops = status == STATUS_OK;
+    return status;
+}
+
 /* What gdb's users know the like of it by. */
 static uint8_t signal_of_catch(const struct catch_event *event)
 {
@@ -523,6 +546,7 @@ INIT enum status gdb_server_start(struct monitor *monitor)
         .clear_points = clear_points,
         .kill = kill,
         .reset = reset,
+        .restart = restart,
         .command = run_command,
         .send = send,
         .context = server,

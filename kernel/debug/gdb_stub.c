@@ -3,72 +3,7 @@
 #include "kernel/core/fmt.h"
 #include "kernel/core/mem.h"
 #include "kernel/debug/gdb_command.h"
-
-/* What gdb shows of an error: its number. The POSIX ones, which people know. */
-enum error { ERROR_NO_ENTRY = 2, ERROR_FAULT = 14, ERROR_INVALID = 22, ERROR_NOT_HERE = 38 };
-
-#define MEMORY_PIECE 256
-
-/* A packet under way: what is left of it. */
-struct packet {
-    const uint8_t *at, *end;
-};
-
-static bool starts_with(struct packet *packet, const char *text)
-{
-    size_t length = strlen(text);
-    if ((size_t)(packet->end - packet->at) < length || memcmp(packet->at, text, length) != 0)
-        return false;
-    packet->at += length;
-    return true;
-}
-
-static bool take(struct packet *packet, char character)
-{
-    if (packet->at == packet->end || *packet->at != (uint8_t)character)
-        return false;
-    packet->at++;
-    return true;
-}
-
-static bool take_number(struct packet *packet, uint64_t *value)
-{
-    return gdb_take_number(&packet->at, packet->end, value);
-}
-
-static void say(struct gdb_stub *stub, const char *text)
-{
-    gdb_writer_text(&stub->writer, text);
-}
-
-static void say_error(struct gdb_stub *stub, enum error error)
-{
-    uint8_t number = (uint8_t)error;
-    gdb_writer_begin(&stub->writer); /* in place of what was said */
-    say(stub, "E");
-    gdb_writer_hex(&stub->writer, &number, 1);
-}
-
-static void say_status(struct gdb_stub *stub, enum status status)
-{
-    switch (status) {
-    case STATUS_OK:
-        say(stub, "OK");
-        return;
-    case ERR_NOT_FOUND:
-        say_error(stub, ERROR_NO_ENTRY);
-        return;
-    case ERR_UNSUPPORTED:
-        say_error(stub, ERROR_NOT_HERE);
-        return;
-    case ERR_RANGE:
-    case ERR_FAULT:
-        say_error(stub, ERROR_FAULT);
-        return;
-    default:
-        say_error(stub, ERROR_INVALID);
-    }
-}
+#include "kernel/debug/gdb_reply.h"
 
 static void send_reply(struct gdb_stub *stub)
 {
@@ -305,66 +240,6 @@ static void write_one(struct gdb_stub *stub, struct packet *packet)
         say_status(stub, status);
 }
 
-/* ---- Memory -------------------------------------------------------------------------------- */
-
-static bool take_range(struct packet *packet, uint64_t *address, uint64_t *size)
-{
-    return take_number(packet, address) && take(packet, ',') && take_number(packet, size);
-}
-
-/* What can be read from the address on, which may be less than what was asked for. */
-static void read_memory(struct gdb_stub *stub, struct packet *packet)
-{
-    const struct gdb_target *target = stub->target;
-    uint8_t piece[MEMORY_PIECE];
-    uint64_t address, left;
-    size_t done = 0, total = 0;
-    enum status status = ERR_INVALID;
-    if (take_range(packet, &address, &left)) {
-        left = left < GDB_PACKET_MAX / 2 ? left : GDB_PACKET_MAX / 2;
-        do {
-            size_t size = left < sizeof(piece) ? left : sizeof(piece);
-            status = target->read_memory(target->context, stub->guest, stub->vcpu,
-                                         stub->is_physical, address + total, piece, size, &done);
-            gdb_writer_hex(&stub->writer, piece, done);
-            total += done;
-            left -= done;
-        } while (status == STATUS_OK && left > 0);
-    }
-    if (total == 0)
-        say_status(stub, status);
-}
-
-/* With the first byte that cannot be written it ends, and gdb is told. */
-static void write_piece(struct gdb_stub *stub, uint64_t address, const void *from, size_t size)
-{
-    const struct gdb_target *target = stub->target;
-    size_t done;
-    say_status(stub, target->write_memory(target->context, stub->guest, stub->vcpu,
-                                          stub->is_physical, address, from, size, &done));
-}
-
-static void write_memory(struct gdb_stub *stub, struct packet *packet)
-{
-    uint8_t *bytes = stub->reader.data; /* over the digits that were read */
-    uint64_t address, size;
-    if (!take_range(packet, &address, &size) || !take(packet, ':') || size > GDB_PACKET_MAX ||
-        !gdb_take_bytes(&packet->at, packet->end, bytes, size) || packet->at != packet->end)
-        say_error(stub, ERROR_INVALID);
-    else
-        write_piece(stub, address, bytes, size);
-}
-
-static void write_binary(struct gdb_stub *stub, struct packet *packet)
-{
-    uint64_t address, size;
-    if (!take_range(packet, &address, &size) || !take(packet, ':') ||
-        size != (uint64_t)(packet->end - packet->at))
-        say_error(stub, ERROR_INVALID);
-    else
-        write_piece(stub, address, packet->at, size);
-}
-
 /* ---- Threads ------------------------------------------------------------------------------- */
 
 /* "1", or "-1" and "0" for any. */
@@ -589,7 +464,7 @@ static void support(struct gdb_stub *stub)
     char text[160];
     target->clear_points(target->context, stub->guest);
     stub->is_quiet = stub->is_last_ack = false;
-    stub->is_attached = stub->is_running = stub->is_physical = false;
+    stub->is_attached = stub->is_running = stub->is_physical = stub->is_extended = false;
     stub->vcpu = 0;
     fmt_format(text, sizeof(text),
                "PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:memory-map:read+;"
@@ -670,6 +545,26 @@ static void kill(struct gdb_stub *stub)
     stub->target->kill(stub->target->context, stub->guest);
 }
 
+/* gdb: target extended-remote: `run` kills and runs again. So there the guest stands after a kill,
+ * and a run resets it, or starts it where it has ended. True: the reply comes with its stop. */
+static bool run_again(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    enum status status = target->restart(target->context, stub->guest);
+    stub->is_attached = stub->is_running = status == STATUS_OK;
+    if (status != STATUS_OK) {
+        say_status(stub, status);
+        send_reply(stub);
+    }
+    return true;
+}
+
+static void kill_for_now(struct gdb_stub *stub)
+{
+    stub->target->clear_points(stub->target->context, stub->guest);
+    stub->is_attached = false;
+}
+
 /* Packets whose reply comes when the guest stops, or never: true. */
 static bool run_packet(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
 {
@@ -693,7 +588,7 @@ static bool run_packet(struct gdb_stub *stub, struct packet *packet, uint8_t kin
             continue_threads(stub, packet);
             return true;
         }
-        return false;
+        return starts_with(packet, "Run;") && run_again(stub);
     default:
         return false;
     }
@@ -705,17 +600,28 @@ static void long_packet(struct gdb_stub *stub, struct packet *packet)
     if (starts_with(packet, "Cont?")) {
         say(stub, "vCont;c;C;s;S;r;t");
     } else if (starts_with(packet, "Kill")) {
-        kill(stub);
+        (stub->is_extended ? kill_for_now : kill)(stub);
         say(stub, "OK");
+    } else if (starts_with(packet, "Attach;")) {
+        attach(stub);
     }
 }
 
 static void answer(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
 {
-    static void (*const handler[128])(struct gdb_stub *, struct packet *) = {
-        ['g'] = read_all,        ['G'] = write_all,    ['p'] = read_one,     ['P'] = write_one,
-        ['m'] = read_memory,     ['M'] = write_memory, ['X'] = write_binary, ['H'] = choose_thread,
-        ['T'] = is_thread_alive, ['q'] = query,        ['Q'] = set,          ['v'] = long_packet};
+    static void (*const handler[128])(struct gdb_stub *,
+                                      struct packet *) = {['g'] = read_all,
+                                                          ['G'] = write_all,
+                                                          ['p'] = read_one,
+                                                          ['P'] = write_one,
+                                                          ['m'] = gdb_read_memory,
+                                                          ['M'] = gdb_write_memory,
+                                                          ['X'] = gdb_write_binary,
+                                                          ['H'] = choose_thread,
+                                                          ['T'] = is_thread_alive,
+                                                          ['q'] = query,
+                                                          ['Q'] = set,
+                                                          ['v'] = long_packet};
     switch (kind) {
     case '?':
         attach(stub);
@@ -729,6 +635,7 @@ static void answer(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
         change_point(stub, packet, kind == 'Z');
         return;
     case '!':
+        stub->is_extended = true;
         say(stub, "OK");
         return;
     default:

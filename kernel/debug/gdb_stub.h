@@ -75,6 +75,8 @@ struct gdb_target {
     void (*clear_points)(void *context, unsigned guest);
     void (*kill)(void *context, unsigned guest);
     void (*reset)(void *context, unsigned guest);
+    /* The same, also of one that has ended: it stops before its first instruction. */
+    enum status (*restart)(void *context, unsigned guest);
     /* What a command of the monitor's shell prints, run on the guest; NULL: there is no shell. */
     const char *(*command)(void *context, unsigned guest, const char *line, size_t *length);
     void (*send)(void *context, const void *bytes, size_t size);
@@ -92,6 +94,7 @@ struct gdb_stub {
     bool is_running;                /* it waits for a stop */
     bool is_quiet;                  /* no '+' and '-' any more, */
     bool is_last_ack;               /* but for one '+' of gdb's that is still to come */
+    bool is_extended;               /* gdb's target is extended-remote */
     bool is_physical;               /* addresses of memory and of new points are guest-physical */
     struct gdb_stop stop;           /* the last one, for '?' */
 };

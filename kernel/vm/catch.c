@@ -291,8 +291,9 @@ void catch_describe(const struct catch_event *event, char text[CATCH_TEXT_MAX])
 bool catch_meets(const struct catch *catch, struct catch_event *event)
 {
     bool has_access = event->kind == CATCH_MSR || event->kind == CATCH_PORT;
-    if (catch->kind != event->kind || event->number < catch->first || event->number > catch->last ||
-        (has_access && !(catch->access & event->access)))
+    bool is_reset = catch->kind == CATCH_RESET && event->kind == CATCH_TRIPLE_FAULT;
+    if ((catch->kind != event->kind && !is_reset) || event->number < catch->first ||
+        event->number > catch->last || (has_access && !(catch->access & event->access)))
         return false;
     event->id = catch->id;
     return true;

@@ -9,7 +9,7 @@
 
 enum catch_kind {
     CATCH_NOTHING,
-    CATCH_RESET,
+    CATCH_RESET, /* a triple fault is one, too */
     CATCH_TRIPLE_FAULT,
     CATCH_EXCEPTION,
     CATCH_MSR,

@@ -18,7 +18,7 @@ struct gdb_world {
     char sent[WORLD_SENT + 1];
     size_t sent_length;
     bool is_dead, is_paused, was_physical;
-    unsigned pauses, resumes, kills, resets, steps, points, cleared;
+    unsigned pauses, resumes, kills, resets, restarts, steps, points, cleared;
     uint64_t step_start, step_end;
     uint64_t point_address, point_size;
     enum gdb_point point;
@@ -192,6 +192,13 @@ static void world_reset(void *context, unsigned guest)
     ((struct gdb_world *)context)->resets++;
 }
 
+static enum status world_restart(void *context, unsigned guest)
+{
+    (void)guest;
+    ((struct gdb_world *)context)->restarts++;
+    return ((struct gdb_world *)context)->pause_status;
+}
+
 static void world_send(void *context, const void *bytes, size_t size)
 {
     struct gdb_world *world = context;
@@ -223,6 +230,7 @@ static inline void world_start(struct gdb_world *world)
         world_clear_points,
         world_kill,
         world_reset,
+        world_restart,
         NULL,
         world_send,
         world,

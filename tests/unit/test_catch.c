@@ -90,7 +90,8 @@ static bool meets(const char *line, struct catch_event event)
 static void events_are_met(void)
 {
     CHECK(meets("reset", (struct catch_event){.kind = CATCH_RESET}));
-    CHECK(!meets("reset", (struct catch_event){.kind = CATCH_TRIPLE_FAULT}));
+    CHECK(meets("reset", (struct catch_event){.kind = CATCH_TRIPLE_FAULT}));
+    CHECK(!meets("triple-fault", (struct catch_event){.kind = CATCH_RESET}));
     CHECK(!meets("reset", (struct catch_event){.kind = CATCH_NOTHING}));
     CHECK(meets("exception pf", (struct catch_event){.kind = CATCH_EXCEPTION, .number = 14}));
     CHECK(!meets("exception pf", (struct catch_event){.kind = CATCH_EXCEPTION, .number = 13}));

@@ -216,9 +216,9 @@ static void resets_wait(void)
     /* Where a reset is the end, it is so afterwards. */
     start();
     VM.stops_at_reset = true;
-    catch_it(CATCH_RESET, 0, false);
-    vm_request_reset(&VM, VM_TRIPLE_FAULT);
-    CHECK_EQ(VM.outcome, VM_TRIPLE_FAULT);
+    catch_it(CATCH_TRIPLE_FAULT, 0, false);
+    vm_request_reset(&VM, VM_RESET);
+    CHECK_EQ(VM.outcome, VM_RESET);
     start();
     VM.stops_at_reset = true;
     catch_it(CATCH_RESET, 0, false);

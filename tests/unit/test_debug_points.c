@@ -335,10 +335,11 @@ static void physical_addresses_stay(void)
 /* What happens in the guest, entry by entry. */
 static struct happening {
     uint32_t reason, information;
-    uint64_t qualification, rip;
+    uint64_t qualification, rip, gpa;
     void (*does)(void);
 } script[8];
 static unsigned entries;
+static uint64_t seen_shadow, seen_primary, first_ept;
 static uint64_t seen_rflags, seen_ept, seen_exceptions, seen_event, seen_timer;
 
 static int play(struct vcpu *vcpu)
@@ -346,6 +347,10 @@ static int play(struct vcpu *vcpu)
     const struct happening *now = &script[entries++];
     (void)vcpu;
     seen_rflags = VMCS[VMCS_GUEST_RFLAGS];
+    seen_shadow = VMCS[VMCS_GUEST_INTERRUPTIBILITY_STATE];
+    seen_primary = VMCS[VMCS_PROCESSOR_BASED_CONTROLS];
+    if (entries == 1)
+        first_ept = VMCS[VMCS_EPT_POINTER];
     seen_ept = VMCS[VMCS_EPT_POINTER];
     seen_exceptions = VMCS[VMCS_EXCEPTION_BITMAP];
     seen_event = VMCS[VMCS_VM_ENTRY_INTERRUPTION_INFORMATION];
@@ -355,6 +360,7 @@ static int play(struct vcpu *vcpu)
     VMCS[VMCS_HOST_RSP] = 0x1234;
     VMCS[VMCS_EXIT_REASON] = now->reason;
     VMCS[VMCS_EXIT_QUALIFICATION] = now->qualification;
+    VMCS[VMCS_GUEST_PHYSICAL_ADDRESS] = now->gpa;
     VMCS[VMCS_VM_EXIT_INTERRUPTION_INFORMATION] = now->information;
     if (now->rip != 0)
         VMCS[VMCS_GUEST_RIP] = now->rip;
@@ -384,13 +390,14 @@ static void step(const char *bytes, unsigned count, const struct happening *happ
     VM.is_paused = DEBUG.has_stopped = false;
     fake_vmcs.once = play;
     VMCS[VMCS_HOST_RSP] = 0x8888;
+    uint64_t host_rip = VMCS[VMCS_HOST_RIP];
     debug_arm_step(&VCPU, 0, 0);
     debug_run_steps(&VCPU);
     CHECK_EQ(entries, n);
     CHECK(DEBUG.has_stopped && vm_is_paused(&VM) && !DEBUG.steps);
     CHECK_EQ(fake_hw.wakes, 1);
     CHECK_EQ(VMCS[VMCS_HOST_RSP], 0x8888);
-    CHECK_EQ(VMCS[VMCS_HOST_RIP], (uintptr_t)vmx_exit_stub);
+    CHECK_EQ(VMCS[VMCS_HOST_RIP], host_rip);
     CHECK(VMCS[VMCS_EXCEPTION_BITMAP] != UINT32_MAX);
 }
 
@@ -408,6 +415,49 @@ static void plain_instruction(void)
     CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_IF);
     CHECK_EQ(VMCS[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS], 0);
     CHECK_EQ(DEBUG.stop.reason, DEBUG_STEPPED);
+}
+
+/* The first time, the trap flag stands by. */
+static void monitor_trap_flag_where_it_is(void)
+{
+    static const struct happening first[] = {
+        {.reason = EXIT_REASON_MONITOR_TRAP_FLAG, .rip = FAKE_GUEST_RIP + 1}};
+    static const struct happening second[] = {
+        {.reason = EXIT_REASON_MONITOR_TRAP_FLAG, .rip = FAKE_GUEST_RIP + 2}};
+    start(FAKE_LONG);
+    VMCS[VMCS_GUEST_RFLAGS] = 2 | RFLAGS_IF;
+    step("\x90", 1, first, 1);
+    CHECK_EQ(seen_rflags, 2 | RFLAGS_IF | RFLAGS_TF);
+    CHECK(seen_primary & CONTROL_MONITOR_TRAP_FLAG);
+    CHECK(!(VMCS[VMCS_PROCESSOR_BASED_CONTROLS] & CONTROL_MONITOR_TRAP_FLAG));
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_IF);
+    CHECK_EQ(DEBUG.stop.reason, DEBUG_STEPPED);
+    VMCS[VMCS_GUEST_INTERRUPTIBILITY_STATE] = BLOCKING_BY_MOV_SS;
+    VMCS[VMCS_GUEST_IA32_DEBUGCTL] = DEBUGCTL_LBR;
+    step("\x90\x90", 2, second, 1);
+    CHECK_EQ(seen_rflags, 2 | RFLAGS_IF);
+    CHECK_EQ(seen_shadow, BLOCKING_BY_MOV_SS);
+    CHECK(seen_primary & CONTROL_MONITOR_TRAP_FLAG);
+    CHECK_EQ(VMCS[VMCS_GUEST_IA32_DEBUGCTL], DEBUGCTL_LBR);
+    /* What exits otherwise is not touched either. */
+    static const struct happening cpuid[] = {{.reason = EXIT_REASON_CPUID}};
+    VMCS[VMCS_GUEST_RIP] = FAKE_GUEST_RIP;
+    VMCS[VMCS_GUEST_INTERRUPTIBILITY_STATE] = 0;
+    step("\x0f\xa2", 2, cpuid, 1);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_IF);
+    /* A processor that announces it and has it not; and one that does not. */
+    static const struct happening over[] = {STEPPED(1)};
+    start(FAKE_LONG);
+    step("\x90", 1, over, 1);
+    VMCS[VMCS_GUEST_RIP] = FAKE_GUEST_RIP;
+    step("\x90", 1, over, 1);
+    CHECK(!(seen_primary & CONTROL_MONITOR_TRAP_FLAG));
+    CHECK(seen_rflags & RFLAGS_TF);
+    start(FAKE_LONG);
+    fake_guest.cpu.capabilities.control[CONTROL_PRIMARY] &=
+        ~((uint64_t)CONTROL_MONITOR_TRAP_FLAG << 32);
+    step("\x90", 1, over, 1);
+    CHECK(!(seen_primary & CONTROL_MONITOR_TRAP_FLAG));
 }
 
 static void guest_that_steps_itself_gets_its_trap(void)
@@ -613,6 +663,32 @@ static void watchpoints_are_exact(void)
     CHECK(!DEBUG.has_stopped);
 }
 
+/* By an instruction that is executed by itself for another reason. */
+static void steps_meet_watchpoints(void)
+{
+    static const struct happening reads[] = {
+        {.reason = EXIT_REASON_EPT_VIOLATION, .qualification = READ | FINAL, .gpa = 0x5000},
+        STEPPED(2)};
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_READ, 0x5003, 1), STATUS_OK);
+    step("\x8b\x03", 2, reads, 2); /* mov eax, [rbx] */
+    CHECK_EQ(DEBUG.stop.reason, DEBUG_AT_POINT);
+    CHECK_EQ(DEBUG.stop.address, 0x5003);
+    CHECK(first_ept != ept_pointer(&points.ept) && first_ept == ept_pointer(&points.data));
+    CHECK_EQ(seen_ept, ept_pointer(&fake_guest.vmx_vm.ept));
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS] & RFLAGS_TF, 0);
+    VMCS[VMCS_GUEST_RIP] = FAKE_GUEST_RIP;
+    step("\x8a\x03", 2, reads, 2); /* mov al, [rbx]: the byte beside */
+    CHECK_EQ(DEBUG.stop.reason, DEBUG_STEPPED);
+    /* Another instruction of a breakpoint's page. */
+    CHECK_EQ(add(DEBUG_EXECUTE, FAKE_GUEST_RIP + 8, 1), STATUS_OK);
+    memcpy(fake_guest.memory + FAKE_GUEST_RIP, "\x8b\x03", 2);
+    script[1] = (struct happening)STEPPED(2);
+    CHECK(access_to(FAKE_GUEST_RIP, FETCH | FINAL, reads[0]));
+    CHECK(DEBUG.has_stopped);
+    CHECK_EQ(DEBUG.stop.address, 0x5003);
+}
+
 static void debugger_goes_away(void)
 {
     debug_use_points(&VCPU, NULL);
@@ -671,4 +747,6 @@ TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", point
            breakpoints_outside_flat_segments_let_go_on},
           {"watchpoints_are_exact", watchpoints_are_exact},
           {"points_may_go_meanwhile", points_may_go_meanwhile},
+          {"monitor_trap_flag_where_it_is", monitor_trap_flag_where_it_is},
+          {"steps_meet_watchpoints", steps_meet_watchpoints},
           {"timer_is_set_after_steps", timer_is_set_after_steps})

@@ -397,6 +397,32 @@ static void ends_that_gdb_wants(void)
     CHECK_EQ(world.kills, 2);
 }
 
+/* What `run`, `kill` and `attach` send where the target is extended-remote. */
+static void extended_remote_runs_again(void)
+{
+    struct gdb_stop stop = {.signal = GDB_SIGNAL_TRAP};
+    start();
+    CHECK_STR(ask("!"), "OK");
+    ask("?");
+    CHECK_STR(ask("vKill;a410"), "OK");
+    CHECK_EQ(world.kills, 0);
+    CHECK_STR(ask("vRun;"), "(nothing)");
+    CHECK_EQ(world.restarts, 1);
+    world.sent_length = 0;
+    gdb_stub_stopped(&world.stub, 0, &stop);
+    CHECK(strncmp(world.sent, "$T05thread:1;", 13) == 0);
+    CHECK_STR(ask("D"), "OK");
+    CHECK(!world.is_paused);
+    CHECK(strncmp(ask("vAttach;1"), "T05thread:1;", 12) == 0);
+    CHECK(world.is_paused);
+    world.pause_status = ERR_UNSUPPORTED;
+    CHECK_STR(ask("vRun;"), "E26");
+    CHECK(!world.stub.is_running);
+    ask("qSupported");
+    CHECK_STR(ask("vKill;1"), "OK");
+    CHECK_EQ(world.kills, 1);
+}
+
 static void points_go_through(void)
 {
     start();
@@ -569,6 +595,7 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"no_acknowledgements_where_gdb_wants_none", no_acknowledgements_where_gdb_wants_none},
           {"next_gdb_begins_anew", next_gdb_begins_anew},
           {"ends_that_gdb_wants", ends_that_gdb_wants}, {"points_go_through", points_go_through},
+          {"extended_remote_runs_again", extended_remote_runs_again},
           {"msrs_are_registers", msrs_are_registers}, {"stops_may_say_why", stops_may_say_why},
           {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands},
           {"monitor_is_the_shell", monitor_is_the_shell})

@@ -12,7 +12,7 @@ def go(name, pc, stage):
     note(name, value("$pc") == pc and value("*(long*)&stage") == stage)
 note("no-paging", value("$cr0") >> 31)
 run(f"hbreak *{HIGH}")
-run("tbreak ready")
+run("break ready") # whose page is that of the access which is watched
 run("continue")
 note("ready", value("$pc") == value("(long)&ready"))
 run(f"break *{LATE}")
@@ -117,7 +117,52 @@ def catches(run):
         run.check("catches/exit-status", machine.wait() == 1)
 
 
+RESTART = """
+run("target extended-remote localhost:PORT")
+note("attached", hex(value("$pc")))
+run("hbreak build_page_tables")
+run("continue")
+hits = []
+for _ in range(3):
+    said = run("continue")
+    hits.append(value("$pc") == value("(long)&build_page_tables"))
+note("over-resets", hits)
+run("monitor catch reset")
+said = run("continue")
+note("reset", "triple-fault at 0x" in said and value("$pc") != value("(long)&build_page_tables"))
+run("monitor uncatch all")
+run("continue")
+note("after-reset", value("$pc") == value("(long)&build_page_tables"))
+run("run")
+note("run", value("$pc") == value("(long)&build_page_tables"))
+run("kill")
+run("run")
+note("kill-run", value("$pc") == value("(long)&build_page_tables"))
+run("delete")
+run("set breakpoint always-inserted on")
+run("monitor physical on")
+run(f"hbreak *{value('(long)&build_page_tables')}")
+run("monitor physical off")
+run("monitor reset")
+run("maintenance flush register-cache")
+run("continue")
+note("physical", value("$pc") == value("(long)&build_page_tables"))
+run("detach")
+"""
+
+
+def restart(run):
+    """Points outlive resets of a guest that resets itself; `run` and `kill` of extended-remote."""
+    with debuggee(run, "reset") as (machine, port):
+        notes, text = gdb_run(run, port, RESTART.replace("PORT", str(port)), run.files.guest("reset"))
+        check_notes(run, notes, text, {
+            "attached": "0x100020", "over-resets": [True] * 3, "reset": True, "after-reset": True, "run": True,
+            "kill-run": True, "physical": True})
+        run.check("restart/exit-status", machine.wait() == 0)
+
+
 CASES = [
     Case("gdb-points-paging", paging, seconds=30),
     Case("gdb-points-catches", catches, seconds=30),
+    Case("gdb-points-restart", restart, seconds=30),
 ]
