@@ -207,6 +207,8 @@ def reports(run):
             ("cut", "ok one\nok tw\r\ntraprock: vm g: killed\r\n", [("g/one", True), ("g/tw...", False)]),
             ("whole", "ok one\nnot ok two: no\n", [("g/one", True), ("g/two", False)]),
             ("crlf", "ok one\r\nok two\r\n", [("g/one", True), ("g/two", True)]),
+            ("named", "ok one\nother: ok two\r\nok three\n",
+             [("g/one", True), ("g/two", True), ("g/three", True)]),
             ("none", "hello\n", [("g/report", False)])):
         trial = Run(Case("trial", None), run.files)
         trial.report_guest(text, "g")

@@ -16,7 +16,7 @@ import host  # noqa: E402
 import image  # noqa: E402
 
 # The lines of a guest's report; those of a guest that is not in focus begin with its name.
-REPORT = re.compile(r"^(?:[\w-]+: )?(ok|not ok|skip) ([\w./-]+)(?:: (.*))?(\r?)$", re.MULTILINE)
+REPORT = re.compile(r"^([\w-]+: )?(ok|not ok|skip) ([\w./-]+)(?:: (.*))?(\r?)$", re.MULTILINE)
 TAIL_LINES = 25
 
 
@@ -76,10 +76,11 @@ class Run:
         seen = 0
         lines = REPORT.findall(text)
         # The monitor ends a line with CR LF that a guest did not get to the end of: its name may be cut.
-        own_end = "\r" if all(end for *_, end in lines) else ""
-        for verdict, name, message, end in lines:
+        # So it ends every line with a name before it, which tells nothing.
+        own_end = "\r" if all(end for prefix, *_, end in lines if not prefix) else ""
+        for prefix, verdict, name, message, end in lines:
             seen += 1
-            if end != own_end:
+            if not prefix and end != own_end:
                 self.check(f"{guest}/{name}...", False, "the guest's line was cut off")
             elif verdict == "skip":
                 self.skipped.append((f"{guest}/{name}", message))
