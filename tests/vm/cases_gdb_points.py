@@ -1,5 +1,8 @@
 """A real gdb's breakpoints and watchpoints where the guest's paging changes under them."""
 
+import copy
+import os
+
 from cases_gdb import check_notes, debuggee
 from gdb import gdb_run
 from harness import Case
@@ -44,6 +47,14 @@ def paging(run):
             "high-in-other-space": True, "user-in-own-space": True, "finished": True, "end": 0})
         run.check("paging/exit-status", machine.wait() == 0)
         run.report_guest(machine.log, "points")
+
+
+def checked(run):
+    """The same under the monitor that checks the processor's state after each exit, also what a debugger left."""
+    run.files = copy.copy(run.files)
+    run.files.efi = os.path.join(run.files.build, "checks", "BOOTX64.EFI")
+    paging(run)
+    run.check("checked/looked", "host checks: points: " in run.log, "no line of the host checks")
 
 
 CATCHES = """
@@ -163,6 +174,7 @@ def restart(run):
 
 CASES = [
     Case("gdb-points-paging", paging, seconds=30),
+    Case("gdb-points-checked", checked, seconds=35),
     Case("gdb-points-catches", catches, seconds=30),
     Case("gdb-points-restart", restart, seconds=30),
 ]
