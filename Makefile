@@ -24,7 +24,7 @@ UNTIL ?=
 COUNT ?=
 
 .PHONY: all help
-all: $(BUILD)/BOOTX64.EFI $(BUILD)/traprock-mux ## build the UEFI program
+all: $(BUILD)/BOOTX64.EFI $(BUILD)/traprock-mux $(BUILD)/traprock-dump ## build the UEFI program
 
 help: ## show this list
 	@echo 'make TARGET [VARIABLE=VALUE]...'
@@ -161,7 +161,7 @@ default-guest: $(DEFAULT_FILES)
 
 IMAGE_CONF = $(if $(GUEST_READY),$(BUILD)/guest/default.conf,$(CONF))
 
-.PHONY: image run check test bench bench-linux fuzz coverage gdb gdb-monitor trace format lint clean
+.PHONY: image run split check test bench bench-linux fuzz coverage gdb gdb-monitor trace format lint clean
 image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB stick or an emulator
 	@$(MAKE) --no-print-directory $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
 	@python3 tests/vm/image.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
@@ -169,6 +169,9 @@ image: packages-run $(GUEST_READY) ## write IMG, a disk image of CONF for a USB 
 
 run: image ## boot CONF here; the terminal is the guest's console, Ctrl-A h shows the monitor's keys
 	@$(HOST_PY) --image $(call quote,$(IMG)) --interactive
+
+split: image ## the same with COM1 split by traprock-mux: the log here, shell and guests in build/lines, gdb at 1234
+	@$(HOST_PY) --image $(call quote,$(IMG)) --split $(BUILD)/lines
 
 # Every guest a test: the exit status is 0 only if all of them passed.
 .PHONY: ci

@@ -91,10 +91,11 @@ $(BUILD)/monitor/debugger.o: $(DEBUGGER_OBJECTS) $(BUILD)/monitor/sources
 $(BUILD)/traprock.elf: $(LINKED) linker.ld
 	@$(LINK) $(MONITOR_LDFLAGS) -T linker.ld -o $@ $(LINKED)
 
-# The program for the other end of the console's line, as one file.
-MUX_SOURCES := $(wildcard kernel/debug/host/*.py)
-$(BUILD)/traprock-mux: $(MUX_SOURCES) kernel/build.mk
-	@mkdir -p $(@D)/mux
-	@cp $(MUX_SOURCES) $(@D)/mux
-	@echo 'import sys, traprock_mux; sys.exit(traprock_mux.main())' >$(@D)/mux/__main__.py
-	@python3 -m zipapp -c -p '/usr/bin/env python3' -o $@ $(@D)/mux
+# The programs for the other end of the console's line, one file each.
+HOST_PROGRAMS := $(BUILD)/traprock-mux $(BUILD)/traprock-dump
+HOST_PROGRAM_SOURCES := $(wildcard kernel/debug/host/*.py)
+$(HOST_PROGRAMS): $(BUILD)/traprock-%: $(HOST_PROGRAM_SOURCES) kernel/build.mk
+	@mkdir -p $(@D)/host-program/$*
+	@cp $(HOST_PROGRAM_SOURCES) $(@D)/host-program/$*
+	@echo 'import sys, traprock_$* as program; sys.exit(program.main())' >$(@D)/host-program/$*/__main__.py
+	@python3 -m zipapp -c -p '/usr/bin/env python3' -o $@ $(@D)/host-program/$*

@@ -180,12 +180,9 @@ class Programs(unittest.TestCase):
     """The whole program, at a socket of ours."""
 
     def start(self, *options, stdin=subprocess.PIPE):
-        folder = self.enterContext(tempfile.TemporaryDirectory()) if hasattr(self, "enterContext") else None
-        if folder is None:
-            holder = tempfile.TemporaryDirectory()
-            self.addCleanup(holder.cleanup)
-            folder = holder.name
-        self.folder = folder
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = folder = holder.name
         server = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(server.close)
         self.server = server
@@ -262,6 +259,13 @@ class Programs(unittest.TestCase):
         monitor.reader = link.FrameReader()
         self.pump(monitor, lambda: len(monitor.hellos) > 1)
         self.assertEqual(monitor.hellos[-1][11], 77)
+
+    def test_nobody_needs_to_type(self):
+        self.start("--once", stdin=subprocess.DEVNULL)
+        monitor = Monitor(self.line.sendall)
+        self.pump(monitor, lambda: monitor.hellos)
+        self.line.close()
+        self.assertEqual(self.process.wait(10), 0)
 
     def test_without_a_monitor_it_is_a_terminal(self):
         self.start("--patience", "2")

@@ -29,7 +29,8 @@ def split(run, conf, *options, **machine_options):
 
 def consoles(run):
     run.guest("echo")
-    conf = vm("one", kernel="echo.elf", debug_exit="0xf4") + vm("two", kernel="echo.elf", debug_exit="0xf4")
+    conf = vm("one", kernel="echo.elf", debug_exit="0xf4") + \
+        vm("two", kernel="echo.elf", debug_exit="0xf4", memory="4M")
     with split(run, conf, cpus=2) as (machine, relay, mux):
         one, two = mux.terminal("one"), mux.terminal("two")
         one.type(b"first")
@@ -38,7 +39,6 @@ def consoles(run):
         two.wait(b"second")
         run.check("mux/consoles", True)
         shell = mux.terminal("shell")
-        shell.wait(rb"\(traprock\) ")
         shell.type(b"vm\r")
         said = shell.wait(rb"\* one(.|\n)*two(.|\n)*\(traprock\) ")
         run.check("mux/shell", "running" in said, repr(said))
@@ -47,6 +47,27 @@ def consoles(run):
         run.check("mux/exit-status", machine.wait() == 0)
         mux.out.wait(rb"^traprock: exit 0\r?\n")
         run.check("mux/ends", outcome(mux.out.data.decode(errors="replace"), "one") == ("debug-exit", 0))
+
+
+def panic(run):
+    """A panic is plain text, and the shell after it is at the program's own terminal."""
+    run.guest("spin")
+    with split(run, vm("spin"), "--patience", "2") as (machine, _, mux):
+        shell = mux.terminal("shell")
+        shell.wait(rb"\(traprock\) ", run.case.limit)
+        shell.type(b"panic\r")
+        mux.out.wait(rb"error: panic on processor 0:\r?\n(.|\n)*^traprock: exit 255\r?\n")
+        run.check("mux/panic", True)
+        mux.notes.wait(rb"no answer for 2 s; a plain terminal")
+        mux.process.stdin.write(b"\ruptime\r")
+        mux.process.stdin.flush()
+        mux.out.wait(rb"^0 days")
+        run.check("mux/panic-shell", True)
+        mux.process.stdin.write(b"poweroff\r")
+        mux.process.stdin.flush()
+        with machine.console.changed:
+            ended = machine.console.changed.wait_for(lambda: machine.console.closed, timeout=TAKES * run.scale)
+        run.check("mux/panic-poweroff", ended, "the machine goes on")
 
 
 # ---- A line that is disturbed, and cut -------------------------------------------------------------
@@ -244,6 +265,7 @@ def noise(size):
 
 CASES = [
     Case("mux-consoles", consoles, seconds=30),
+    Case("mux-panic", panic, seconds=25),
     Case("mux-disturbed", disturbed, seconds=50),
     Case("mux-gdb", debugged, seconds=40),
     Case("mux-noise", noise(100_000), seconds=25),

@@ -3,14 +3,15 @@
 
     host.py run --image IMG [--host auto|bochs|qemu|qemu-tcg] [--mem MIB] [--cpus N] [--cpu MODEL]
                 [--timeout S] [--serial-log FILE] [--com2 FILE|tcp:PORT] [--interactive]
-                [--trace FILE]
+                [--split DIR] [--trace FILE]
     host.py which
 
 `qemu` uses KVM where its guests can use VMX, else TCG, which has no VMX. `auto` is QEMU with such a
 KVM, else Bochs. COM1 of the machine is a TCP connection to this program: the terminal with
---interactive, standard output otherwise. The verdict is the serial log's last line, `traprock: exit
-N`: N becomes the exit status. Without it: 124 after --timeout seconds, 125 when the emulator ended
-on its own, 130 when the user ended it, 1 when the boot program did not start the monitor.
+--interactive, traprock-mux's with --split, standard output otherwise. The verdict is the serial log's
+last line, `traprock: exit N`: N becomes the exit status. Without it: 124 after --timeout seconds, 125
+when the emulator ended on its own, 130 when the user ended it, 1 when the boot program did not start
+the monitor.
 
 Tests import Machine:
 
@@ -530,6 +531,30 @@ class Terminal:
                 self.machine.send(data)
 
 
+@contextlib.contextmanager
+def split(machine, links):
+    """traprock-mux in this terminal, at the machine's console; what ends it ends the machine."""
+    from gdb import Bridge
+    bridge = Bridge(machine.console)
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "kernel", "debug", "host",
+                           "traprock_mux.py")
+    process = subprocess.Popen([sys.executable, program, f"127.0.0.1:{bridge.port}", "--links", links, "--once"])
+
+    def watch():
+        process.wait()
+        machine.kill()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        bridge.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.terminate()
+        process.wait()
+
+
 # ---- The command ---------------------------------------------------------------------------------
 
 
@@ -566,13 +591,13 @@ def write_all(descriptor, data):
 
 
 def run(arguments):
-    sinks = [] if arguments.quiet else [lambda piece: write_all(1, piece)]
+    sinks = [] if arguments.quiet or arguments.split else [lambda piece: write_all(1, piece)]
     log = open(arguments.serial_log, "wb", buffering=0) if arguments.serial_log else None
     if log is not None:
         sinks.append(log.write)
     machine = Machine(arguments.image, timeout=arguments.timeout, com2=parse_com2(arguments.com2),
                       sinks=sinks, host=arguments.host, memory=arguments.mem, cpus=arguments.cpus,
-                      cpu=arguments.cpu, realtime=arguments.interactive,
+                      cpu=arguments.cpu, realtime=arguments.interactive or arguments.split is not None,
                       trace_cpu=arguments.trace is not None)
     if arguments.trace and machine.options.host != "bochs":
         raise HostError("--trace needs --host bochs")
@@ -585,6 +610,8 @@ def run(arguments):
         if arguments.interactive:
             terminal = stack.enter_context(Terminal(machine))
             threading.Thread(target=terminal.pump, daemon=True).start()
+        if arguments.split:
+            stack.enter_context(split(machine, arguments.split))
         result = machine.wait()
         if arguments.trace:
             shutil.copyfile(os.path.join(machine.directory, "bochs.log"), arguments.trace)
@@ -610,17 +637,19 @@ def arguments_parse():
     command.add_argument("--cpus", type=number(1, CPUS_MAX), default=1)
     command.add_argument("--cpu", help="the processor's model, in the emulator's words")
     command.add_argument("--timeout", type=number(1, 1000000),
-                         help="seconds (600; 43200 with --interactive)")
+                         help="seconds (600; 43200 with --interactive or --split)")
     command.add_argument("--serial-log", help="a file for what COM1 says")
     command.add_argument("--emulator-log", help="a file for what the emulator says")
     command.add_argument("--trace", metavar="FILE",
                          help="Bochs: its whole log, with each VM entry and exit of processor 0")
     command.add_argument("--com2", help="FILE for what COM2 says, or tcp:PORT to connect to")
     command.add_argument("--interactive", action="store_true", help="the terminal is COM1")
+    command.add_argument("--split", metavar="DIR",
+                         help="COM1 split by traprock-mux, with links to its terminals there; gdb at port 1234")
     command.add_argument("--quiet", action="store_true", help="nothing on standard output")
     arguments = parser.parse_args()
     if arguments.command == "run" and arguments.timeout is None:
-        arguments.timeout = 43200 if arguments.interactive else 600
+        arguments.timeout = 43200 if arguments.interactive or arguments.split else 600
     return arguments
 
 

@@ -33,6 +33,7 @@ HELLO_SECONDS = 1.0  # between two
 HELLO_TIMES = 3
 POLL_BUSY, POLL_IDLE = 0.25, 0.5
 RECONNECT_SECONDS = 1.0
+NOTE_SECONDS = 1.0
 OPEN_SECONDS = 0.2   # between two looks whether somebody has opened a pseudo-terminal
 QUEUE_MAX = 4096     # bytes typed that wait for the monitor
 KEPT_MAX = 65536     # of a console that nobody has opened
@@ -462,6 +463,7 @@ class Mux:
         self.was_up = False
         self.hellos = 0  # that are still to be sent
         self.next_hello = self.next_poll = self.next_look = self.next_open = 0.0
+        self.note_at = None  # when to tell that the monitor has said goodbye, behind what it says last
         self.text = b""  # the end of what was plain
 
     # ---- The link's ports ----
@@ -552,7 +554,7 @@ class Mux:
             self.hellos = 0
             say("the monitor answers; its log follows")
         else:
-            say("the monitor has ended its part; a plain terminal until one answers (Ctrl-] ends)")
+            self.note_at = time.monotonic() + NOTE_SECONDS
 
     def _open(self, now):
         if self.line.descriptor is not None or now < self.next_open:
@@ -579,6 +581,10 @@ class Mux:
             self.next_hello = now + HELLO_SECONDS
             if self.hellos == 0 and self.link.token == 0:
                 say("no monitor answers; a plain terminal until one does (Ctrl-] ends)")
+        if self.note_at is not None and now >= self.note_at:
+            self.note_at = None
+            if not self.link.is_up:
+                say("the monitor has ended its part; a plain terminal until one answers (Ctrl-] ends)")
         if now >= self.next_look:
             self.next_look = now + OPEN_SECONDS
             for terminal in self.terminals.values():
