@@ -81,7 +81,17 @@ def words():
     for _ in range(131072):
         word = (word * 6364136223846793005 + 1442695040888963407) & 0xffffffffffffffff
         yield word.to_bytes(8, "little")
-note("megabyte", bytes(inferior.read_memory(value("(long)&pool"), 1 << 20)) == b"".join(words()))
+pool = value("(long)&pool")
+wanted = b"".join(words())
+note("megabyte", bytes(inferior.read_memory(pool, 1 << 20)) == wanted)
+# Over a page's border, with every byte and at no round address; then as it was.
+other = bytes(byte ^ 0xff for byte in wanted[3:65536 + 3])
+inferior.write_memory(pool + 3, other)
+run(f"dump binary memory DUMP {pool} {pool + 65536 + 8}")
+with open("DUMP", "rb") as file:
+    note("written-back", file.read() == wanted[:3] + other + wanted[65536 + 3:65536 + 8])
+inferior.write_memory(pool + 3, wanted[3:65536 + 3])
+note("restored", bytes(inferior.read_memory(pool, 65536 + 8)) == wanted[:65536 + 8])
 run("detach")
 """
 
@@ -97,11 +107,12 @@ note("end", value("$_exitcode"))
 def attach(run):
     with debuggee(run, "debuggee") as (machine, port):
         symbols = run.files.guest("debuggee")
-        notes, text = gdb_run(run, port, ATTACH.replace("SLEEP", "1"), symbols)
+        notes, text = gdb_run(run, port, ATTACH.replace("SLEEP", "1").replace("DUMP", run.path("pool.bin")), symbols)
         check_notes(run, notes, text, {
             "counter": 0, "thread": 1, "cr0-pe": 1, "r15": "0x1234567890abcdef", "xmm3": 77, "st0": "2.5",
             "bad-cr0": "refused", "no-memory": True, "ctrl-c": "SIGINT", "counted": True,
-            "rbx": "0x1122334455667788", "long-mode": "0x500", "written": 5, "block": True, "megabyte": True})
+            "rbx": "0x1122334455667788", "long-mode": "0x500", "written": 5, "block": True, "megabyte": True,
+            "written-back": True, "restored": True})
         notes, text = gdb_run(run, port, AGAIN, symbols)
         check_notes(run, notes, text, {"again": True, "end": 0})
         run.check("gdb/exit-status", machine.wait() == 0)

@@ -31,6 +31,7 @@ import cases_formats
 import cases_grub
 import cases_fuzz
 import cases_gdb
+import cases_gdb_linux
 import cases_gdb_points
 import cases_gdb_trace
 import cases_guests
@@ -62,6 +63,7 @@ MODULES = (
     cases_grub,
     cases_fuzz,
     cases_gdb,
+    cases_gdb_linux,
     cases_gdb_points,
     cases_gdb_trace,
     cases_mux,
