@@ -84,7 +84,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             gdb_stub_stopped(&world.stub, 0, &stop);
             break;
         case END:
-            gdb_stub_ended(&world.stub, 0, 1);
+            world.is_dead = true; /* and may stand, be kept, or be gone; or live again later */
+            world.end = (struct gdb_end){
+                .stands = fuzz_take(&input, 1) & 1, .signal = GDB_SIGNAL_SEGV, .code = 1};
+            world.end.is_there = world.end.stands || fuzz_take(&input, 1) & 1;
+            gdb_stub_ended(&world.stub, 0);
+            world.is_dead = fuzz_take(&input, 1) & 1;
             break;
         }
         look_at_replies();
