@@ -1,6 +1,7 @@
 """Debian's gdb at Debian's kernel, from its first instruction on."""
 
 import contextlib
+import re
 
 from cases_gdb import check_notes
 from cases_linux import FAST, linux
@@ -36,6 +37,26 @@ def frames():
         except gdb.error:
             break
     return found
+"""
+
+# ---- A module that is not there yet --------------------------------------------------------------
+
+# A breakpoint with the guest before its first instruction, in a module that it loads when it is up: an address
+# that is mapped nowhere. The boot before this one has told where the module will be.
+MODULE = """
+attach()
+run("monitor reset")
+run("maintenance flush register-cache")
+note("reset", value("$pc") < 0x10000000)
+try:
+    run("x/1xb MODULE")
+    note("absent", "read")
+except gdb.error as error:
+    note("absent", "Cannot access memory" in str(error))
+run("hbreak *MODULE")
+run("continue")
+note("module", value("$pc") == MODULE)
+run("kill")
 """
 
 # ---- 64 watchpoints ------------------------------------------------------------------------------
@@ -119,6 +140,19 @@ def start(run):
         run.check("gdb/killed", machine.wait() == 1)
 
 
+def module(run):
+    """A breakpoint in a module before the guest's first instruction, where the boot before has told that it is."""
+    with waiting(run) as (machine, port):
+        gdb_run(run, port, 'attach()\nrun("detach")\n')
+        machine.expect(rb"^module [0-9a-f]{16} t virtblk_probe\s+\[virtio_blk\]\r?$", timeout=run.case.limit)
+        address = int(re.search(r"^module ([0-9a-f]{16}) ", machine.log, re.MULTILINE).group(1), 16)
+        notes, text = gdb_run(run, port, MODULE.replace("MODULE", hex(address)), symbol_file(run)[0],
+                              timeout=300)
+        check_notes(run, notes, text, {"reset": True, "absent": True, "module": True})
+        run.check("gdb/module-killed", machine.wait() == 1)
+
+
 CASES = [
+    Case("gdb-linux-module", module, seconds=100, limit=420),
     Case("gdb-linux", start, seconds=50, limit=300),
 ]
