@@ -173,7 +173,9 @@ static void place(const struct vcpu *vcpu, struct debug_points *points, struct d
     if (point->is_physical)
         return;
     const struct debug_path *path = find_path(vcpu, points, point->address);
-    point->is_mapped = path->is_mapped && (point->space == 0 || point->space == path->space);
+    /* Without paging, and where the page is a supervisor's, there is no other to be apart from. */
+    point->is_mapped =
+        path->is_mapped && (point->space == 0 || path->space == 0 || point->space == path->space);
     point->gpa = path->gpa + point->address % PAGE_SIZE;
 }
 

@@ -284,6 +284,13 @@ static void address_spaces_are_apart(void)
     CHECK(points.point[1].is_mapped);
     CHECK(load_cr3(TABLES));
     CHECK(!points.point[1].is_mapped);
+    /* Without paging it is the same. */
+    start(FAKE_PAGING_32);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), STATUS_OK);
+    CHECK(points.point[0].space != 0);
+    cr_set_initial(&VCPU, CR0_PE | CR0_ET, 0, 0);
+    leave();
+    CHECK(points.point[0].is_mapped);
     /* A supervisor's page is the same everywhere. */
     start(FAKE_LONG);
     make_spaces(0);
