@@ -1,10 +1,12 @@
 /*
  * One instruction by itself: entered with the trap flag set and everything that it raises exiting,
  * under the VM's own EPT. Interrupts and NMIs are held off. The flag is nothing that the guest
- * sees: what would show it to it (PUSHF, SYSCALL, INT n) is dealt with here. An exception's
- * delivery, or an interrupt's, is a step too, to the first instruction of its handler.
+ * sees: what would show it to it (PUSHF, INT n), or end in no trap (SYSCALL), is dealt with here.
+ * An exception's delivery, or an interrupt's, is a step too, to the first instruction of its
+ * handler.
  */
 #include "kernel/core/mem.h"
+#include "kernel/core/msr.h"
 #include "kernel/core/smp.h"
 #include "vmx/debug_internal.h"
 
@@ -15,6 +17,8 @@
 #define INT_N 0xcd
 #define IRET 0xcf
 #define SYSCALL 0x0f05
+#define SYSRET 0x0f07
+#define REX_W 8
 
 #define WINDOWS (CONTROL_INTERRUPT_WINDOW_EXITING | CONTROL_NMI_WINDOW_EXITING)
 #define ALL_TRAPS (PENDING_DEBUG_ENABLED | PENDING_DEBUG_BS)
@@ -25,8 +29,10 @@ struct one {
     uint64_t rip, rflags, traps, debugctl;
     unsigned opcode, length; /* of two bytes, where it begins with 0F; up to its last byte */
     uint8_t immediate;       /* the byte behind it */
-    /* A repeated string instruction that is executed whole, up to a breakpoint behind it: */
-    bool repeats, is_whole;
+    uint8_t rex;             /* the byte before it, if that is such a prefix */
+    bool repeats;
+    bool is_whole;     /* executed up to a breakpoint of the processor's, */
+    uint64_t target;   /* at this linear address */
     uint64_t dr0, dr7; /* the guest's */
 };
 
@@ -74,6 +80,7 @@ static void look_at_opcode(struct one *one)
     bool is_64bit = state_is_64bit();
     while (at < count && is_prefix(bytes[at], is_64bit)) {
         one->repeats = one->repeats || (bytes[at] & ~1u) == 0xf2;
+        one->rex = (bytes[at] & 0xf0) == 0x40 ? bytes[at] : 0;
         at++;
     }
     one->opcode = bytes[at];
@@ -143,19 +150,38 @@ static bool is_string(unsigned opcode)
            (opcode & ~3u) == 0xac;
 }
 
-/* The trap flag would end each of its repetitions: where nobody looks at those, a breakpoint of the
- * processor's ends them all. The guest's own take precedence. */
-static bool is_for_whole(const struct one *one)
+/* The trap flag would end each of its repetitions: where nobody looks at those, a breakpoint behind
+ * it ends them all. The guest's own take precedence. */
+static bool is_whole_string(struct one *one)
 {
+    one->target = linear_rip(one->rip + one->length);
     return vmx_of(one->vcpu)->debug.takes_whole && one->repeats && is_string(one->opcode) &&
-           !(one->rflags & RFLAGS_TF) && !(vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES);
+           !(vmcs_read(VMCS_GUEST_DR7) & DR7_ENABLES);
+}
+
+/* SYSCALL and SYSRET end in a trap if the flags that they load say so, which is not for us to
+ * change. SDM: SYSCALL; SYSRET. */
+static bool is_system_call(struct one *one)
+{
+    uint64_t rcx = one->vcpu->gpr[GPR_RCX];
+    if (!state_is_64bit() || vmx_of(one->vcpu)->debug.trap == DEBUG_TRAP_MONITOR)
+        return false;
+    if (one->opcode == SYSCALL)
+        return hw_rdmsr_safe(MSR_IA32_LSTAR, &one->target) == STATUS_OK;
+    one->target = one->rex & REX_W ? rcx : (uint32_t)rcx;
+    return one->opcode == SYSRET && !(one->vcpu->gpr[GPR_R11] & RFLAGS_TF);
+}
+
+static bool is_for_whole(struct one *one)
+{
+    return !(one->rflags & RFLAGS_TF) && (is_system_call(one) || is_whole_string(one));
 }
 
 static void set_breakpoint(struct one *one)
 {
     one->dr0 = hw_read_dr(0);
     one->dr7 = vmcs_read(VMCS_GUEST_DR7);
-    hw_write_dr(0, linear_rip(one->rip + one->length));
+    hw_write_dr(0, one->target);
     vmcs_write(VMCS_GUEST_DR7, DR7_FIXED_1 | BIT(0));
 }
 
@@ -231,8 +257,6 @@ static void finish(struct one *one, uint64_t hits)
                                           ~(one->is_whole ? RFLAGS_TF | RFLAGS_RF : RFLAGS_TF));
     if (one->opcode == PUSHF)
         mend_stack(vcpu);
-    if (one->opcode == SYSCALL)
-        vcpu->gpr[GPR_R11] &= ~RFLAGS_TF;
 }
 
 static void undo(const struct one *one)

@@ -1,4 +1,5 @@
 /* A debugger's steps, breakpoints and watchpoints. */
+#include "kernel/core/msr.h"
 #include "tests/check.h"
 #include "tests/fake/vmx_guest.h"
 
@@ -485,11 +486,6 @@ static void push_flags(void)
     fake_guest.memory[FAKE_GUEST_RSP - 7] = 0x03;
 }
 
-static void call_system(void)
-{
-    VCPU.gpr[GPR_R11] = 2 | RFLAGS_TF | RFLAGS_IF;
-}
-
 static void pop_flags(void)
 {
     VMCS[VMCS_GUEST_RFLAGS] = 2 | RFLAGS_TF; /* what was on the stack */
@@ -503,13 +499,57 @@ static void flag_is_hidden(void)
     step("\x66\x9c", 2, over, 1);
     CHECK_EQ(fake_guest.memory[FAKE_GUEST_RSP - 7], 0x02);
     start(FAKE_LONG);
-    over[0].does = call_system;
-    step("\x0f\x05", 2, over, 1);
-    CHECK_EQ(VCPU.gpr[GPR_R11], 2 | RFLAGS_IF);
-    start(FAKE_LONG);
     over[0].does = pop_flags;
     step("\x9d", 1, over, 1);
     CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_TF);
+}
+
+#define HANDLER 0xffffffff81000000
+
+static uint64_t seen_target, seen_dr7;
+
+static void note_breakpoint(void)
+{
+    seen_target = fake_hw.dr[0];
+    seen_dr7 = VMCS[VMCS_GUEST_DR7];
+    VMCS[VMCS_GUEST_RFLAGS] |= BIT(16); /* SDM: RF, which the breakpoint's #DB would push */
+}
+
+static void ends_at(const char *bytes, unsigned count, uint64_t target)
+{
+    struct happening there[] = {{.reason = EXIT_REASON_EXCEPTION_OR_NMI,
+                                 .information = EVENT(EVENT_HARDWARE_EXCEPTION, VECTOR_DB),
+                                 .qualification = BIT(0),
+                                 .rip = target,
+                                 .does = note_breakpoint}};
+    fake_hw.dr[0] = 0x1234;
+    VMCS[VMCS_GUEST_DR7] = 0x400;
+    VMCS[VMCS_GUEST_RFLAGS] = 2 | RFLAGS_IF;
+    VCPU.gpr[GPR_R11] = 2 | RFLAGS_IF;
+    step(bytes, count, there, 1);
+    CHECK_EQ(seen_target, target);
+    CHECK_EQ(seen_dr7, 0x401);
+    CHECK_EQ(seen_rflags & RFLAGS_TF, 0);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], 2 | RFLAGS_IF);
+    CHECK_EQ(VCPU.gpr[GPR_R11], 2 | RFLAGS_IF);
+    CHECK_EQ(VMCS[VMCS_GUEST_RIP], target);
+    CHECK_EQ(fake_hw.dr[0], 0x1234);
+    CHECK_EQ(VMCS[VMCS_GUEST_DR7], 0x400);
+    CHECK_EQ(VMCS[VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS], 0);
+}
+
+/* The flags that they load mask the trap. */
+static void system_calls_end_at_their_targets(void)
+{
+    start(FAKE_LONG);
+    fake_hw_set_msr(MSR_IA32_LSTAR, HANDLER);
+    ends_at("\x0f\x05", 2, HANDLER);
+    start(FAKE_LONG);
+    VCPU.gpr[GPR_RCX] = 0x7fff12345678;
+    ends_at("\x48\x0f\x07", 3, 0x7fff12345678);
+    start(FAKE_LONG);
+    VCPU.gpr[GPR_RCX] = 0x7fff12345678;
+    ends_at("\x0f\x07", 2, 0x12345678);
 }
 
 static void exceptions_are_stepped_into(void)
@@ -612,6 +652,15 @@ static void breakpoints_stop(void)
     CHECK(access_to(FAKE_GUEST_RIP, FETCH | FINAL, (struct happening)STEPPED(1)));
     CHECK(!DEBUG.has_stopped);
     CHECK_EQ(entries, 1);
+    /* Beside it, all repetitions at once. */
+    struct happening behind = STEPPED(3);
+    behind.qualification = BIT(0);
+    behind.does = note_breakpoint;
+    memcpy(fake_guest.memory + FAKE_GUEST_RIP, "\xf3\x48\xab", 3);
+    CHECK(access_to(FAKE_GUEST_RIP, FETCH | FINAL, behind));
+    CHECK_EQ(seen_target, FAKE_GUEST_RIP + 3);
+    CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS] & (RFLAGS_TF | BIT(16)), 0);
+    memset(fake_guest.memory + FAKE_GUEST_RIP, 0x90, 3);
     /* What the VM's own tree lacks is somebody else's. */
     CHECK(!access_to(1ull << 40, WRITE | FINAL, (struct happening)STEPPED(1)));
     CHECK_EQ(take_away(DEBUG_EXECUTE, FAKE_GUEST_RIP + 8, 1), STATUS_OK);
@@ -746,6 +795,7 @@ TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", point
           {"plain_instruction", plain_instruction},
           {"guest_that_steps_itself_gets_its_trap", guest_that_steps_itself_gets_its_trap},
           {"flag_is_hidden", flag_is_hidden},
+          {"system_calls_end_at_their_targets", system_calls_end_at_their_targets},
           {"exceptions_are_stepped_into", exceptions_are_stepped_into},
           {"exits_are_carried_out", exits_are_carried_out},
           {"ranges_are_stepped_through", ranges_are_stepped_through},
