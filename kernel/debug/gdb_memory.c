@@ -2,8 +2,16 @@
 
 #define MEMORY_PIECE 256
 
-/* What can be read from the address on, which may be less than what was asked for. */
-void gdb_read_memory(struct gdb_stub *stub, struct packet *packet)
+static void put_binary(struct gdb_writer *writer, const void *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        gdb_writer_binary(writer, ((const uint8_t *)bytes)[i]);
+}
+
+/* What can be read from the address on, which may be less than what was asked for. put writes a
+ * byte in two at most. */
+static void read_by(struct gdb_stub *stub, struct packet *packet, size_t most,
+                    void (*put)(struct gdb_writer *writer, const void *bytes, size_t count))
 {
     const struct gdb_target *target = stub->target;
     uint8_t piece[MEMORY_PIECE];
@@ -11,18 +19,31 @@ void gdb_read_memory(struct gdb_stub *stub, struct packet *packet)
     size_t done = 0, total = 0;
     enum status status = ERR_INVALID;
     if (take_range(packet, &address, &left)) {
-        left = left < GDB_PACKET_MAX / 2 ? left : GDB_PACKET_MAX / 2;
+        left = left < most ? left : most;
         do {
             size_t size = left < sizeof(piece) ? left : sizeof(piece);
             status = target->read_memory(target->context, stub->guest, stub->vcpu,
                                          stub->is_physical, address + total, piece, size, &done);
-            gdb_writer_hex(&stub->writer, piece, done);
+            put(&stub->writer, piece, done);
             total += done;
             left -= done;
         } while (status == STATUS_OK && left > 0);
     }
-    if (total == 0)
+    if (total == 0 && (status != STATUS_OK || put == gdb_writer_hex)) {
+        gdb_writer_begin(&stub->writer);
         say_status(stub, status);
+    }
+}
+
+void gdb_read_memory(struct gdb_stub *stub, struct packet *packet)
+{
+    read_by(stub, packet, GDB_PACKET_MAX / 2, gdb_writer_hex);
+}
+
+void gdb_read_binary(struct gdb_stub *stub, struct packet *packet)
+{
+    gdb_writer_byte(&stub->writer, 'b');
+    read_by(stub, packet, (GDB_PACKET_MAX - 1) / 2, put_binary);
 }
 
 /* With the first byte that cannot be written it ends, and gdb is told. */

@@ -75,5 +75,6 @@ static inline bool take_range(struct packet *packet, uint64_t *address, uint64_t
 
 /* gdb_memory.c: what `m`, `M` and `X` ask for. */
 void gdb_read_memory(struct gdb_stub *stub, struct packet *packet);
+void gdb_read_binary(struct gdb_stub *stub, struct packet *packet);
 void gdb_write_memory(struct gdb_stub *stub, struct packet *packet);
 void gdb_write_binary(struct gdb_stub *stub, struct packet *packet);

@@ -468,7 +468,7 @@ static void support(struct gdb_stub *stub)
     stub->vcpu = 0;
     fmt_format(text, sizeof(text),
                "PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:memory-map:read+;"
-               "vContSupported+;swbreak+;hwbreak+;QThreadEvents+",
+               "vContSupported+;binary-upload+;swbreak+;hwbreak+;QThreadEvents+",
                GDB_PACKET_MAX);
     say(stub, text);
 }
@@ -615,6 +615,7 @@ static void answer(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
                                                           ['p'] = read_one,
                                                           ['P'] = write_one,
                                                           ['m'] = gdb_read_memory,
+                                                          ['x'] = gdb_read_binary,
                                                           ['M'] = gdb_write_memory,
                                                           ['X'] = gdb_write_binary,
                                                           ['H'] = choose_thread,

@@ -207,6 +207,12 @@ static void memory_goes_back_and_forth(void)
     CHECK_STR(ask("m11111111111111111,4"), "E16");
     CHECK_STR(ask("M1000,3:aabbcc"), "OK");
     CHECK_STR(ask("m1000,4"), "aabbcc15");
+    CHECK_STR(ask("x1000,3"), "b\xaa\xbb\xcc");
+    CHECK_STR(ask("x1000,0"), "b");
+    CHECK_STR(ask("x11000,1"), "E0e");
+    CHECK_STR(ask("x1000"), "E16");
+    memset(world.memory + 0x10, '}', 0xff0);
+    CHECK_EQ(strlen(ask("x1010,fff")), GDB_PACKET_MAX - 1); /* each of them escaped */
     CHECK_STR(ask("M1000,3:aabb"), "E16");
     CHECK_STR(ask("M1000,1:aabb"), "E16");
     CHECK_STR(ask("M10fff,2:0102"), "E0e");
