@@ -5,6 +5,7 @@
  * again, by itself and with every exception exiting, and what it raises is delivered in the same
  * way, until that comes to the triple fault again.
  */
+#include "kernel/core/irq.h"
 #include "kernel/core/mem.h"
 #include "vmx/internal.h"
 
@@ -16,16 +17,35 @@ struct repetition {
 
 static bool is_exception(uint64_t reason, uint32_t information)
 {
-    return reason == EXIT_REASON_EXCEPTION_OR_NMI && bits_get(information, 10, 8) != EVENT_NMI;
+    return reason == EXIT_REASON_EXCEPTION_OR_NMI && bits_get(information, 10, 8) != EVENT_NMI &&
+           (information & 0xff) != VECTOR_MC; /* the machine's */
+}
+
+#define TRIES_MAX 64
+#define NO_EXIT UINT64_MAX
+
+/* An interrupt of the machine's that comes first is served, and it begins again; behind an event
+ * that was injected, that has been delivered. Returns the exit's reason, or NO_EXIT. */
+static uint64_t enter(struct vcpu *vcpu, uint32_t timer)
+{
+    for (unsigned i = 0; i < TRIES_MAX; i++) {
+        if (!debug_enter(vcpu, UINT32_MAX, timer))
+            return NO_EXIT;
+        uint64_t reason = vmcs_read(VMCS_EXIT_REASON);
+        if (reason != EXIT_REASON_EXTERNAL_INTERRUPT)
+            return reason;
+        irq_dispatch(vmcs_read(VMCS_VM_EXIT_INTERRUPTION_INFORMATION) & 0xff);
+        if (timer == 0)
+            return reason;
+    }
+    return EXIT_REASON_EXTERNAL_INTERRUPT;
 }
 
 /* One entry, and what came of it. False: nothing that is an exception. */
 static bool take(struct repetition *all, uint32_t timer)
 {
     struct debug_fault *fault = &all->fault[all->count];
-    if (!debug_enter(all->vcpu, UINT32_MAX, timer))
-        return false;
-    uint64_t reason = vmcs_read(VMCS_EXIT_REASON);
+    uint64_t reason = enter(all->vcpu, timer);
     uint32_t information = (uint32_t)vmcs_read(VMCS_VM_EXIT_INTERRUPTION_INFORMATION);
     uint64_t vectoring = vmcs_read(VMCS_IDT_VECTORING_INFORMATION);
     bool is_step = is_exception(reason, information) && (information & 0xff) == VECTOR_DB;
@@ -90,7 +110,8 @@ static void repeat(struct repetition *all, const struct event *first)
 /* What the entries may have changed of the guest, and is no memory. */
 struct kept {
     uint64_t gpr[GPR_COUNT];
-    uint64_t rip, rsp, rflags, interruptibility, activity, traps, debugctl, cr2, dr6;
+    uint64_t rip, rsp, rflags, interruptibility, activity, traps, debugctl, cr2, cr3, dr6;
+    struct segment segment[SEG_COUNT];
     struct event_queue events;
     enum vcpu_activity own_activity;
     uint16_t event; /* the history's newest: ours are none of the guest's */
@@ -107,6 +128,7 @@ static void keep(const struct vcpu *vcpu, struct kept *kept)
         .traps = vmcs_read(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS),
         .debugctl = vmcs_read(VMCS_GUEST_IA32_DEBUGCTL),
         .cr2 = hw_read_cr2(),
+        .cr3 = vmcs_read(VMCS_GUEST_CR3),
         .dr6 = hw_read_dr(6),
         .events = vcpu->events,
         .own_activity = vcpu->activity,
@@ -114,6 +136,8 @@ static void keep(const struct vcpu *vcpu, struct kept *kept)
     };
     for (unsigned i = 0; i < GPR_COUNT; i++)
         kept->gpr[i] = vcpu->gpr[i];
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        state_read_segment((enum segment_register)i, &kept->segment[i]);
 }
 
 static void restore(struct vcpu *vcpu, const struct kept *kept)
@@ -126,12 +150,15 @@ static void restore(struct vcpu *vcpu, const struct kept *kept)
     vmcs_write(VMCS_GUEST_PENDING_DEBUG_EXCEPTIONS, kept->traps);
     vmcs_write(VMCS_GUEST_IA32_DEBUGCTL, kept->debugctl);
     hw_write_cr2(kept->cr2);
+    vmcs_write(VMCS_GUEST_CR3, kept->cr3);
     hw_write_dr(6, kept->dr6);
     vcpu->events = kept->events;
     vcpu->activity = kept->own_activity;
     vcpu->history.newest->event = kept->event;
     for (unsigned i = 0; i < GPR_COUNT; i++)
         vcpu->gpr[i] = kept->gpr[i];
+    for (unsigned i = 0; i < SEG_COUNT; i++)
+        state_write_segment((enum segment_register)i, &kept->segment[i]);
 }
 
 unsigned debug_repeat_fault(struct vcpu *vcpu, const struct event *first,

@@ -40,6 +40,8 @@ static int enter(struct vcpu *vcpu)
     VMCS[VMCS_GUEST_PHYSICAL_ADDRESS] = turn->address + 1;
     VMCS[VMCS_GUEST_RIP] += 5; /* what it leaves behind is nobody's */
     VMCS[VMCS_GUEST_RSP] -= 40;
+    VMCS[VMCS_GUEST_CS_SELECTOR] = 0x10;
+    VMCS[VMCS_GUEST_SS_ACCESS_RIGHTS] = 0x10000;
     vcpu->gpr[GPR_RAX]++;
     fake_hw.cr2 = turn->address;
     return 0;
@@ -56,12 +58,15 @@ static unsigned repeat(const struct turn *script, const struct event *first)
     fake_hw.cr2 = 0x77;
     VCPU.activity = VCPU_HALTED;
     uint64_t rip = VMCS[VMCS_GUEST_RIP], rsp = VMCS[VMCS_GUEST_RSP], rax = VCPU.gpr[GPR_RAX];
-    uint64_t rflags = VMCS[VMCS_GUEST_RFLAGS];
+    uint64_t rflags = VMCS[VMCS_GUEST_RFLAGS], cs = VMCS[VMCS_GUEST_CS_SELECTOR];
+    uint64_t ss = VMCS[VMCS_GUEST_SS_ACCESS_RIGHTS];
     unsigned count = debug_repeat_fault(&VCPU, first != NULL ? first : &none, fault);
     CHECK_EQ(bad, 0);
     CHECK_EQ(VMCS[VMCS_GUEST_RIP], rip);
     CHECK_EQ(VMCS[VMCS_GUEST_RSP], rsp);
     CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS], rflags);
+    CHECK_EQ(VMCS[VMCS_GUEST_CS_SELECTOR], cs);
+    CHECK_EQ(VMCS[VMCS_GUEST_SS_ACCESS_RIGHTS], ss);
     CHECK_EQ(VCPU.gpr[GPR_RAX], rax);
     CHECK_EQ(fake_hw.cr2, 0x77);
     CHECK_EQ(VCPU.activity, VCPU_HALTED);
@@ -120,8 +125,26 @@ static void ends_elsewhere(void)
     CHECK_EQ(repeat(delivered, NULL), 1);
 }
 
+/* It is acknowledged already; nothing of the guest has happened yet. */
+static void interrupts_of_the_machine_are_served(void)
+{
+    static const struct turn script[] = {
+        {.reason = EXIT_REASON_EXTERNAL_INTERRUPT, .information = VALID | 0x41},
+        {.reason = EXIT_REASON_EXTERNAL_INTERRUPT, .information = VALID | 0x42},
+        {.information = VALID | HARDWARE | VECTOR_UD},
+        {.injected = VALID | HARDWARE | VECTOR_UD,
+         .reason = EXIT_REASON_EXTERNAL_INTERRUPT,
+         .information = VALID | 0x43}};
+    CHECK_EQ(repeat(script, NULL), 1);
+    CHECK_EQ(entries, 4);
+    CHECK_EQ(fake_hw.dispatched, 3);
+    CHECK_EQ(fault[0].information & 0xff, VECTOR_UD);
+}
+
 static void is_not_repeated(void)
 {
+    static const struct turn check[] = {{.information = VALID | HARDWARE | VECTOR_MC}};
+    CHECK_EQ(repeat(check, NULL), 0);
     static const struct turn step[] = {{.information = VALID | HARDWARE | VECTOR_DB}};
     static const struct turn nmi[] = {{.information = VALID | EVENT_NMI << 8 | VECTOR_NMI}};
     static const struct turn fails[] = {{.reason = UINT32_MAX}};
@@ -142,4 +165,5 @@ static void is_bounded(void)
 
 TEST_MAIN({"comes_to_the_triple_fault", comes_to_the_triple_fault},
           {"begins_with_an_event", begins_with_an_event}, {"ends_elsewhere", ends_elsewhere},
+          {"interrupts_of_the_machine_are_served", interrupts_of_the_machine_are_served},
           {"is_not_repeated", is_not_repeated}, {"is_bounded", is_bounded})
