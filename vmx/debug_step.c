@@ -30,7 +30,8 @@ struct one {
     unsigned opcode, length; /* of two bytes, where it begins with 0F; up to its last byte */
     uint8_t immediate;       /* the byte behind it */
     uint8_t rex;             /* the byte before it, if that is such a prefix */
-    bool repeats;
+    bool repeats, is_locked;
+    unsigned count;    /* of the bytes from RIP on that could be read */
     bool is_whole;     /* executed up to a breakpoint of the processor's, */
     uint64_t target;   /* at this linear address */
     uint64_t dr0, dr7; /* the guest's */
@@ -78,7 +79,9 @@ static void look_at_opcode(struct one *one)
     uint8_t bytes[INSTRUCTION_BYTES_MAX + 2] = {0};
     unsigned count = debug_fetch(one->vcpu, one->rip, bytes), at = 0;
     bool is_64bit = state_is_64bit();
+    one->count = count;
     while (at < count && is_prefix(bytes[at], is_64bit)) {
+        one->is_locked = one->is_locked || bytes[at] == 0xf0;
         one->repeats = one->repeats || (bytes[at] & ~1u) == 0xf2;
         one->rex = (bytes[at] & 0xf0) == 0x40 ? bytes[at] : 0;
         at++;
@@ -128,6 +131,12 @@ static bool is_leaving(const struct vcpu *vcpu)
     return __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) & VCPU_REQUEST_STOP;
 }
 
+static void fail(struct vcpu *vcpu)
+{
+    log_error("%s: a step's VM entry failed", vcpu->vm->name);
+    vm_stop(vcpu->vm, VM_STOPPED, 0);
+}
+
 /* What waits in vcpu->events goes in, and nothing is executed: the preemption timer has run out
  * before. SDM: VMX-Preemption Timer. */
 static void deliver(struct vcpu *vcpu)
@@ -135,8 +144,10 @@ static void deliver(struct vcpu *vcpu)
     for (unsigned i = 0; i < TRIES_MAX && vcpu->events.next.valid && !is_leaving(vcpu); i++) {
         uint64_t exceptions = vmcs_read(VMCS_EXCEPTION_BITMAP);
         inject_next(vcpu);
-        if (!debug_enter(vcpu, (uint32_t)exceptions, 0))
+        if (!debug_enter(vcpu, (uint32_t)exceptions, 0)) {
+            fail(vcpu);
             return;
+        }
         debug_handle_exit(vcpu);
     }
 }
@@ -347,10 +358,10 @@ static bool judge(struct one *one, bool is_ours)
     return !begins_again;
 }
 
-/* INT n as the event that it is. */
+/* INT n as the event that it is, unless it faults before. */
 static bool raise_interrupt(struct one *one)
 {
-    if (one->opcode != INT_N)
+    if (one->opcode != INT_N || one->length >= one->count || one->is_locked)
         return false;
     one->vcpu->events.next = (struct event){
         .valid = true,
@@ -364,6 +375,8 @@ static bool raise_interrupt(struct one *one)
 static void step_once(struct vcpu *vcpu)
 {
     for (unsigned i = 0; i < TRIES_MAX && !is_leaving(vcpu); i++) {
+        if (i != 0 && vm_is_paused(vcpu->vm))
+            return; /* by what came in between: the debugger has seen it stand here */
         struct one one = {.vcpu = vcpu,
                           .rip = vmcs_read(VMCS_GUEST_RIP),
                           .rflags = vmcs_read(VMCS_GUEST_RFLAGS),
@@ -381,8 +394,7 @@ static void step_once(struct vcpu *vcpu)
             clear_breakpoint(&one);
         if (!entered) {
             undo(&one);
-            log_error("%s: a step's VM entry failed", vcpu->vm->name);
-            vm_stop(vcpu->vm, VM_STOPPED, 0);
+            fail(vcpu);
             return;
         }
         if (judge(&one, is_ours))

@@ -571,6 +571,21 @@ static void exceptions_are_stepped_into(void)
     CHECK_EQ(VMCS[VMCS_VM_ENTRY_INSTRUCTION_LENGTH], 2);
 }
 
+/* What is no whole INT n is the processor's to refuse. */
+static void no_interrupt_is_made_up(void)
+{
+    static const struct happening refused[] = {
+        {.reason = EXIT_REASON_EXCEPTION_OR_NMI,
+         .information = EVENT(EVENT_HARDWARE_EXCEPTION, VECTOR_UD)},
+        DELIVERED};
+    start(FAKE_LONG);
+    step("\xf0\xcd\x80", 3, refused, 2);
+    CHECK_EQ(seen_event & 0x7ff, EVENT_HARDWARE_EXCEPTION << 8 | VECTOR_UD);
+    start(FAKE_LONG);
+    step("\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\xcd\x80", 16, refused, 2);
+    CHECK_EQ(seen_event & 0x7ff, EVENT_HARDWARE_EXCEPTION << 8 | VECTOR_UD);
+}
+
 static void exits_are_carried_out(void)
 {
     static const struct happening cpuid[] = {{.reason = EXIT_REASON_PREEMPTION_TIMER},
@@ -797,6 +812,7 @@ TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", point
           {"flag_is_hidden", flag_is_hidden},
           {"system_calls_end_at_their_targets", system_calls_end_at_their_targets},
           {"exceptions_are_stepped_into", exceptions_are_stepped_into},
+          {"no_interrupt_is_made_up", no_interrupt_is_made_up},
           {"exits_are_carried_out", exits_are_carried_out},
           {"ranges_are_stepped_through", ranges_are_stepped_through},
           {"pause_ends_steps", pause_ends_steps}, {"breakpoints_stop", breakpoints_stop},
