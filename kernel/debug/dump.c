@@ -4,6 +4,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/gdb_server.h"
 #include "kernel/debug/split.h"
 #include "kernel/vm/debug.h"
 
@@ -11,22 +12,24 @@
 
 /* ---- Its life ------------------------------------------------------------------------------- */
 
+static bool stands(const struct dump *dump)
+{
+    const struct vm *vm = &dump->guest->vm;
+    return vcpu_exits(&dump->guest->vcpu[0]) == dump->exits &&
+           dump->guest->resets == dump->resets &&
+           (vm_is_paused(vm) || __atomic_load_n(&vm->is_kept, __ATOMIC_SEQ_CST));
+}
+
+/* A pause that is somebody else's by now stays. */
 void dump_end(struct monitor *monitor)
 {
     struct dump *dump = monitor->dump;
     monitor->dump = NULL;
     if (dump == NULL)
         return;
-    if (dump->resumes)
+    if (dump->resumes && stands(dump) && !gdb_server_attends(dump->guest))
         vm_resume(&dump->guest->vm);
     pages_free_owner(&monitor->machine->pages, DEBUG_PAGES_OWNER);
-}
-
-static bool stands(const struct dump *dump)
-{
-    const struct vm *vm = &dump->guest->vm;
-    return vcpu_exits(&dump->guest->vcpu[0]) == dump->exits &&
-           (vm_is_paused(vm) || __atomic_load_n(&vm->is_kept, __ATOMIC_SEQ_CST));
 }
 
 struct dump *dump_current(struct monitor *monitor, const struct guest *guest)
@@ -45,6 +48,7 @@ static void look(struct vcpu *vcpu, void *context)
     vmx_vcpu_get_fpu(vcpu, fpu);
     memcpy(dump->core.fpu, fpu, sizeof(fpu));
     dump->exits = vcpu_exits(vcpu);
+    dump->resets = dump->guest->resets;
 }
 
 static enum status hold(struct dump *dump)
@@ -57,6 +61,8 @@ static enum status hold(struct dump *dump)
     }
     if (status == STATUS_OK)
         status = vcpu_call(&guest->vcpu[0], look, dump);
+    if (status != STATUS_OK && dump->resumes)
+        vm_resume(&guest->vm);
     return status;
 }
 
@@ -145,12 +151,14 @@ static void answer(struct monitor *monitor, uint32_t from)
     }
 }
 
-/* Requests come whole, or in pieces: 'G' and a number, or 'S'. */
+/* Requests come whole, or in pieces: 'G' and a number, or 'S'. The last one stands: the program has
+ * given up those before it. */
 static void receive(void *context, const uint8_t *bytes, size_t count)
 {
     struct monitor *monitor = context;
+    uint32_t from;
+    bool asks = false;
     for (; count > 0; count--, bytes++) {
-        uint32_t from;
         if (monitor->dump_requested == 0 && *bytes == 'S')
             dump_end(monitor);
         if (monitor->dump_requested == 0 && *bytes != 'G')
@@ -160,9 +168,10 @@ static void receive(void *context, const uint8_t *bytes, size_t count)
             continue;
         monitor->dump_requested = 0;
         memcpy(&from, monitor->dump_request + 1, sizeof(from));
-        if (monitor->dump != NULL && dump_current(monitor, monitor->dump->guest) != NULL)
-            answer(monitor, from);
+        asks = true;
     }
+    if (asks && monitor->dump != NULL && dump_current(monitor, monitor->dump->guest) != NULL)
+        answer(monitor, from);
 }
 
 static void ready(void *context)

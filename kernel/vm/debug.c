@@ -63,13 +63,14 @@ static void stand(struct vcpu *vcpu)
     go_on(vcpu);
 }
 
-/* A reset that was caught happens when the guest goes on. */
+/* A reset that was caught happens when the guest goes on, unless it is reset otherwise, or ended. */
 static void let_reset(struct vm *vm)
 {
     uint32_t catches = vm->reset_catches, cause = vm->reset_caught;
     vm->reset_caught = VM_RUNNING;
     vm->reset_catches = 0;
-    if (cause != VM_RUNNING)
+    if (cause != VM_RUNNING && !vm->reset_pending &&
+        !__atomic_load_n(&vm->is_ending, __ATOMIC_SEQ_CST))
         vm_request_reset(vm, (enum vm_outcome)cause);
     vm->reset_catches = catches;
 }
@@ -129,10 +130,12 @@ static enum status call_ended(struct vcpu *vcpu, struct vcpu_call *call)
     while ((status = smp_run(vcpu->processor, serve_ended, vcpu)) == ERR_BUSY &&
            hw_rdtsc() - start < wait)
         hw_pause();
-    if (status != STATUS_OK) {
-        __atomic_store_n(&vcpu->call, NULL, __ATOMIC_SEQ_CST);
+    /* What an earlier caller left behind when its time was up may have taken it up. */
+    struct vcpu_call *expected = call;
+    if (status != STATUS_OK &&
+        __atomic_compare_exchange_n(&vcpu->call, &expected, NULL, false, __ATOMIC_SEQ_CST,
+                                    __ATOMIC_SEQ_CST))
         return status;
-    }
     if (!wait_for(vcpu, call))
         return ERR_TIMEOUT;
     while (smp_is_busy(vcpu->processor)) /* which it is for a moment only: the work is done */
