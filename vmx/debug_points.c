@@ -125,22 +125,32 @@ static enum status deny_point(const struct vcpu *vcpu, struct debug_points *poin
     return status;
 }
 
+/* Where no RAM is any more, since the local APIC has moved there, nothing is to be met. */
 static enum status deny_all(const struct vcpu *vcpu, struct debug_points *points, bool *changed)
 {
     enum status status = STATUS_OK;
     for (unsigned i = 0; i < points->paths; i++)
-        for (unsigned level = 0; status == STATUS_OK && level < points->path[i].count; level++)
+        for (unsigned level = 0; status != ERR_NO_MEMORY && level < points->path[i].count; level++)
             status = debug_tree_deny(points, &points->ept, points->path[i].at[level], EPT_WRITE,
                                      changed);
-    for (unsigned i = 0; status == STATUS_OK && i < points->count; i++)
+    for (unsigned i = 0; status != ERR_NO_MEMORY && i < points->count; i++)
         if (debug_is_active(&points->point[i]))
             status = deny_point(vcpu, points, &points->point[i], changed);
-    return status;
+    return status == ERR_RANGE ? STATUS_OK : status;
 }
 
 static void flush(void)
 {
     vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
+}
+
+/* Once for each gdb. */
+static void warn_of_places(struct vcpu *vcpu)
+{
+    struct debug_points *points = vmx_of(vcpu)->debug.points;
+    if (!points->is_short)
+        log_warn("%s: breakpoints lie in too many places: some will not be met", vcpu->vm->name);
+    points->is_short = true;
 }
 
 /* Denies what is to be denied now; what was before stays so, which costs exits at most, unless
@@ -162,8 +172,11 @@ static enum status update(struct vcpu *vcpu, bool anew)
 
 void debug_renew_points(struct vcpu *vcpu)
 {
-    if (vmx_of(vcpu)->debug.points->used != 0 && update(vcpu, true) == STATUS_OK)
-        debug_apply(vcpu);
+    if (vmx_of(vcpu)->debug.points->used == 0)
+        return;
+    if (update(vcpu, true) != STATUS_OK)
+        warn_of_places(vcpu);
+    debug_apply(vcpu);
 }
 
 /* ---- Places --------------------------------------------------------------------------------- */
@@ -198,10 +211,8 @@ void debug_refresh(struct vcpu *vcpu)
         return;
     points->paging = now;
     place_all(vcpu, points);
-    if (update(vcpu, false) != STATUS_OK && !points->is_short) {
-        points->is_short = true;
-        log_warn("%s: breakpoints lie in too many places: some will not be met", vcpu->vm->name);
-    }
+    if (update(vcpu, false) != STATUS_OK)
+        warn_of_places(vcpu);
 }
 
 /* ---- Points --------------------------------------------------------------------------------- */
