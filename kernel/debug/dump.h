@@ -7,13 +7,13 @@
 #include "kernel/debug/core_dump.h"
 #include "kernel/monitor.h"
 
-#define DUMP_RECORD 32u  /* bytes before a record's payload */
-#define DUMP_REQUEST 5u  /* bytes from the host, at most */
+#define DUMP_RECORD 32u /* bytes before a record's payload */
+#define DUMP_REQUEST 5u /* bytes from the host, at most */
 #define DUMP_LOOKS 256u /* blocks that one request looks at */
 
 struct dump {
     struct guest *guest;
-    bool resumes;   /* the guest ran before */
+    bool resumes;           /* the guest ran before */
     uint64_t exits, resets; /* that it had had: it still stands where it did */
     struct paging paging;
     struct core_piece piece;

@@ -63,7 +63,8 @@ static void stand(struct vcpu *vcpu)
     go_on(vcpu);
 }
 
-/* A reset that was caught happens when the guest goes on, unless it is reset otherwise, or ended. */
+/* A reset that was caught happens when the guest goes on, unless it is reset otherwise, or ended.
+ */
 static void let_reset(struct vm *vm)
 {
     uint32_t catches = vm->reset_catches, cause = vm->reset_caught;
@@ -132,9 +133,8 @@ static enum status call_ended(struct vcpu *vcpu, struct vcpu_call *call)
         hw_pause();
     /* What an earlier caller left behind when its time was up may have taken it up. */
     struct vcpu_call *expected = call;
-    if (status != STATUS_OK &&
-        __atomic_compare_exchange_n(&vcpu->call, &expected, NULL, false, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST))
+    if (status != STATUS_OK && __atomic_compare_exchange_n(&vcpu->call, &expected, NULL, false,
+                                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
         return status;
     if (!wait_for(vcpu, call))
         return ERR_TIMEOUT;

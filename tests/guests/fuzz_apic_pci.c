@@ -50,7 +50,7 @@ static void lapic_msr(void)
 static void lapic_base(void)
 {
     static const uint64_t bases[] = {LAPIC,   LAPIC, LAPIC,   IOAPIC,     0x300000, PCI_WINDOW,
-                                     RAM_END, ECAM,  0xa0000, 0xfffff000, 0x100000, 1ull << 40};
+                                     RAM_END, ECAM,  0xa0000, 0xfffff000, 0x380000, 1ull << 40};
     wrmsr(IA32_APIC_BASE, PICK(bases) | (uint64_t)(random64() & 0xd00));
 }
 

@@ -57,6 +57,7 @@ main:
     WRITE_MSR 0xc0000081, (0x30 | 3) << 48 | SEL_CODE64 << 32
     WRITE_MSR 0xc0000082, on_syscall
     WRITE_MSR 0xc0000084, 0x100 ; the trap flag, as Linux has it
+arm:
     mov dword [LAPIC + LAPIC_LVT_TIMER], 0x20000 | VECTOR_TIMER ; periodic
     mov dword [LAPIC + LAPIC_INITIAL], PERIOD
     xor r12d, r12d

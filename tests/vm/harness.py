@@ -17,6 +17,9 @@ import image  # noqa: E402
 
 # The lines of a guest's report; those of a guest that is not in focus begin with its name.
 REPORT = re.compile(r"^([\w-]+: )?(ok|not ok|skip) ([\w./-]+)(?:: (.*))?(\r?)$", re.MULTILINE)
+# A line of a guest's that the monitor's log came into, and the log.
+CUT = re.compile(r"^((?:ok|not ok|skip) [^\r\n]*)\r\n(?:\[ *\d+\.\d{6}\] [^\n]*\n)+(?!(?:ok|not ok|skip) )",
+                 re.MULTILINE)
 TAIL_LINES = 25
 
 
@@ -78,6 +81,8 @@ class Run:
         # The monitor ends a line with CR LF that a guest did not get to the end of: its name may be cut.
         # So it ends every line with a name before it, which tells nothing.
         own_end = "\r" if all(end for prefix, *_, end in lines if not prefix) else ""
+        if not own_end:
+            lines = REPORT.findall(CUT.sub(r"\1", text))
         for prefix, verdict, name, message, end in lines:
             seen += 1
             if not prefix and end != own_end:

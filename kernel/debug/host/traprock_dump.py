@@ -75,16 +75,20 @@ class Shell:
             raise Cut("no shell answers")
 
     def ask(self, command):
-        """What the command prints, which ends with the next prompt."""
+        """What the command prints: from its echo, before which an earlier prompt may still come, to the next
+        prompt."""
         self._send(command.encode() + b"\r")
-        text = b""
+        text, is_echoed = b"", False
         while True:
             piece = self._read(SILENCE)
             if not piece:
                 raise Cut("nothing comes any more")
             text += piece
-            said = CONTROLS.sub(b"", text[-200:])
-            if said.endswith(PROMPT) and b"\n" in text:
+            if not is_echoed:
+                echo = CONTROLS.sub(b"", text).rpartition(command.encode())
+                is_echoed = b"\n" in echo[2] and echo[1] != b""
+                text = command.encode() + echo[2] if is_echoed else text
+            if is_echoed and CONTROLS.sub(b"", text[-200:]).endswith(PROMPT):
                 return CONTROLS.sub(b"", text).decode(errors="replace")
 
 
