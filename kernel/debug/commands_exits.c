@@ -15,11 +15,6 @@ static enum status on_vcpu(struct guest *guest, void (*run)(struct vcpu *vcpu, v
     return STATUS_OK;
 }
 
-struct request {
-    struct shell *shell;
-    uint64_t count, skip;
-};
-
 static bool is_on(struct shell *shell, const struct vcpu *vcpu)
 {
     if (vcpu->account == NULL)
@@ -28,6 +23,41 @@ static bool is_on(struct shell *shell, const struct vcpu *vcpu)
                     "the configuration turns that on\n",
                     vcpu->vm->name);
     return vcpu->account != NULL;
+}
+
+/* ---- In pieces ----------------------------------------------------------------------------- */
+
+static struct debug_report *report_of(struct shell *shell)
+{
+    return &debug_shell_of(shell)->report;
+}
+
+static struct guest *find_guest(const struct monitor *monitor, const struct config_vm *config)
+{
+    for (uint32_t i = 0; i < monitor->guests; i++)
+        if (monitor->guest[i]->config == config)
+            return monitor->guest[i];
+    return NULL;
+}
+
+/* The guest may have ended since the last piece, its processor be stuck: the end is to be a whole
+ * one even so. */
+static void print_piece(struct shell *shell)
+{
+    struct debug_report *report = report_of(shell);
+    struct guest *guest = find_guest(debug_shell_of(shell)->monitor, report->config);
+    enum status status = guest != NULL ? on_vcpu(guest, report->print, shell) : ERR_NOT_FOUND;
+    if (status != STATUS_OK && !report->is_begun)
+        debug_refused(shell, guest, "its exits cannot be read", status);
+    else if (status != STATUS_OK)
+        report->print(NULL, shell);
+}
+
+static void begin_report(struct shell *shell, const struct guest *guest,
+                         void (*print)(struct vcpu *vcpu, void *shell))
+{
+    struct debug_report *report = report_of(shell);
+    *report = (struct debug_report){.print = print, .config = guest->config};
 }
 
 /* ---- exits --------------------------------------------------------------------------------- */
@@ -72,11 +102,11 @@ static const char *describe(const struct vcpu *vcpu, const struct account_slot *
 
 static void show_table(struct vcpu *vcpu, void *context)
 {
-    struct shell *shell = ((struct request *)context)->shell;
+    struct shell *shell = context;
     const struct account_slot *list[ACCOUNT_KINDS_MAX];
     if (!is_on(shell, vcpu))
         return;
-    unsigned count = account_list(vcpu->account, true, list);
+    unsigned count = account_list(vcpu->account, list);
     shell_print(shell,
                 "%s vcpu%u: times in ns; own: the monitor's, guest: before the exit\n"
                 "%-22s %-16s %9s %12s %8s %8s %10s %12s\n",
@@ -108,11 +138,11 @@ static void show_bars(struct shell *shell, const char *whose, const struct accou
 
 static void show_histograms(struct vcpu *vcpu, void *context)
 {
-    struct shell *shell = ((struct request *)context)->shell;
+    struct shell *shell = context;
     const struct account_slot *list[ACCOUNT_KINDS_MAX];
     if (!is_on(shell, vcpu))
         return;
-    unsigned count = account_list(vcpu->account, true, list);
+    unsigned count = account_list(vcpu->account, list);
     for (unsigned i = 0; i < count; i++) {
         char what[32];
         const char *name = describe(vcpu, list[i], what, sizeof(what));
@@ -136,24 +166,54 @@ static void print_times(struct shell *shell, const char *name, const struct acco
     shell_print(shell, "}}");
 }
 
+/* The kinds go by their keys. NULL: that was the last one. */
+static const struct account_slot *slot_above(const struct account *account, uint64_t key)
+{
+    const struct account_slot *next =
+        account_count(&account->rest.guest) != 0 ? &account->rest : NULL;
+    for (unsigned i = 0; i < ACCOUNT_SLOTS; i++) {
+        const struct account_slot *slot = &account->slot[i];
+        if (slot->key > key && (next == NULL || slot->key < next->key))
+            next = slot;
+    }
+    return next != NULL && next->key > key ? next : NULL;
+}
+
+static void print_slot(struct shell *shell, const struct vcpu *vcpu,
+                       const struct account_slot *slot)
+{
+    char what[32];
+    const char *name = describe(vcpu, slot, what, sizeof(what));
+    shell_print(shell, "%s{\"reason\":\"%s\",\"what\":\"%s\",\"count\":%lu,",
+                report_of(shell)->next != 0 ? "," : "", name, what, account_count(&slot->guest));
+    print_times(shell, "own", &slot->own);
+    shell_print(shell, ",");
+    print_times(shell, "guest", &slot->guest);
+    shell_print(shell, "}");
+}
+
 static void print_json(struct vcpu *vcpu, void *context)
 {
-    struct shell *shell = ((struct request *)context)->shell;
-    const struct account_slot *list[ACCOUNT_KINDS_MAX];
-    if (!is_on(shell, vcpu))
+    struct shell *shell = context;
+    struct debug_report *report = report_of(shell);
+    const struct account_slot *slot;
+    if (!report->is_begun && !is_on(shell, vcpu))
         return;
-    unsigned count = account_list(vcpu->account, false, list);
-    shell_print(shell, "{\"name\":\"%s\",\"vcpu\":%u,\"hz\":%lu,\"exits\":[", vcpu->vm->name,
-                vcpu->index, vcpu->vm->clock.hz);
-    for (unsigned i = 0; i < count; i++) {
-        char what[32];
-        const char *name = describe(vcpu, list[i], what, sizeof(what));
-        shell_print(shell, "%s{\"reason\":\"%s\",\"what\":\"%s\",\"count\":%lu,", i != 0 ? "," : "",
-                    name, what, account_count(&list[i]->guest));
-        print_times(shell, "own", &list[i]->own);
-        shell_print(shell, ",");
-        print_times(shell, "guest", &list[i]->guest);
-        shell_print(shell, "}");
+    if (!report->is_begun)
+        shell_print(shell, "{\"name\":\"%s\",\"vcpu\":%u,\"hz\":%lu,\"exits\":[", vcpu->vm->name,
+                    vcpu->index, vcpu->vm->clock.hz);
+    report->is_begun = true;
+    if (vcpu == NULL || vcpu->account == NULL) {
+        shell_print(shell, "],\"cut\":true}\n");
+        return;
+    }
+    while ((slot = slot_above(vcpu->account, report->next)) != NULL) {
+        if (shell_is_piece(shell)) {
+            shell_go_on(shell, print_piece);
+            return;
+        }
+        print_slot(shell, vcpu, slot);
+        report->next = slot->key;
     }
     shell_print(shell, "]}\n");
 }
@@ -170,44 +230,63 @@ static bool take_word(unsigned *count, char *const **argument, const char *word)
 
 static void run_exits(struct shell *shell, unsigned count, char *const argument[])
 {
-    void (*show)(struct vcpu * vcpu, void *context) = show_table;
-    struct request request = {.shell = shell};
-    if (take_word(&count, &argument, "json"))
-        show = print_json;
-    else if (take_word(&count, &argument, "histogram"))
+    void (*show)(struct vcpu * vcpu, void *shell) = show_table;
+    bool is_json = take_word(&count, &argument, "json");
+    if (!is_json && take_word(&count, &argument, "histogram"))
         show = show_histograms;
     struct guest *guest = debug_guest(shell, count, argument, 1);
     if (guest == NULL)
         return;
-    enum status status = on_vcpu(guest, show, &request);
-    if (status != STATUS_OK)
-        debug_refused(shell, guest, "its exits cannot be read", status);
+    begin_report(shell, guest, is_json ? print_json : show);
+    print_piece(shell);
 }
 
 /* ---- trace --------------------------------------------------------------------------------- */
 
-/* The exit with which the part of the trace begins that was asked for: its oldest. */
-static const struct vcpu_exit *find_first(const struct vcpu *vcpu, const struct request *request,
-                                          uint64_t *count)
+/* Exits have numbers, from 0 for the first one on; the history has the last ones. */
+static uint64_t oldest_of(const struct vcpu *vcpu, uint64_t total)
 {
-    const struct vcpu_exit *exit = NULL, *found = NULL;
-    for (uint64_t i = 0; i < request->skip; i++)
-        if ((exit = vcpu_exit_before(vcpu, exit)) == NULL)
-            break;
-    if (request->skip != 0 && exit == NULL)
-        return NULL;
-    for (*count = 0; *count < request->count; (*count)++) {
-        exit = vcpu_exit_before(vcpu, exit);
-        if (exit == NULL)
-            break;
-        found = exit;
-    }
-    return found;
+    uint64_t known = total - vcpu->history.before;
+    uint64_t size = (uint64_t)(vcpu->history.end - vcpu->history.first);
+    return total - (known < size ? known : size);
 }
 
-static const struct vcpu_exit *after(const struct vcpu *vcpu, const struct vcpu_exit *exit)
+static const struct vcpu_exit *exit_of(const struct vcpu *vcpu, uint64_t age)
 {
-    return exit + 1 == vcpu->history.end ? vcpu->history.first : exit + 1;
+    const struct vcpu_history *history = &vcpu->history;
+    uint64_t before = (uint64_t)(history->newest - history->first);
+    return age <= before ? history->newest - age : history->end - (age - before);
+}
+
+/* Which ones are asked for. */
+static void choose_exits(struct debug_report *report, const struct vcpu *vcpu)
+{
+    uint64_t total = vcpu_exits(vcpu);
+    report->end = total > report->skip ? total - report->skip : 0;
+    report->next = report->end > report->count ? report->end - report->count : 0;
+}
+
+/* True: that was the last one, or there is no guest any more. */
+static bool print_each(struct shell *shell, const struct vcpu *vcpu,
+                       void (*print)(struct shell *shell, const struct vcpu *vcpu,
+                                     const struct vcpu_exit *exit))
+{
+    struct debug_report *report = report_of(shell);
+    uint64_t total = vcpu != NULL ? vcpu_exits(vcpu) : 0;
+    uint64_t oldest = vcpu != NULL ? oldest_of(vcpu, total) : 0;
+    uint64_t end = report->end < total ? report->end : total;
+    report->next = report->next > oldest ? report->next : oldest;
+    for (; report->next < end; report->next++) {
+        if (shell_is_piece(shell)) {
+            shell_go_on(shell, print_piece);
+            return false;
+        }
+        const struct vcpu_exit *exit = exit_of(vcpu, total - 1 - report->next);
+        print(shell, vcpu, exit);
+        report->before = *exit;
+        report->has_before = true;
+    }
+    return true;
 }
 
 /* The newest one's is noted with the next exit only. */
@@ -228,51 +307,63 @@ static void print_event(struct shell *shell, uint16_t event, const char *before)
     gate_describe_event(&text, event);
 }
 
+static void show_exit(struct shell *shell, const struct vcpu *vcpu, const struct vcpu_exit *exit)
+{
+    bool is_timed = vcpu->account != NULL;
+    if (is_timed)
+        shell_print(shell, "%-20lu %8lu ", exit->start, own_of(vcpu, exit));
+    else
+        shell_print(shell, "%-20s %8s ", "-", "-");
+    shell_print(shell, "%-22s 0x%016lx 0x%016lx %s", exit_reason_name(exit->reason), exit->rip,
+                exit->qualification, is_timed ? vmx_verdict_name(exit->result) : "-");
+    print_event(shell, exit->event, ", ");
+    shell_print(shell, "\n");
+}
+
 static void show_trace(struct vcpu *vcpu, void *context)
 {
-    const struct request *request = context;
-    uint64_t count;
-    const struct vcpu_exit *exit = find_first(vcpu, request, &count);
-    bool is_timed = vcpu->account != NULL;
-    shell_print(request->shell, "%s vcpu%u: the last exits\n%-20s %8s %-22s %-18s %-18s %s\n",
-                vcpu->vm->name, vcpu->index, "TSC", "OWN", "EXIT", "RIP", "QUALIFICATION",
-                "RESULT");
-    for (; count > 0; count--, exit = after(vcpu, exit)) {
-        if (is_timed)
-            shell_print(request->shell, "%-20lu %8lu ", exit->start, own_of(vcpu, exit));
-        else
-            shell_print(request->shell, "%-20s %8s ", "-", "-");
-        shell_print(request->shell, "%-22s 0x%016lx 0x%016lx %s", exit_reason_name(exit->reason),
-                    exit->rip, exit->qualification,
-                    is_timed ? vmx_verdict_name(exit->result) : "-");
-        print_event(request->shell, exit->event, ", ");
-        shell_print(request->shell, "\n");
+    struct shell *shell = context;
+    struct debug_report *report = report_of(shell);
+    if (!report->is_begun) {
+        choose_exits(report, vcpu);
+        shell_print(shell, "%s vcpu%u: the last exits\n%-20s %8s %-22s %-18s %-18s %s\n",
+                    vcpu->vm->name, vcpu->index, "TSC", "OWN", "EXIT", "RIP", "QUALIFICATION",
+                    "RESULT");
     }
+    report->is_begun = true;
+    (void)print_each(shell, vcpu, show_exit);
+}
+
+static void print_exit(struct shell *shell, const struct vcpu *vcpu, const struct vcpu_exit *exit)
+{
+    uint64_t start = ns_of(vcpu, exit->start), own = ns_of(vcpu, own_of(vcpu, exit));
+    shell_print(shell,
+                "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%u,\"tid\":%u,\"ts\":%lu.%03lu,"
+                "\"dur\":%lu.%03lu,\"args\":{\"rip\":\"0x%lx\",\"qualification\":\"0x%lx\","
+                "\"result\":\"%s\",\"event\":\"",
+                report_of(shell)->has_before ? "," : "", exit_reason_name(exit->reason),
+                vcpu->vm->id, vcpu->index, start / 1000, start % 1000, own / 1000, own % 1000,
+                exit->rip, exit->qualification, vmx_verdict_name(exit->result));
+    print_event(shell, exit->event, "");
+    shell_print(shell, "\"}}");
 }
 
 /* Chrome's trace event format: complete events, times in microseconds. */
 static void print_trace(struct vcpu *vcpu, void *context)
 {
-    const struct request *request = context;
-    uint64_t count;
-    if (!is_on(request->shell, vcpu))
-        return;
-    const struct vcpu_exit *exit = find_first(vcpu, request, &count);
-    shell_print(request->shell, "{\"traceEvents\":[");
-    for (uint64_t i = 0; i < count; i++, exit = after(vcpu, exit)) {
-        uint64_t start = ns_of(vcpu, exit->start), own = ns_of(vcpu, own_of(vcpu, exit));
-        shell_print(request->shell,
-                    "%s{\"name\":\"%s\",\"ph\":\"X\",\"pid\":%u,\"tid\":%u,\"ts\":%lu.%03lu,"
-                    "\"dur\":%lu.%03lu,\"args\":{\"rip\":\"0x%lx\",\"qualification\":\"0x%lx\","
-                    "\"result\":\"%s\",\"event\":\"",
-                    i != 0 ? "," : "", exit_reason_name(exit->reason), vcpu->vm->id, vcpu->index,
-                    start / 1000, start % 1000, own / 1000, own % 1000, exit->rip,
-                    exit->qualification, vmx_verdict_name(exit->result));
-        print_event(request->shell, exit->event, "");
-        shell_print(request->shell, "\"}}");
+    struct shell *shell = context;
+    struct debug_report *report = report_of(shell);
+    if (!report->is_begun) {
+        if (!is_on(shell, vcpu))
+            return;
+        choose_exits(report, vcpu);
+        shell_print(shell, "{\"otherData\":{\"name\":\"%s\"},\"displayTimeUnit\":\"ns\",",
+                    vcpu->vm->name);
+        shell_print(shell, "\"traceEvents\":[");
     }
-    shell_print(request->shell, "],\"displayTimeUnit\":\"ns\",\"otherData\":{\"name\":\"%s\"}}\n",
-                vcpu->vm->name);
+    report->is_begun = true;
+    if (print_each(shell, vcpu, print_exit))
+        shell_print(shell, "]}\n");
 }
 
 static void print_field(struct shell *shell, uint64_t value, char end)
@@ -283,60 +374,67 @@ static void print_field(struct shell *shell, uint64_t value, char end)
 }
 
 /* For programs at a slow line; a reason's name stands where it comes first. */
+static void print_short(struct shell *shell, const struct vcpu *vcpu, const struct vcpu_exit *exit)
+{
+    struct debug_report *report = report_of(shell);
+    uint32_t reason = exit->reason & 0x7f;
+    print_field(shell, exit->start - report->before.start, ',');
+    print_field(shell, own_of(vcpu, exit), ',');
+    if (!(report->named[reason / 64] & BIT(reason % 64)))
+        shell_print(shell, "%x=%s,", reason, exit_reason_name(exit->reason));
+    else
+        shell_print(shell, "%x,", reason);
+    report->named[reason / 64] |= BIT(reason % 64);
+    print_field(shell, exit->rip ^ report->before.rip, ',');
+    print_field(shell, exit->qualification ^ report->before.qualification, ',');
+    print_field(shell, exit->result, ',');
+    print_event(shell, exit->event, "");
+    shell_print(shell, "\n");
+}
+
 static void print_raw(struct vcpu *vcpu, void *context)
 {
-    const struct request *request = context;
-    struct shell *shell = request->shell;
-    uint64_t count, named[2] = {0};
-    struct vcpu_exit before = {0};
-    if (!is_on(shell, vcpu))
-        return;
-    const struct vcpu_exit *exit = find_first(vcpu, request, &count);
-    shell_print(shell, "hz %lu\nresults", vcpu->vm->clock.hz);
-    for (uint32_t result = 0; vmx_verdict_name(result)[0] != '?'; result++)
-        shell_print(shell, " %s", vmx_verdict_name(result));
-    shell_print(shell, "\n");
-    for (; count > 0; count--, before = *exit, exit = after(vcpu, exit)) {
-        uint32_t reason = exit->reason & 0x7f;
-        print_field(shell, exit->start - before.start, ',');
-        print_field(shell, own_of(vcpu, exit), ',');
-        if (!(named[reason / 64] & BIT(reason % 64)))
-            shell_print(shell, "%x=%s,", reason, exit_reason_name(exit->reason));
-        else
-            shell_print(shell, "%x,", reason);
-        named[reason / 64] |= BIT(reason % 64);
-        print_field(shell, exit->rip ^ before.rip, ',');
-        print_field(shell, exit->qualification ^ before.qualification, ',');
-        print_field(shell, exit->result, ',');
-        print_event(shell, exit->event, "");
+    struct shell *shell = context;
+    struct debug_report *report = report_of(shell);
+    if (!report->is_begun) {
+        if (!is_on(shell, vcpu))
+            return;
+        choose_exits(report, vcpu);
+        shell_print(shell, "hz %lu\nresults", vcpu->vm->clock.hz);
+        for (uint32_t result = 0; vmx_verdict_name(result)[0] != '?'; result++)
+            shell_print(shell, " %s", vmx_verdict_name(result));
         shell_print(shell, "\n");
     }
+    report->is_begun = true;
+    (void)print_each(shell, vcpu, print_short);
 }
 
 static void run_trace(struct shell *shell, unsigned count, char *const argument[])
 {
-    struct request request = {shell, 20, 0};
-    void (*show)(struct vcpu * vcpu, void *context) = show_trace;
+    uint64_t wanted = 20, skip = 0;
+    void (*print)(struct vcpu * vcpu, void *shell) = show_trace;
     if (take_word(&count, &argument, "json"))
-        show = print_trace;
+        print = print_trace;
     else if (take_word(&count, &argument, "raw"))
-        show = print_raw;
+        print = print_raw;
     struct guest *guest = debug_guest(shell, count, argument, 1);
     if (guest == NULL)
         return;
-    if (count > 2 && !shell_number(shell, argument[2], &request.count))
+    if (count > 2 && !shell_number(shell, argument[2], &wanted))
         return;
-    if (count > 3 && !shell_number(shell, argument[3], &request.skip))
+    if (count > 3 && !shell_number(shell, argument[3], &skip))
         return;
-    enum status status = on_vcpu(guest, show, &request);
-    if (status != STATUS_OK)
-        debug_refused(shell, guest, "its trace cannot be read", status);
+    begin_report(shell, guest, print);
+    report_of(shell)->count = wanted;
+    report_of(shell)->skip = skip;
+    print_piece(shell);
 }
 
 const struct shell_command commands_exits[] = {
     {"exits", "[json|histogram] [NAME]", "show what a guest's exits cost",
      "Those first that took most of the monitor's time. `json` is one line, by reason; its times\n"
-     "are counts of the TSC. Only with `accounting = yes` in the guest's configuration.\n",
+     "are counts of the TSC; the guest runs on while it is read. Only with `accounting = yes` in "
+     "the guest's configuration.\n",
      run_exits, debug_complete_guests, 0, 2, 0},
     {"trace", "[json|raw] [NAME [COUNT [SKIP]]]", "show a guest's last exits",
      "The last COUNT (20) of them but for the newest SKIP, the oldest first; `json` is Chrome's\n"

@@ -28,6 +28,18 @@ struct debug_place {
     uint64_t address;
 };
 
+/* Of a guest's exits, in pieces: what the next one begins with. */
+struct debug_report {
+    void (*print)(struct vcpu *vcpu,
+                  void *shell);     /* a piece; one without more to say is the last */
+    const struct config_vm *config; /* of the guest, which may be gone by then */
+    bool is_begun, has_before;
+    uint64_t count, skip;    /* of the trace: what was asked for */
+    uint64_t next, end;      /* numbers of exits; or what the key of the next slot is above */
+    struct vcpu_exit before; /* the last one that was printed */
+    uint64_t named[2];       /* a bit for each reason whose name was printed */
+};
+
 /* A shell with its terminal. */
 struct debug_shell {
     struct shell shell; /* its context is this structure */
@@ -40,6 +52,7 @@ struct debug_shell {
     struct debug_place next;
     char format, size;
     uint8_t bytes[DEBUG_BYTES_MAX];
+    struct debug_report report;
 };
 
 /* Shells for the console and for the line that the configuration names, if there is memory for

@@ -80,32 +80,53 @@ static const struct command {
     {"reset", reset_guest, "the guest, which then stands before its first instruction"},
 };
 
-void gdb_command_output(struct gdb_stub *stub, const char *text, size_t length)
+/* Returns how much of it was sent. */
+static size_t send_piece(struct gdb_stub *stub, const char *text, size_t length)
 {
     const struct gdb_target *target = stub->target;
     struct gdb_writer *writer = &stub->writer;
-    for (size_t piece; length > 0; text += piece, length -= piece) {
-        piece = length < OUTPUT_PIECE ? length : OUTPUT_PIECE;
-        gdb_writer_begin(writer);
-        gdb_writer_byte(writer, 'O');
-        gdb_writer_hex(writer, text, piece);
-        gdb_writer_end(writer);
-        target->send(target->context, writer->data, writer->length);
-    }
+    size_t piece = length < OUTPUT_PIECE ? length : OUTPUT_PIECE;
     gdb_writer_begin(writer);
-    gdb_writer_text(writer, "OK");
+    gdb_writer_byte(writer, 'O');
+    gdb_writer_hex(writer, text, piece);
+    gdb_writer_end(writer);
+    target->send(target->context, writer->data, writer->length);
+    return piece;
+}
+
+void gdb_command_output(struct gdb_stub *stub, const char *text, size_t length)
+{
+    for (size_t piece; length > 0; text += piece, length -= piece)
+        piece = send_piece(stub, text, length);
+    gdb_writer_begin(&stub->writer);
+    gdb_writer_text(&stub->writer, "OK");
+}
+
+bool gdb_command_continue(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    while (stub->output != NULL && target->has_room(target->context)) {
+        if (stub->output_left == 0) {
+            stub->output = target->command_more(target->context, &stub->output_left);
+            continue;
+        }
+        size_t piece = send_piece(stub, stub->output, stub->output_left);
+        stub->output += piece;
+        stub->output_left -= piece;
+    }
+    if (stub->output != NULL)
+        return false;
+    gdb_writer_begin(&stub->writer);
+    gdb_writer_text(&stub->writer, "OK");
+    return true;
 }
 
 static void run_shell(struct gdb_stub *stub, const char *line)
 {
     const struct gdb_target *target = stub->target;
-    const char *said = NULL;
-    size_t length = 0;
     if (target->command != NULL)
-        said = target->command(target->context, stub->guest, line, &length);
-    if (said != NULL)
-        gdb_command_output(stub, said, length);
-    else
+        stub->output = target->command(target->context, stub->guest, line, &stub->output_left);
+    if (stub->output == NULL)
         say_text(stub, "no such command; `monitor help` shows those that there are\n");
 }
 

@@ -4,8 +4,11 @@
 #include "kernel/debug/gdb_stub.h"
 
 /* Runs a command: one of its own, else one of the monitor's shell. Writes what it says into the
- * reply under way, or sends it before and makes the reply OK. */
+ * reply under way, or leaves it as the stub's output. */
 void gdb_command_run(struct gdb_stub *stub, const char *text);
+
+/* Sends of the stub's output what the line has room for. True: it was all, and the reply is OK. */
+bool MUST_CHECK gdb_command_continue(struct gdb_stub *stub);
 
 /* Text for the user, before the reply, which becomes OK. gdb: Remote Protocol, `O` packets. */
 void gdb_command_output(struct gdb_stub *stub, const char *text, size_t length);

@@ -10,8 +10,10 @@
 #include "kernel/debug/split.h"
 #include "kernel/vm/debug.h"
 
-/* Of a channel: all that a command of the shell prints, as gdb's packets have it. */
-#define OUTPUT_MAX 262144u
+/* Of a channel: a few of gdb's packets. */
+#define CHANNEL_SIZE 65536u
+/* Free bytes of the line or of the channel, from which on a packet of output finds room. */
+#define OUTPUT_ROOM 4096u
 
 struct gdb_server {
     struct monitor *monitor;
@@ -110,6 +112,12 @@ static const char *run_command(void *context, unsigned number, const char *line,
         return NULL;
     server->shell->guest = find(context, number);
     return shell_execute(&server->shell->shell, line, length);
+}
+
+static const char *command_more(void *context, size_t *length)
+{
+    struct gdb_server *server = context;
+    return shell_execute_more(&server->shell->shell, length);
 }
 
 /* ---- Registers ----------------------------------------------------------------------------- */
@@ -472,6 +480,19 @@ static void send(void *context, const void *bytes, size_t size)
         serial_line_write(&server->line, bytes, size);
 }
 
+static bool has_room(void *context)
+{
+    struct gdb_server *server = context;
+    return server->shares ? split_has_room(server->monitor->split, LINK_GDB, OUTPUT_ROOM)
+                          : serial_line_has_room(&server->line);
+}
+
+static void go_on(void *context)
+{
+    struct gdb_server *server = context;
+    gdb_stub_continue(&server->stub);
+}
+
 static void handle_input(void *context)
 {
     struct gdb_server *server = context;
@@ -497,8 +518,8 @@ static size_t get_room(void *context)
 static INIT enum status open_channel(struct gdb_server *server)
 {
     struct split *split = server->monitor->split;
-    struct link_user user = {.room = get_room, .receive = receive, .context = server};
-    return split != NULL ? split_open(split, LINK_GDB, "gdb", OUTPUT_MAX, &user) : ERR_NOT_FOUND;
+    struct link_user user = {get_room, receive, go_on, server};
+    return split != NULL ? split_open(split, LINK_GDB, "gdb", CHANNEL_SIZE, &user) : ERR_NOT_FOUND;
 }
 
 static INIT enum status open_line(struct gdb_server *server, uint16_t port)
@@ -507,7 +528,9 @@ static INIT enum status open_line(struct gdb_server *server, uint16_t port)
     if (status != STATUS_OK)
         return status;
     serial_line_init(&server->line, &server->uart);
+    server->line.limit = SERIAL_LINE_SIZE - OUTPUT_ROOM;
     server->line.input = handle_input;
+    server->line.room = go_on;
     server->line.context = server;
     monitor_start_line(server->monitor, &server->line);
     return STATUS_OK;
@@ -548,6 +571,8 @@ INIT enum status gdb_server_start(struct monitor *monitor)
         .reset = reset,
         .restart = restart,
         .command = run_command,
+        .command_more = command_more,
+        .has_room = has_room,
         .send = send,
         .context = server,
     };

@@ -649,6 +649,7 @@ static void answer(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
 static void handle(struct gdb_stub *stub)
 {
     struct packet packet = {stub->reader.data, stub->reader.data + stub->reader.length};
+    stub->output = NULL;
     gdb_writer_begin(&stub->writer);
     if (packet.at == packet.end) {
         send_reply(stub);
@@ -658,7 +659,16 @@ static void handle(struct gdb_stub *stub)
     if (run_packet(stub, &packet, kind))
         return;
     answer(stub, &packet, kind);
-    send_reply(stub);
+    if (stub->output == NULL)
+        send_reply(stub);
+    else
+        gdb_stub_continue(stub);
+}
+
+void gdb_stub_continue(struct gdb_stub *stub)
+{
+    if (stub->output != NULL && gdb_command_continue(stub))
+        send_reply(stub);
 }
 
 static void acknowledge(struct gdb_stub *stub, char sign)

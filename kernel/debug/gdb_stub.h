@@ -77,8 +77,13 @@ struct gdb_target {
     void (*reset)(void *context, unsigned guest);
     /* The same, also of one that has ended: it stops before its first instruction. */
     enum status (*restart)(void *context, unsigned guest);
-    /* What a command of the monitor's shell prints, run on the guest; NULL: there is no shell. */
+    /* What a command of the monitor's shell prints, run on the guest, or the first piece of it;
+     * NULL: there is no shell. */
     const char *(*command)(void *context, unsigned guest, const char *line, size_t *length);
+    /* The next piece of that; NULL: it was all. */
+    const char *(*command_more)(void *context, size_t *length);
+    /* Whether more of a command's output ought to be sent now; gdb_stub_continue follows a no. */
+    bool (*has_room)(void *context);
     void (*send)(void *context, const void *bytes, size_t size);
     void *context;
 };
@@ -97,12 +102,17 @@ struct gdb_stub {
     bool is_extended;               /* gdb's target is extended-remote */
     bool is_physical;               /* addresses of memory and of new points are guest-physical */
     struct gdb_stop stop;           /* the last one, for '?' */
+    const char *output;             /* of a command, so much is left; NULL: none is under way */
+    size_t output_left;
 };
 
 void gdb_stub_init(struct gdb_stub *stub, const struct gdb_target *target);
 
 /* A byte from the line. */
 void gdb_stub_input(struct gdb_stub *stub, uint8_t byte);
+
+/* The line has room again. */
+void gdb_stub_continue(struct gdb_stub *stub);
 
 /* The guest has stopped by itself; it is paused. */
 void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_stop *stop);

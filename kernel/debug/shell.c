@@ -38,9 +38,40 @@ struct text shell_text(struct shell *shell)
     return (struct text){put_text, shell};
 }
 
+bool shell_is_piece(const struct shell *shell)
+{
+    return shell->used >= SHELL_PIECE;
+}
+
+void shell_go_on(struct shell *shell, void (*more)(struct shell *shell))
+{
+    shell->more = more;
+}
+
+static void empty_output(struct shell *shell)
+{
+    shell->used = shell->next = shell->cut = 0;
+    shell->more = NULL;
+    shell->is_inside = false;
+}
+
 static void write_port(struct shell *shell, const char *text, size_t count)
 {
     shell->ports.write(shell->ports.context, text, count);
+}
+
+/* Whether the next byte of the output begins a line. */
+static bool is_at_line(const struct shell *shell)
+{
+    return shell->next == 0 ? !shell->is_inside : shell->output[shell->next - 1] == '\n';
+}
+
+/* What is still to be shown is not wanted. */
+static void drop_output(struct shell *shell)
+{
+    if (!is_at_line(shell))
+        write_port(shell, "\r\n", 2);
+    empty_output(shell);
 }
 
 static void show_row(struct shell *shell, enum shell_row how)
@@ -88,14 +119,41 @@ static unsigned rows_of_line(const struct shell *shell)
     return end == shell->next ? 1 : (end - shell->next + shell->columns - 1) / shell->columns;
 }
 
-static bool is_at_line(const struct shell *shell)
+static void complete_output(struct shell *shell)
 {
-    return shell->next == 0 || shell->output[shell->next - 1] == '\n';
+    char text[80];
+    if (shell->more != NULL)
+        return;
+    if (shell->used != 0 && shell->output[shell->used - 1] != '\n') {
+        shell->used -= shell->used == SHELL_OUTPUT_MAX;
+        shell_write(shell, "\n", 1);
+    }
+    if (shell->cut == 0)
+        return;
+    int length = fmt_format(text, sizeof(text), "(%u bytes of output found no room)\n", shell->cut);
+    shell->used = SHELL_OUTPUT_MAX - (unsigned)length - 1;
+    shell_write(shell, "\n", 1);
+    shell_write(shell, text, (size_t)length);
+}
+
+/* The next piece takes the place of the one that is there. False: there is none. */
+static bool print_more(struct shell *shell)
+{
+    void (*more)(struct shell * shell) = shell->more;
+    shell->next = shell->used;
+    bool is_inside = !is_at_line(shell);
+    empty_output(shell);
+    if (more == NULL)
+        return false;
+    more(shell);
+    shell->is_inside = is_inside;
+    complete_output(shell);
+    return true;
 }
 
 static void end_output(struct shell *shell)
 {
-    shell->used = shell->next = shell->cut = 0;
+    empty_output(shell);
     shell->state = SHELL_EDITS;
     shell->ports.hold(shell->ports.context, false);
     show_row(shell, SHELL_ROW_SHOW);
@@ -104,7 +162,12 @@ static void end_output(struct shell *shell)
 /* False: the terminal has no room, or the user is asked. */
 static bool show_output(struct shell *shell)
 {
-    while (shell->next < shell->used) {
+    for (;;) {
+        if (shell->next == shell->used) {
+            if (!print_more(shell))
+                return true;
+            continue;
+        }
         if (!shell->ports.has_room(shell->ports.context))
             return false;
         if (is_at_line(shell) && shell->rows != 0) {
@@ -117,7 +180,6 @@ static bool show_output(struct shell *shell)
         }
         write_piece(shell);
     }
-    return true;
 }
 
 static void begin_output(struct shell *shell)
@@ -125,21 +187,6 @@ static void begin_output(struct shell *shell)
     shell->state = SHELL_SHOWS;
     shell->rows_left = shell->rows != 0 ? shell->rows - 1 : 0;
     shell->ports.hold(shell->ports.context, true);
-}
-
-static void complete_output(struct shell *shell)
-{
-    char text[80];
-    if (shell->used != 0 && shell->output[shell->used - 1] != '\n') {
-        shell->used -= shell->used == SHELL_OUTPUT_MAX;
-        shell_write(shell, "\n", 1);
-    }
-    if (shell->cut == 0)
-        return;
-    int length = fmt_format(text, sizeof(text), "(%u bytes of output found no room)\n", shell->cut);
-    shell->used = SHELL_OUTPUT_MAX - (unsigned)length - 1;
-    shell_write(shell, "\n", 1);
-    shell_write(shell, text, (size_t)length);
 }
 
 /* ---- Commands ---- */
@@ -277,7 +324,7 @@ const char *shell_execute(struct shell *shell, const char *line, size_t *length)
 {
     char *word[SHELL_WORDS_MAX];
     size_t size = strlen(line) + 1;
-    shell->used = shell->cut = 0;
+    empty_output(shell);
     if (size > sizeof(shell->line)) {
         shell_print(shell, "more than %u characters\n", LINE_EDIT_MAX - 1);
     } else {
@@ -289,6 +336,13 @@ const char *shell_execute(struct shell *shell, const char *line, size_t *length)
     complete_output(shell);
     *length = shell->used;
     return shell->output;
+}
+
+const char *shell_execute_more(struct shell *shell, size_t *length)
+{
+    bool is_there = print_more(shell);
+    *length = shell->used;
+    return is_there ? shell->output : NULL;
 }
 
 /* ---- Help and completion ---- */
@@ -415,11 +469,11 @@ static void answer(struct shell *shell, uint8_t byte)
         break;
     case KEY_CTRL_C:
         shell->typed_tail = shell->typed_head;
-        shell->next = shell->used;
+        drop_output(shell);
         break;
     case 'q':
     case 'Q':
-        shell->next = shell->used;
+        drop_output(shell);
         break;
     default:
         return;
@@ -434,7 +488,7 @@ static void type_ahead(struct shell *shell, uint8_t byte)
     if (byte == KEY_CTRL_C)
         shell->typed_tail = shell->typed_head;
     if (byte == KEY_CTRL_C && shell->state == SHELL_SHOWS)
-        shell->next = shell->used;
+        drop_output(shell);
     else if (shell->typed_head - shell->typed_tail < SHELL_TYPED_MAX)
         shell->typed[shell->typed_head++ % SHELL_TYPED_MAX] = byte;
 }
@@ -477,7 +531,7 @@ void shell_enter(struct shell *shell)
 void shell_leave(struct shell *shell)
 {
     shell->typed_tail = shell->typed_head;
-    shell->next = shell->used;
+    drop_output(shell);
     if (shell->state != SHELL_EDITS)
         end_output(shell);
 }

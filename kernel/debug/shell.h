@@ -3,9 +3,10 @@
  * page at a time. Pure: the terminal and the commands are ports.
  *
  * A command runs to its end at once and prints into a buffer, which then goes to the terminal as
- * fast as that takes it; so a command's own time is all that it can hold anybody up. While output
- * is under way, Ctrl-C drops the rest, and what else is typed is kept for later, as far as there is
- * room.
+ * fast as that takes it; so a command's own time is all that it can hold anybody up. One that may
+ * have more to say than there is room for says it in pieces, the next when the last has been shown.
+ * While output is under way, Ctrl-C drops the rest, and what else is typed is kept for later, as
+ * far as there is room.
  */
 #pragma once
 
@@ -16,6 +17,7 @@
 #define SHELL_WORDS_MAX 16u
 #define SHELL_TYPED_MAX 256u /* bytes typed ahead, a power of two */
 #define SHELL_OUTPUT_MAX 98304u
+#define SHELL_PIECE 8192u /* of output that is printed in pieces: one ends behind so much */
 #define SHELL_COLUMNS 80u
 #define SHELL_ROWS 24u
 
@@ -73,9 +75,11 @@ struct shell {
     enum shell_state state;
     bool is_panic; /* only what is SHELL_AFTER_PANIC */
     unsigned columns, rows;
-    unsigned rows_left;              /* of the page */
-    unsigned used, next, cut;        /* bytes of output: there, shown so far, that found no room */
-    uint32_t typed_head, typed_tail; /* free-running */
+    unsigned rows_left;       /* of the page */
+    unsigned used, next, cut; /* bytes of output: there, shown so far, that found no room */
+    void (*more)(struct shell *shell); /* prints the next piece of it; NULL: that is all */
+    bool is_inside;                    /* what is there begins in the middle of a line */
+    uint32_t typed_head, typed_tail;   /* free-running */
     uint8_t typed[SHELL_TYPED_MAX];
     struct line_edit edit;
     char line[LINE_EDIT_MAX]; /* the command's words */
@@ -101,6 +105,8 @@ void shell_continue(struct shell *shell);
 /* Runs a command without a terminal: what it prints, and in *length how much that is; the caller's
  * until the next one. For a shell that is used in no other way. */
 const char *shell_execute(struct shell *shell, const char *line, size_t *length);
+/* The next piece of that; NULL: it was all. */
+const char *shell_execute_more(struct shell *shell, size_t *length);
 
 /* ---- For commands ---- */
 
@@ -109,6 +115,11 @@ const char *shell_execute(struct shell *shell, const char *line, size_t *length)
 void shell_print(struct shell *shell, const char *format, ...) PRINTF(2, 3);
 void shell_write(struct shell *shell, const char *text, size_t count);
 struct text shell_text(struct shell *shell);
+
+/* Output in pieces. Whether this one is long enough; and that more will print the next one, once
+ * this has been shown, unless the user has had enough. It may say the same again. */
+bool shell_is_piece(const struct shell *shell);
+void shell_go_on(struct shell *shell, void (*more)(struct shell *shell));
 
 /* A number as C writes it: decimal, 0x and hexadecimal; a message where it is none. */
 bool MUST_CHECK shell_number(struct shell *shell, const char *text, uint64_t *value);

@@ -76,14 +76,12 @@ uint64_t account_count(const struct account_times *times)
     return count;
 }
 
-static bool is_before(const struct account_slot *a, const struct account_slot *b, bool by_cost)
+static bool is_before(const struct account_slot *a, const struct account_slot *b)
 {
-    if (by_cost && a->own.sum != b->own.sum)
-        return a->own.sum > b->own.sum;
-    return a->key < b->key;
+    return a->own.sum != b->own.sum ? a->own.sum > b->own.sum : a->key < b->key;
 }
 
-unsigned account_list(const struct account *account, bool by_cost,
+unsigned account_list(const struct account *account,
                       const struct account_slot *list[ACCOUNT_KINDS_MAX])
 {
     unsigned count = 0;
@@ -92,7 +90,7 @@ unsigned account_list(const struct account *account, bool by_cost,
         unsigned at = count;
         if (slot->key == 0)
             continue;
-        for (; at > 0 && is_before(slot, list[at - 1], by_cost); at--)
+        for (; at > 0 && is_before(slot, list[at - 1]); at--)
             list[at] = list[at - 1];
         list[at] = slot;
         count++;

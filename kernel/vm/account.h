@@ -69,9 +69,9 @@ void account_stop(struct vcpu *vcpu);
 
 #define ACCOUNT_KINDS_MAX (ACCOUNT_SLOTS + 1)
 
-/* Every kind of exit that came, the rest last if there is one: by its key, or those first that took
- * most of the monitor's time. Returns how many. */
-unsigned account_list(const struct account *account, bool by_cost,
+/* Every kind of exit that came: those first that took most of the monitor's time, the rest last if
+ * there is one. Returns how many. */
+unsigned account_list(const struct account *account,
                       const struct account_slot *list[ACCOUNT_KINDS_MAX]);
 
 /* The largest, 0 before the first. */

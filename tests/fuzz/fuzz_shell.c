@@ -70,6 +70,27 @@ static void print_many(struct shell *self, unsigned count, char *const argument[
             shell_print(self, "%u \x1b %s\n", (unsigned)i, argument[1]);
 }
 
+/* Of one line, or of many. */
+static uint64_t pieces;
+
+static void print_piece(struct shell *self)
+{
+    do
+        shell_print(self, "%u%s", (unsigned)pieces, pieces % 3 == 0 ? "\n" : " ");
+    while (!shell_is_piece(self));
+    if (pieces-- > 1)
+        shell_go_on(self, print_piece);
+}
+
+static void print_pieces(struct shell *self, unsigned count, char *const argument[])
+{
+    REQUIRE(count == 2);
+    if (shell_number(self, argument[1], &pieces)) {
+        pieces %= 30;
+        print_piece(self);
+    }
+}
+
 static void offer(struct shell *self, struct completion *completion)
 {
     (void)self;
@@ -80,6 +101,7 @@ static void offer(struct shell *self, struct completion *completion)
 static const struct shell_command table[] = {
     {"w", "[WORD...]", "words", "help\n", print_words, offer, 0, SHELL_WORDS_MAX - 1, SHELL_FORMAT},
     {"m", "N", "many", "", print_many, NULL, 1, 1, 0},
+    {"p", "N", "pieces", "", print_pieces, NULL, 1, 1, 0},
     {"mx", "", "whole", "", print_words, NULL, 0, 0, SHELL_WHOLE},
     {"help", "[COMMAND]", "help", "", shell_help, shell_complete_commands, 0, 1, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},

@@ -24,6 +24,7 @@ struct gdb_world {
     enum gdb_point point;
     enum status pause_status;
     struct gdb_end end; /* where is_dead */
+    unsigned room;      /* for pieces of a command's output, and one more */
 };
 
 static const char *world_name(void *context, unsigned guest)
@@ -199,6 +200,13 @@ static enum status world_restart(void *context, unsigned guest)
     return ((struct gdb_world *)context)->pause_status;
 }
 
+static bool world_has_room(void *context)
+{
+    struct gdb_world *world = context;
+    world->room -= world->room != 0;
+    return world->room != 0;
+}
+
 static void world_send(void *context, const void *bytes, size_t size)
 {
     struct gdb_world *world = context;
@@ -232,8 +240,11 @@ static inline void world_start(struct gdb_world *world)
         world_reset,
         world_restart,
         NULL,
+        NULL,
+        world_has_room,
         world_send,
         world,
     };
+    world->room = ~0u;
     gdb_stub_init(&world->stub, &world->target);
 }

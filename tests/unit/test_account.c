@@ -32,7 +32,7 @@ static void exit_after(uint64_t counts, uint32_t reason, uint64_t qualification)
 static const struct account_slot *find(uint32_t reason, uint64_t value)
 {
     const struct account_slot *list[ACCOUNT_KINDS_MAX];
-    unsigned count = account_list(VCPU.account, false, list);
+    unsigned count = account_list(VCPU.account, list);
     for (unsigned i = 0; i < count; i++)
         if (account_key_reason(list[i]->key) == reason && account_key_value(list[i]->key) == value)
             return list[i];
@@ -80,7 +80,7 @@ static void keys_are_whole(void)
         exit_after(10, EXIT_REASON_PREEMPTION_TIMER, 0);
     }
     const struct account_slot *list[ACCOUNT_KINDS_MAX];
-    CHECK_EQ(account_list(VCPU.account, false, list), 4);
+    CHECK_EQ(account_list(VCPU.account, list), 4);
     CHECK(find(EXIT_REASON_IO_INSTRUCTION, 0xffff) != NULL);
     CHECK(find(EXIT_REASON_CPUID, 0xffffffff) != NULL);
     CHECK(find(EXIT_REASON_PREEMPTION_TIMER, 0) != NULL);
@@ -136,7 +136,7 @@ static void has_a_rest(void)
             exit_after(10, EXIT_REASON_RDMSR, 0);
         }
     const struct account_slot *list[ACCOUNT_KINDS_MAX];
-    CHECK_EQ(account_list(VCPU.account, true, list), ACCOUNT_SLOTS + 1);
+    CHECK_EQ(account_list(VCPU.account, list), ACCOUNT_SLOTS + 1);
     for (unsigned i = 0; i < ACCOUNT_SLOTS; i++) {
         CHECK_EQ(account_count(&list[i]->guest), 2);
         CHECK(i == 0 || list[i]->own.sum <= list[i - 1]->own.sum);

@@ -550,6 +550,25 @@ static const char *shell_command(void *context, unsigned guest, const char *line
     return said;
 }
 
+/* And says more, in so many pieces. */
+static unsigned shell_pieces;
+
+static const char *shell_more(void *context, size_t *length)
+{
+    if (shell_pieces == 0)
+        return NULL;
+    shell_pieces--;
+    return shell_command(context, 0, "more", length);
+}
+
+static unsigned packets_of(char kind)
+{
+    unsigned count = 0;
+    for (const char *at = world.sent; (at = strchr(at, '$')) != NULL; at++)
+        count += at[1] == kind && (kind != 'O' || at[2] != 'K');
+    return count;
+}
+
 /* What gdb prints: the O packets before the reply, which is OK. */
 static const char *printed(const char *packet)
 {
@@ -580,6 +599,8 @@ static void monitor_is_the_shell(void)
     size_t length;
     start();
     world.target.command = shell_command;
+    world.target.command_more = shell_more;
+    shell_pieces = 0;
     CHECK_STR(printed("qRcmd,766d"), shell_command(NULL, 0, "vm", &length));
     CHECK(length > GDB_PACKET_MAX / 2);
     const char *help = printed("qRcmd,68656c70");
@@ -587,6 +608,39 @@ static void monitor_is_the_shell(void)
     CHECK(strstr(help, "\n0 help") != NULL);
     CHECK_STR(printed("qRcmd,68656c702078"), shell_command(NULL, 0, "help x", &length));
     CHECK_STR(monitor("physical on"), "addresses are guest-physical\n");
+}
+
+/* A command's output waits for the line, piece by piece, and its reply comes last; a gdb that asks
+ * for something else meanwhile is a new one, which the rest is not for. */
+static void output_waits_for_the_line(void)
+{
+    start();
+    world.target.command = shell_command;
+    world.target.command_more = shell_more;
+    shell_pieces = 2;
+    world.room = 3;
+    (void)ask("qRcmd,766d");
+    CHECK_EQ(packets_of('O'), 2);
+    CHECK(strstr(world.sent, "$OK#") == NULL);
+    gdb_stub_continue(&world.stub);
+    CHECK_EQ(packets_of('O'), 2);
+    unsigned calls = 0;
+    for (; strstr(world.sent, "$OK#") == NULL; calls++) {
+        world.room = 2;
+        gdb_stub_continue(&world.stub);
+    }
+    CHECK(packets_of('O') > 6 && calls >= packets_of('O') - 2);
+    size_t length = world.sent_length;
+    world.room = ~0u;
+    gdb_stub_continue(&world.stub);
+    CHECK_EQ(world.sent_length, length);
+    shell_pieces = 2;
+    world.room = 3;
+    (void)ask("qRcmd,766d");
+    (void)ask("?");
+    world.room = ~0u;
+    gdb_stub_continue(&world.stub);
+    CHECK_EQ(packets_of('O'), 0);
 }
 
 TEST_MAIN({"packets_are_framed", packets_are_framed},
@@ -604,4 +658,5 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"extended_remote_runs_again", extended_remote_runs_again},
           {"msrs_are_registers", msrs_are_registers}, {"stops_may_say_why", stops_may_say_why},
           {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands},
+          {"output_waits_for_the_line", output_waits_for_the_line},
           {"monitor_is_the_shell", monitor_is_the_shell})

@@ -68,6 +68,29 @@ static void count_to(struct shell *self, unsigned count, char *const argument[])
         shell_print(self, "line %u\n", (unsigned)i);
 }
 
+/* So many pieces, all in one line; each is of one digit. */
+static unsigned pieces, printed;
+
+static void more(struct shell *self)
+{
+    do
+        shell_print(self, "%u", printed % 10);
+    while (!shell_is_piece(self));
+    if (++printed < pieces)
+        shell_go_on(self, more);
+}
+
+static void piecewise(struct shell *self, unsigned count, char *const argument[])
+{
+    uint64_t wanted;
+    (void)count;
+    if (!shell_number(self, argument[1], &wanted))
+        return;
+    pieces = (unsigned)wanted;
+    printed = 0;
+    more(self);
+}
+
 static void strange(struct shell *self, unsigned count, char *const argument[])
 {
     (void)count;
@@ -85,6 +108,7 @@ static void offer_names(struct shell *self, struct completion *completion)
 static const struct shell_command first_table[] = {
     {"echo", "[WORD...]", "repeats", "More\nof it.\n", echo, offer_names, 0, 15, 0},
     {"count", "N", "counts", "", count_to, NULL, 1, 1, SHELL_AFTER_PANIC},
+    {"pieces", "N", "prints much", "", piecewise, NULL, 1, 1, 0},
     {"strange", "", "prints anything", "", strange, NULL, 0, 0, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };
@@ -188,6 +212,7 @@ static void finds_as_gdb_does(void)
 static void helps(void)
 {
     start();
+    shell.rows = 0;
     type("help\r");
     CHECK(shows("  echo [WORD...]               repeats"));
     CHECK(shows("  x/FORMAT ADDRESS             looks"));
@@ -330,6 +355,32 @@ static void output_is_bounded(void)
     CHECK_EQ(shell.used, 0);
 }
 
+/* More than there is room for, in pieces: one line, however it is shown, at no page's end. */
+static void output_comes_in_pieces(void)
+{
+    start();
+    type("pieces 20\r");
+    CHECK_EQ(printed, 20);
+    CHECK_STR(terminal_row(&terminal, 0), "(traprock)");
+    CHECK_EQ(terminal_row(&terminal, 1)[0], '9');
+    CHECK_EQ(terminal_row(&terminal, 11)[0], '9');
+    CHECK(!shows("found no room") && !is_held);
+    room = 100;
+    type("pieces 20\r");
+    CHECK_EQ(printed, 1);
+    room = SHELL_PIECE;
+    shell_continue(&shell);
+    CHECK_EQ(printed, 2);
+    type("\x03");
+    CHECK_EQ(printed, 2);
+    room = SIZE_MAX;
+    shell_continue(&shell);
+    CHECK_EQ(printed, 2);
+    CHECK_STR(terminal_row(&terminal, 0), "(traprock)");
+    CHECK_EQ(terminal_row(&terminal, 1)[0], '1');
+    CHECK(!is_held);
+}
+
 static void output_commands_nothing(void)
 {
     start();
@@ -402,6 +453,16 @@ static void executes(void)
     line[sizeof(line) - 1] = 0;
     said = shell_execute(&alone, line, &length);
     CHECK(strncmp(said, "more than ", 10) == 0);
+    CHECK(shell_execute_more(&alone, &length) == NULL);
+    said = shell_execute(&alone, "pieces 3", &length);
+    size_t sum = length;
+    for (unsigned i = 0; i < 2; i++, sum += length) {
+        CHECK_EQ(said[0], '0' + i);
+        said = shell_execute_more(&alone, &length);
+    }
+    CHECK_EQ(sum, 3 * SHELL_PIECE + 1);
+    CHECK_EQ(said[length - 1], '\n');
+    CHECK(shell_execute_more(&alone, &length) == NULL);
 }
 
 TEST_MAIN({"runs_commands", runs_commands}, {"words_are_bounded", words_are_bounded},
@@ -412,5 +473,6 @@ TEST_MAIN({"runs_commands", runs_commands}, {"words_are_bounded", words_are_boun
           {"ctrl_c_drops_what_was_typed_ahead", ctrl_c_drops_what_was_typed_ahead},
           {"typing_ahead_is_bounded", typing_ahead_is_bounded},
           {"output_is_bounded", output_is_bounded},
+          {"output_comes_in_pieces", output_comes_in_pieces},
           {"output_commands_nothing", output_commands_nothing}, {"completion", completion},
           {"control_keys", control_keys}, {"after_a_panic", after_a_panic}, {"executes", executes})

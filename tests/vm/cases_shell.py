@@ -5,6 +5,7 @@ import random
 import re
 import time
 
+from gdb import Bridge, gdb_run
 from harness import Case, CaseFailed, vm
 
 ESCAPE = b"\x01"
@@ -463,12 +464,56 @@ def exits(run):
         shell.type(b"poweroff\r")
         machine.wait()
 
+
+EXITS_JSON = """
+import json
+attach()
+said = run("monitor exits json")
+note("lines", said.count(chr(10)))
+note("rows", len(json.loads(said)["exits"]))
+note("vm", run("monitor vm").count("kinds"))
+"""
+
+
+def exits_full(run):
+    """With every row of the accounting in use, `exits json` is one line of JSON: with pages, by gdb, and
+    where Ctrl-C ends it in the middle the prompt comes back."""
+    run.guest("kinds")
+    conf = "[traprock]\ngdb = com2\n" + vm("kinds", accounting="yes")
+    with run.machine(run.make_image(conf), com2="line") as machine:
+        machine.expect(rb"^all kinds", timeout=run.case.limit)
+        shell = Shell(run, machine)
+        shell.enter()
+        shell.type(b"exits json\r")
+        line = shell.wait(rb"^\{.*\]\}\r\n", 4)
+        rows = json.loads(line[line.index("{"):])["exits"]
+        run.check("shell/exits-json-rows", len(rows) == 513, f"{len(rows)}")
+        run.check("shell/exits-json-long", len(line) > 98304, f"{len(line)}")
+        run.check("shell/exits-json-rest", rows[-1]["reason"] == "(all others)" and rows[-1]["count"] > 80,
+                  f"{rows[-1]}")
+        shell.wait(PROMPT)
+        shell.type(b"exits json\r")
+        shell.wait(rb'"what":"port 0x20..",')
+        shell.type(b"\x03")
+        shell.wait(rb"\r\n\(traprock\) ")
+        bridge = Bridge(machine.com2)
+        try:
+            notes, text = gdb_run(run, bridge.port, EXITS_JSON)
+        finally:
+            bridge.close()
+        run.check("shell/exits-json-gdb", notes == {"lines": "1", "rows": "513", "vm": "1"},
+                  f"{notes}: {text[-300:]}")
+        shell.type(b"poweroff\r")
+        machine.wait()
+
+
 CASES = [
     Case("shell-sequence", sequence),
     Case("shell-inject", inject),
     Case("shell-panic", panic),
     Case("shell-symbols", symbols),
     Case("shell-exits", exits, seconds=40),
+    Case("shell-exits-full", exits_full, seconds=40),
     Case("shell-console", console, seconds=40),
     Case("shell-own-port", own_port, seconds=40),
     Case("shell-absent-port", absent_port),

@@ -26,7 +26,7 @@ import trace_page  # noqa: E402
 import trace_plot  # noqa: E402
 
 PROMPT = b"(traprock) "
-PIECE = 1500    # exits that one command asks for: what it says has to fit into 96 KiB
+PIECE = 10000   # exits that one command asks for, so that somebody sees how far it is
 ANSWER = 300    # seconds that one may take
 STARTS = 180    # for the firmware and the monitor, on a slow emulator
 COUNT_MAX = 1 << 20
