@@ -93,7 +93,7 @@ $(BUILD)/traprock.elf: $(LINKED) linker.ld
 
 # The programs for the other end of the console's line, one file each.
 HOST_PROGRAMS := $(BUILD)/traprock-mux $(BUILD)/traprock-dump
-HOST_PROGRAM_SOURCES := $(wildcard kernel/debug/host/*.py)
+HOST_PROGRAM_SOURCES := $(filter-out %/traprock_gdb.py,$(wildcard kernel/debug/host/*.py))
 $(HOST_PROGRAMS): $(BUILD)/traprock-%: $(HOST_PROGRAM_SOURCES) kernel/build.mk
 	@mkdir -p $(@D)/host-program/$*
 	@cp $(HOST_PROGRAM_SOURCES) $(@D)/host-program/$*

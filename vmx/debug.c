@@ -73,7 +73,8 @@ static bool set_control(struct vcpu *vcpu, const struct vcpu_registers *from,
            (to->cr4 == from->cr4 || cr_write(vcpu, 4, to->cr4)) &&
            (to->cr3 == from->cr3 || cr_switch_cr3(vcpu, to->cr3)) &&
            (to->cr0 == from->cr0 || cr_write(vcpu, 0, to->cr0)) &&
-           (to->cr8 == from->cr8 || cr_write(vcpu, 8, to->cr8));
+           (to->cr8 == from->cr8 || cr_write(vcpu, 8, to->cr8)) &&
+           (to->xcr0 == from->xcr0 || exit_write_xcr0(vcpu, to->xcr0));
 }
 
 static bool set_debug(struct vcpu *vcpu, const struct vcpu_registers *from,

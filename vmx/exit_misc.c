@@ -207,14 +207,19 @@ static bool is_valid_xcr0(uint64_t value, uint64_t allowed)
     return !(value & BIT(3)) == !(value & BIT(4)) && !(value & BIT(17)) == !(value & BIT(18));
 }
 
-enum verdict exit_xsetbv(struct vcpu *vcpu, struct vmx_exit *exit)
+bool exit_write_xcr0(struct vcpu *vcpu, uint64_t value)
 {
-    struct vmx_vcpu *vmx = vmx_of(vcpu);
-    uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
-    if (state_cpl() != 0 || (uint32_t)vcpu->gpr[GPR_RCX] != 0 ||
-        !is_valid_xcr0(value, vmx->xcr0_allowed))
-        return exit_raise_code(exit, VECTOR_GP, 0);
+    if (!is_valid_xcr0(value, vmx_of(vcpu)->xcr0_allowed))
+        return false;
     hw_xsetbv(0, value);
     cpuid_set_xcr0(&vcpu->cpuid, value);
-    return ADVANCE;
+    return true;
+}
+
+enum verdict exit_xsetbv(struct vcpu *vcpu, struct vmx_exit *exit)
+{
+    uint64_t value = vcpu->gpr[GPR_RDX] << 32 | (uint32_t)vcpu->gpr[GPR_RAX];
+    return state_cpl() == 0 && (uint32_t)vcpu->gpr[GPR_RCX] == 0 && exit_write_xcr0(vcpu, value)
+               ? ADVANCE
+               : exit_raise_code(exit, VECTOR_GP, 0);
 }

@@ -75,6 +75,9 @@ static inline struct vmx_vcpu *vmx_of(const struct vcpu *vcpu)
 enum verdict exit_raise(struct vmx_exit *exit, enum vector vector);
 enum verdict exit_raise_code(struct vmx_exit *exit, enum vector vector, uint32_t error_code);
 
+/* As XSETBV at CPL 0; false: #GP. */
+bool COLD exit_write_xcr0(struct vcpu *vcpu, uint64_t value);
+
 /* state.c: the guest's registers in the VMCS. */
 uint64_t state_read_gpr(const struct vcpu *vcpu, unsigned number);
 void state_write_gpr(struct vcpu *vcpu, unsigned number, uint64_t value);

@@ -2,6 +2,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/core/paging.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/vm/msr_policy.h"
 
 /* ---- catch ---------------------------------------------------------------------------------- */
 
@@ -116,36 +117,77 @@ static void complete_catch(struct shell *shell, struct completion *completion)
 
 struct msr_call {
     uint32_t msr;
-    bool writes, is_there;
+    bool writes, is_done;
     uint64_t value;
 };
 
-static void access_msr(struct vcpu *vcpu, void *context)
+static void call_msr(struct vcpu *vcpu, void *context)
 {
     struct msr_call *call = context;
-    call->is_there = (!call->writes || debug_write_msr(vcpu, call->msr, call->value)) &&
-                     debug_read_msr(vcpu, call->msr, &call->value);
+    call->is_done = call->writes ? debug_write_msr(vcpu, call->msr, call->value)
+                                 : debug_read_msr(vcpu, call->msr, &call->value);
+}
+
+enum status debug_access_msr(struct vcpu *vcpu, uint32_t msr, bool writes, uint64_t *value)
+{
+    struct msr_call call = {msr, writes, false, writes ? *value : 0};
+    enum status status = vcpu_call(vcpu, call_msr, &call);
+    *value = call.value;
+    return status == STATUS_OK && !call.is_done ? ERR_UNSUPPORTED : status;
+}
+
+/* All that have a name and a value. */
+static void list_msrs(struct shell *shell, struct guest *guest)
+{
+    const struct msr_policy *row;
+    for (unsigned i = 0; (row = msr_policy_at(i)) != NULL; i++) {
+        uint64_t value;
+        enum status status = debug_access_msr(&guest->vcpu[0], row->msr, false, &value);
+        if (status == STATUS_OK) {
+            shell_print(shell, "%-26s %8x %016lx\n", row->name, row->msr, value);
+        } else if (status != ERR_UNSUPPORTED) {
+            debug_refused(shell, guest, "no MSRs", status);
+            return;
+        }
+    }
 }
 
 static void run_msr(struct shell *shell, unsigned count, char *const argument[])
 {
     struct guest *guest = debug_live_guest(shell, 0, NULL, 0);
-    struct msr_call call = {.writes = count > 2};
-    const char *value = count > 3 ? argument[3] : count > 2 ? argument[2] : NULL;
-    if (guest == NULL || (value != NULL && !debug_address(shell, guest, value, &call.value)))
+    uint32_t msr;
+    uint64_t value = 0;
+    const char *new = count > 3 ? argument[3] : count > 2 ? argument[2] : NULL;
+    if (guest == NULL || (new != NULL && !debug_address(shell, guest, new, &value)))
         return;
-    if (!catch_find_msr(argument[1], &call.msr)) {
-        shell_print(shell, "'%s' is no number, and no name of an MSR that guests have\n",
+    if (count == 1) {
+        list_msrs(shell, guest);
+        return;
+    }
+    if (!catch_find_msr(argument[1], &msr)) {
+        shell_print(shell,
+                    "'%s' is no number, and no name of an MSR that guests have; Tab shows those\n",
                     argument[1]);
         return;
     }
-    enum status status = vcpu_call(&guest->vcpu[0], access_msr, &call);
-    if (status != STATUS_OK)
-        debug_refused(shell, guest, "no MSR", status);
-    else if (call.is_there)
-        shell_print(shell, "msr 0x%x: 0x%016lx\n", call.msr, call.value);
-    else
+    struct vcpu *vcpu = &guest->vcpu[0];
+    enum status status = new != NULL ? debug_access_msr(vcpu, msr, true, &value) : STATUS_OK;
+    if (status == STATUS_OK)
+        status = debug_access_msr(vcpu, msr, false, &value);
+    if (status == ERR_UNSUPPORTED)
         shell_print(shell, "the guest would have #GP for that\n");
+    else if (status != STATUS_OK)
+        debug_refused(shell, guest, "no MSR", status);
+    else
+        shell_print(shell, "msr 0x%x: 0x%016lx\n", msr, value);
+}
+
+static void complete_msr(struct shell *shell, struct completion *completion)
+{
+    const struct msr_policy *row;
+    (void)shell;
+    for (unsigned i = 0; (row = msr_policy_at(i)) != NULL; i++)
+        completion_offer(completion, row->name);
 }
 
 const struct shell_command commands_catch[] = {
@@ -158,8 +200,9 @@ const struct shell_command commands_catch[] = {
      "nothing.\n",
      run_catch, complete_catch, 0, 3, 0},
     {"uncatch", "NUMBER|all", "let the guest go on there", "", run_uncatch, NULL, 1, 1, 0},
-    {"msr", "NUMBER|NAME [= VALUE]", "show or change a model-specific register of the guest",
-     "NAME is the SDM's, such as LSTAR or IA32_PAT. A value is checked as the guest's WRMSR.\n",
-     run_msr, NULL, 1, 3, 0},
+    {"msr", "[NUMBER|NAME [= VALUE]]", "show or change model-specific registers of the guest",
+     "NAME is the SDM's, such as LSTAR or IA32_PAT; without one, all that have a name are shown.\n"
+     "A value is checked as the guest's WRMSR.\n",
+     run_msr, complete_msr, 0, 3, 0},
     {NULL, NULL, NULL, NULL, NULL, NULL, 0, 0, 0},
 };

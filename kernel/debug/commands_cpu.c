@@ -1,6 +1,8 @@
 /* Commands for a guest's virtual processor: regs, vmcs, set, inject. */
 #include "kernel/core/mem.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/gdb_registers.h"
+#include "kernel/debug/selector.h"
 #include "vmx/vmcs.h"
 
 /* ---- regs ---- */
@@ -28,88 +30,75 @@ static void run_regs(struct shell *shell, unsigned count, char *const argument[]
 
 /* ---- set ---- */
 
-/* By gdb's names; all are 64 bits wide. */
-static const struct {
-    char name[16];
-    uint16_t offset;
-} settable[] = {
-#define REGISTER(name, member)                                                                     \
-    {                                                                                              \
-        name, offsetof(struct vcpu_registers, member)                                              \
-    }
-    REGISTER("rax", gpr[GPR_RAX]),
-    REGISTER("rbx", gpr[GPR_RBX]),
-    REGISTER("rcx", gpr[GPR_RCX]),
-    REGISTER("rdx", gpr[GPR_RDX]),
-    REGISTER("rsi", gpr[GPR_RSI]),
-    REGISTER("rdi", gpr[GPR_RDI]),
-    REGISTER("rbp", gpr[GPR_RBP]),
-    REGISTER("rsp", gpr[GPR_RSP]),
-    REGISTER("r8", gpr[GPR_R8]),
-    REGISTER("r9", gpr[GPR_R9]),
-    REGISTER("r10", gpr[GPR_R10]),
-    REGISTER("r11", gpr[GPR_R11]),
-    REGISTER("r12", gpr[GPR_R12]),
-    REGISTER("r13", gpr[GPR_R13]),
-    REGISTER("r14", gpr[GPR_R14]),
-    REGISTER("r15", gpr[GPR_R15]),
-    REGISTER("rip", rip),
-    REGISTER("rflags", rflags),
-    REGISTER("cr0", cr0),
-    REGISTER("cr2", cr2),
-    REGISTER("cr3", cr3),
-    REGISTER("cr4", cr4),
-    REGISTER("cr8", cr8),
-    REGISTER("efer", efer),
-    REGISTER("dr0", dr[0]),
-    REGISTER("dr1", dr[1]),
-    REGISTER("dr2", dr[2]),
-    REGISTER("dr3", dr[3]),
-    REGISTER("dr6", dr6),
-    REGISTER("dr7", dr7),
-    REGISTER("fs_base", segment[SEG_FS].base),
-    REGISTER("gs_base", segment[SEG_GS].base),
-    REGISTER("kernel_gs_base", kernel_gs_base),
-#undef REGISTER
-};
-
-bool debug_register_offset(const char *name, uint16_t *offset)
+bool debug_find_register(const char *name, unsigned *number)
 {
-    for (unsigned i = 0; i < ARRAY_SIZE(settable); i++) {
-        *offset = settable[i].offset;
-        if (strcmp(settable[i].name, name) == 0)
+    static const struct {
+        char name[16], gdbs[12];
+    } others[] = {
+        {"pc", "rip"}, {"sp", "rsp"}, {"rflags", "eflags"}, {"kernel_gs_base", "k_gs_base"}};
+    const char *known;
+    name += name[0] == '$';
+    for (unsigned i = 0; i < ARRAY_SIZE(others); i++)
+        if (strcmp(others[i].name, name) == 0)
+            name = others[i].gdbs;
+    for (*number = 0; (known = gdb_register_name(*number)) != NULL; ++*number)
+        if (known[0] != '\0' && strcmp(known, name) == 0)
             return true;
-    }
     return false;
 }
 
+enum status debug_set_registers(struct vcpu *vcpu, const struct vcpu_registers *registers)
+{
+    struct vcpu_registers before, after = *registers;
+    struct paging paging;
+    vmx_vcpu_get_registers(vcpu, &before);
+    vmx_vcpu_get_paging(vcpu, &paging);
+    enum status status = selector_load(&before, &after, &paging, &vcpu->vm->mem);
+    return status == STATUS_OK ? vmx_vcpu_set_registers(vcpu, &after) : status;
+}
+
 struct change {
-    uint16_t offset;
-    uint64_t value;
+    unsigned number;
+    uint8_t bytes[GDB_REGISTER_MAX];
     enum status status;
 };
 
 static void change_register(struct vcpu *vcpu, void *context)
 {
-    struct vcpu_registers registers;
+    struct gdb_registers registers;
     struct change *change = context;
-    vmx_vcpu_get_registers(vcpu, &registers);
-    memcpy((uint8_t *)&registers + change->offset, &change->value, sizeof(change->value));
-    change->status = vmx_vcpu_set_registers(vcpu, &registers);
+    vmx_vcpu_get_registers(vcpu, &registers.cpu);
+    change->status = gdb_register_set(&registers, change->number, change->bytes);
+    if (change->status == STATUS_OK)
+        change->status = debug_set_registers(vcpu, &registers.cpu);
+}
+
+static const char *why(enum status status)
+{
+    return status == ERR_NOT_FOUND ? "its descriptor table has no such descriptor"
+           : status == ERR_FAULT   ? "its descriptor is not mapped"
+                                   : "the processor would not take it";
 }
 
 static void set_register(struct shell *shell, struct guest *guest, const char *name, uint64_t value)
 {
-    struct change change = {.value = value};
-    if (!debug_register_offset(name, &change.offset)) {
+    struct change change = {.bytes = {0}};
+    if (!debug_find_register(name, &change.number)) {
         shell_print(shell, "'%s' is no register that can be set; Tab shows those that can\n", name);
         return;
     }
+    size_t size = gdb_register_size(change.number);
+    if (size < sizeof(value) && value >> (8 * size) != 0) {
+        shell_print(shell, "0x%lx does not fit into %s\n", value, name);
+        return;
+    }
+    memcpy(change.bytes, &value, sizeof(value));
     enum status status = vcpu_call(&guest->vcpu[0], change_register, &change);
     if (status != STATUS_OK)
         debug_refused(shell, guest, "was not changed", status);
     else if (change.status != STATUS_OK)
-        shell_print(shell, "the processor would not take 0x%lx there; nothing is changed\n", value);
+        shell_print(shell, "0x%lx in %s: %s; nothing is changed\n", value, name,
+                    why(change.status));
 }
 
 /* set REGISTER [=] VALUE, or set/SIZE ADDRESS [=] VALUE. */
@@ -130,14 +119,16 @@ static void run_set(struct shell *shell, unsigned count, char *const argument[])
     if (format != NULL)
         debug_set_memory(shell, guest, format, name, value);
     else
-        set_register(shell, guest, name[0] == '$' ? name + 1 : name, value);
+        set_register(shell, guest, name, value);
 }
 
 static void complete_register(struct shell *shell, struct completion *completion)
 {
     (void)shell;
-    for (unsigned i = 0; i < ARRAY_SIZE(settable); i++)
-        completion_offer(completion, settable[i].name);
+    const char *name;
+    for (unsigned i = 0; (name = gdb_register_name(i)) != NULL; i++)
+        if (name[0] != '\0')
+            completion_offer(completion, name);
 }
 
 /* ---- vmcs ---- */
@@ -272,7 +263,8 @@ const struct shell_command commands_cpu[] = {
     {"regs", "[NAME]", "show a guest's registers", "", run_regs, debug_complete_guests, 0, 1, 0},
     {"set", "REGISTER|ADDRESS = VALUE", "change a register, or memory with set/SIZE",
      "SIZE is b, h, w or g, for 1, 2, 4 or 8 bytes: set $rax = 5, set/w 0x1000 = $rip.\n"
-     "A value that the processor would not take is refused.\n",
+     "A value that the processor would not take is refused. A segment's parts are cs, cs_base,\n"
+     "cs_limit, cs_access and so on; a selector brings its descriptor along.\n",
      run_set, complete_register, 2, 3, SHELL_FORMAT},
     {"vmcs", "[PART]", "show every field of the VMCS, or those with PART in their name",
      "A field that the processor does not have reads as 0.\n", run_vmcs, NULL, 0, 1, 0},

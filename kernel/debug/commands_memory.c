@@ -3,6 +3,7 @@
 #include "kernel/core/paging.h"
 #include "kernel/debug/backtrace.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/gdb_registers.h"
 #include "kernel/vm/page_walk.h"
 
 /* ---- Addresses ---- */
@@ -15,19 +16,20 @@ static void get_registers(struct vcpu *vcpu, void *context)
 static bool read_register(struct shell *shell, struct guest *guest, const char *name,
                           uint64_t *value)
 {
-    struct vcpu_registers registers;
-    uint16_t offset;
-    bool is_sp = strcmp(name, "sp") == 0;
-    const char *full = is_sp ? "rsp" : strcmp(name, "pc") == 0 ? "rip" : name;
-    if (!debug_register_offset(full, &offset)) {
+    struct gdb_registers registers;
+    uint8_t bytes[GDB_REGISTER_MAX];
+    unsigned number;
+    if (!debug_find_register(name, &number)) {
         shell_print(shell, "there is no register '%s'\n", name);
         return false;
     }
-    enum status status = vcpu_call(&guest->vcpu[0], get_registers, &registers);
-    if (status != STATUS_OK)
+    enum status status = vcpu_call(&guest->vcpu[0], get_registers, &registers.cpu);
+    if (status != STATUS_OK) {
         debug_refused(shell, guest, "no registers", status);
-    else
-        memcpy(value, (const uint8_t *)&registers + offset, sizeof(*value));
+    } else {
+        (void)gdb_register_get(&registers, number, bytes);
+        memcpy(value, bytes, sizeof(*value));
+    }
     return status == STATUS_OK;
 }
 

@@ -97,8 +97,18 @@ void debug_complete_symbols(struct shell *shell, struct completion *completion);
 bool MUST_CHECK debug_address(struct shell *shell, struct guest *guest, const char *text,
                               uint64_t *value);
 
-/* Where the 64 bits of a register by gdb's name lie in struct vcpu_registers. */
-bool MUST_CHECK debug_register_offset(const char *name, uint16_t *offset);
+/* A register by gdb's name, or by one of the SDM's, with or without a $: its number of
+ * gdb_registers.h. */
+bool MUST_CHECK debug_find_register(const char *name, unsigned *number);
+
+/* vmx_vcpu_set_registers, on the vCPU's processor, but new selectors bring their descriptors along
+ * (see selector.h, also for errors). */
+enum status MUST_CHECK debug_set_registers(struct vcpu *vcpu,
+                                           const struct vcpu_registers *registers);
+
+/* As the guest's RDMSR, or its WRMSR of *value. ERR_UNSUPPORTED: #GP; others as vcpu_call. */
+enum status MUST_CHECK debug_access_msr(struct vcpu *vcpu, uint32_t msr, bool writes,
+                                        uint64_t *value);
 
 /* set/SIZE */
 void debug_set_memory(struct shell *shell, struct guest *guest, const char *size, const char *where,

@@ -1,6 +1,8 @@
 #include "kernel/debug/gdb_registers.h"
 
 #include "kernel/core/mem.h"
+#include "kernel/core/msr.h"
+#include "kernel/vm/msr_policy.h"
 
 enum feature { CORE, SSE, SEGMENTS, SYSTEM, FEATURES };
 
@@ -11,13 +13,12 @@ static const char *const feature_name[FEATURES] = {
     [SYSTEM] = "org.traprock.system",
 };
 
-#define READ_ONLY 0x80u /* in `bytes` */
-#define SPECIAL 0xffff  /* as the offset: made or taken by a function */
+#define SPECIAL 0xffff /* as the offset: made or taken by a function */
 
 struct row {
     const char name[12];
     uint8_t wire;    /* bytes on the line */
-    uint8_t bytes;   /* in struct gdb_registers, with READ_ONLY */
+    uint8_t bytes;   /* in struct gdb_registers */
     uint16_t offset; /* there */
     uint8_t feature;
     const char *type;
@@ -44,6 +45,10 @@ struct row {
     {                                                                                              \
         name, 8, 8, AT(cpu.member), SYSTEM, "int64"                                                \
     }
+/* Limit and access, as SDM: Guest Register State has it. */
+#define HIDDEN(name, number)                                                                       \
+    SYSTEM_32(name "_limit", 4, segment[SEG_##number].limit),                                      \
+        SYSTEM_32(name "_access", 4, segment[SEG_##number].access)
 #define SYSTEM_32(name, size, member)                                                              \
     {                                                                                              \
         name, 4, size, AT(cpu.member), SYSTEM, "int32"                                             \
@@ -135,29 +140,54 @@ static const struct row rows[] = {
     SYSTEM_64("dr3", dr[3]),
     SYSTEM_64("dr6", dr6),
     SYSTEM_64("dr7", dr7),
-    {"xcr0", 8, 8 | READ_ONLY, AT(cpu.xcr0), SYSTEM, "int64"},
+    SYSTEM_64("xcr0", xcr0),
+    HIDDEN("cs", CS),
+    HIDDEN("ss", SS),
+    HIDDEN("ds", DS),
+    HIDDEN("es", ES),
+    HIDDEN("fs", FS),
+    HIDDEN("gs", GS),
+    HIDDEN("ldtr", LDTR),
+    HIDDEN("tr", TR),
 };
 
-/* A feature of its own, behind all others; each of 8 bytes. Names are those of SDM: Architectural
- * MSRs; for FMASK and the clock, those that kernels use. */
-static const struct msr_row {
-    char name[12];
-    uint32_t msr;
-} msr_rows[] = {
-    {"star", 0xc0000081},   {"lstar", 0xc0000082},   {"cstar", 0xc0000083},  {"fmask", 0xc0000084},
-    {"sysenter_cs", 0x174}, {"sysenter_sp", 0x175},  {"sysenter_ip", 0x176}, {"pat", 0x277},
-    {"debugctl", 0x1d9},    {"misc_enable", 0x1a0},  {"apic_base", 0x1b},    {"tsc", 0x10},
-    {"tsc_adjust", 0x3b},   {"tsc_aux", 0xc0000103}, {"tsc_dline", 0x6e0},   {"mtrr_def", 0x2ff},
-    {"mtrrcap", 0xfe},      {"spec_ctrl", 0x48},     {"xss", 0xda0},         {"arch_caps", 0x10a},
-    {"feature_ctl", 0x3a},  {"mcg_cap", 0x179},      {"mcg_status", 0x17a},
-};
+/* MSRs are a feature of its own, behind all others; each of 8 bytes, and named as in
+ * kernel/vm/msrs.def, in small letters. Not among them are those that are only written, and the
+ * x2APIC's, which are one row for 256. */
+static bool is_register(const struct msr_policy *row)
+{
+    return row->kind != MSR_COMMAND && row->kind != MSR_SINK && row->msr != MSR_IA32_X2APIC_BASE;
+}
+
+/* The row of MSR number i of the description; NULL: there are no more. */
+static const struct msr_policy *find_msr(unsigned i)
+{
+    const struct msr_policy *row;
+    for (unsigned at = 0; (row = msr_policy_at(at)) != NULL; at++)
+        if (is_register(row) && i-- == 0)
+            return row;
+    return NULL;
+}
 
 bool gdb_register_msr(unsigned number, uint32_t *msr)
 {
-    if (number < ARRAY_SIZE(rows) || number - ARRAY_SIZE(rows) >= ARRAY_SIZE(msr_rows))
-        return false;
-    *msr = msr_rows[number - ARRAY_SIZE(rows)].msr;
-    return true;
+    const struct msr_policy *row =
+        number >= ARRAY_SIZE(rows) ? find_msr(number - (unsigned)ARRAY_SIZE(rows)) : NULL;
+    if (row != NULL)
+        *msr = row->msr;
+    return row != NULL;
+}
+
+static bool is_integer_of_cpu(const struct row *row)
+{
+    return row->wire <= 8 && row->offset < sizeof(struct vcpu_registers);
+}
+
+const char *gdb_register_name(unsigned number)
+{
+    return number >= ARRAY_SIZE(rows)         ? NULL
+           : is_integer_of_cpu(&rows[number]) ? rows[number].name
+                                              : "";
 }
 
 unsigned gdb_register_count(void)
@@ -217,30 +247,9 @@ size_t gdb_register_get(const struct gdb_registers *registers, unsigned number,
         uint32_t tags = full_tags(registers->fpu);
         memcpy(bytes, &tags, sizeof(tags));
     } else {
-        memcpy(bytes, (const uint8_t *)registers + row->offset, row->bytes & ~READ_ONLY);
+        memcpy(bytes, (const uint8_t *)registers + row->offset, row->bytes);
     }
     return row->wire;
-}
-
-static bool is_selector(const struct row *row)
-{
-    return row->offset >= AT(cpu.segment) && row->offset < AT(cpu.gdtr) && row->bytes == 2;
-}
-
-/* SDM: Real-Address Mode Operation; Virtual-8086 Mode: the selector says it all. */
-static enum status set_selector(struct gdb_registers *registers, const struct row *row,
-                                uint16_t selector)
-{
-    struct segment *segment =
-        &registers->cpu.segment[(row->offset - AT(cpu.segment)) / sizeof(struct segment)];
-    bool is_real = !(registers->cpu.cr0 & CR0_PE) || registers->cpu.rflags & RFLAGS_VM;
-    if (selector == segment->selector)
-        return STATUS_OK;
-    if (!is_real || segment > &registers->cpu.segment[SEG_GS])
-        return ERR_UNSUPPORTED;
-    segment->selector = selector;
-    segment->base = (uint64_t)selector << 4;
-    return STATUS_OK;
 }
 
 enum status gdb_register_set(struct gdb_registers *registers, unsigned number,
@@ -249,16 +258,11 @@ enum status gdb_register_set(struct gdb_registers *registers, unsigned number,
     if (number >= ARRAY_SIZE(rows))
         return ERR_NOT_FOUND;
     const struct row *row = &rows[number];
-    if (is_selector(row))
-        return set_selector(registers, row, (uint16_t)(bytes[0] | bytes[1] << 8));
     if (row->offset == SPECIAL) {
         registers->fpu[4] = short_tags((uint32_t)bytes[0] | (uint32_t)bytes[1] << 8);
         return STATUS_OK;
     }
-    uint8_t *to = (uint8_t *)registers + row->offset;
-    if (row->bytes & READ_ONLY)
-        return memcmp(to, bytes, row->wire) == 0 ? STATUS_OK : ERR_UNSUPPORTED;
-    memcpy(to, bytes, row->bytes);
+    memcpy((uint8_t *)registers + row->offset, bytes, row->bytes);
     return STATUS_OK;
 }
 
@@ -334,12 +338,21 @@ static void say_register(struct window *window, const struct row *row)
     say(window, "\"/>");
 }
 
+static void say_small(struct window *window, const char *text)
+{
+    for (; *text != 0; text++) {
+        char letter[2] = {*text >= 'A' && *text <= 'Z' ? (char)(*text | 0x20) : *text, 0};
+        say(window, letter);
+    }
+}
+
 static void say_msrs(struct window *window)
 {
+    const struct msr_policy *row;
     say(window, "<feature name=\"org.traprock.msr\">");
-    for (unsigned i = 0; i < ARRAY_SIZE(msr_rows); i++) {
+    for (unsigned i = 0; (row = find_msr(i)) != NULL; i++) {
         say(window, "<reg name=\"");
-        say(window, msr_rows[i].name);
+        say_small(window, row->name);
         say(window, "\" bitsize=\"64\" type=\"int64\" save-restore=\"no\" group=\"msr\"/>");
     }
 }

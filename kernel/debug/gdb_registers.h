@@ -18,6 +18,10 @@ unsigned gdb_register_count(void);
 /* The MSR that a register stands for; false: it is none of those. */
 bool gdb_register_msr(unsigned number, uint32_t *msr);
 
+/* The name of register number, NULL past the last that `g` has; "" for those that are no integers
+ * of up to 64 bits in `cpu`, which alone have to be filled in for the others. */
+const char *gdb_register_name(unsigned number);
+
 /* The largest register's bytes. */
 #define GDB_REGISTER_MAX 16
 
@@ -26,8 +30,8 @@ size_t gdb_register_get(const struct gdb_registers *registers, unsigned number,
                         uint8_t bytes[GDB_REGISTER_MAX]);
 size_t gdb_register_size(unsigned number);
 
-/* Changes it. ERR_NOT_FOUND: no such register; ERR_UNSUPPORTED: it cannot be written: a selector
- * outside real and virtual-8086 mode, where it needs a descriptor. */
+/* Changes it, and nothing that belongs to it: see selector_load. ERR_NOT_FOUND: no such register.
+ */
 enum status MUST_CHECK gdb_register_set(struct gdb_registers *registers, unsigned number,
                                         const uint8_t bytes[GDB_REGISTER_MAX]);
 

@@ -132,7 +132,7 @@ static void access_registers(struct vcpu *vcpu, void *context)
 {
     struct register_access *access = context;
     if (access->write != NULL) {
-        access->status = vmx_vcpu_set_registers(vcpu, &access->write->cpu);
+        access->status = debug_set_registers(vcpu, &access->write->cpu);
         if (access->status == STATUS_OK)
             vmx_vcpu_set_fpu(vcpu, access->write->fpu);
     } else {
@@ -161,27 +161,11 @@ static enum status write_registers(void *context, unsigned number, unsigned vcpu
     return call_registers(find_vcpu(context, number, vcpu), &access);
 }
 
-struct msr_call {
-    uint32_t msr;
-    bool writes, is_done;
-    uint64_t value;
-};
-
-static void call_msr(struct vcpu *vcpu, void *context)
-{
-    struct msr_call *call = context;
-    call->is_done = call->writes ? debug_write_msr(vcpu, call->msr, call->value)
-                                 : debug_read_msr(vcpu, call->msr, &call->value);
-}
-
 static enum status access_msr(void *context, unsigned number, unsigned vcpu, uint32_t msr,
                               bool writes, uint64_t *value)
 {
-    struct msr_call call = {msr, writes, false, writes ? *value : 0};
     struct vcpu *found = find_vcpu(context, number, vcpu);
-    enum status status = found != NULL ? vcpu_call(found, call_msr, &call) : ERR_NOT_FOUND;
-    *value = call.value;
-    return status == STATUS_OK && !call.is_done ? ERR_UNSUPPORTED : status;
+    return found != NULL ? debug_access_msr(found, msr, writes, value) : ERR_NOT_FOUND;
 }
 
 /* ---- Memory -------------------------------------------------------------------------------- */

@@ -23,8 +23,8 @@ struct vcpu_registers {
     uint64_t efer;
     uint64_t kernel_gs_base; /* FS's and GS's bases are their segments' */
     uint64_t dr[4], dr6, dr7;
+    uint64_t xcr0; /* 0 where there is no XSAVE */
     /* Not for setting: */
-    uint64_t xcr0;             /* 0 where there is no XSAVE */
     uint64_t interruptibility; /* SDM: Interruptibility State */
     enum vcpu_activity activity;
 };

@@ -108,6 +108,17 @@ main:
     EXPECT_EQ qword [result], 3, "from ring 3"
     EXPECT_EQ qword [result + 8], 0, "at ring 0"
     EXPECT_EQ qword [result + 16], 3, "back by SYSRET"
+    TEST "virtual-8086"
+    CALL_MODE MODE_FLAT32, v86
+    mov eax, [low_result]
+    EXPECT_EQ rax, 0x8086, "16-bit code ran"
+    mov eax, [result]
+    EXPECT_EQ rax, GP, "HLT comes out as #GP"
+    mov eax, [result + 4]
+    and eax, RFLAGS_VM
+    EXPECT_EQ rax, RFLAGS_VM, "EFLAGS.VM in the frame"
+    mov eax, [low_result + 4]
+    EXPECT_EQ rax, 0x1234, "CPUID is no obstacle"
     TEST "many-switches"
     mov r12d, 200
     mov qword [result], 0
@@ -120,17 +131,6 @@ main:
     mov eax, [low_result]
     EXPECT_EQ rax, 200, "real mode"
     EXPECT_EQ qword [result], 400, "PAE and 32-bit paging"
-    TEST "virtual-8086"
-    CALL_MODE MODE_FLAT32, v86
-    mov eax, [low_result]
-    EXPECT_EQ rax, 0x8086, "16-bit code ran"
-    mov eax, [result]
-    EXPECT_EQ rax, GP, "HLT comes out as #GP"
-    mov eax, [result + 4]
-    and eax, RFLAGS_VM
-    EXPECT_EQ rax, RFLAGS_VM, "EFLAGS.VM in the frame"
-    mov eax, [low_result + 4]
-    EXPECT_EQ rax, 0x1234, "CPUID is no obstacle"
     ret
 
 .clear:

@@ -1,6 +1,7 @@
 """A real gdb at a guest."""
 
 import contextlib
+import os
 import random
 import time
 
@@ -167,32 +168,52 @@ def steps(run):
 
 
 MODES = """
+run("source DISASSEMBLER")
 attach()
-def at(name, symbol, cr0, efer):
-    run(f"hbreak *{value(f'(long)&{symbol}')}")
+# All are set with paging off: they are of no address space then, but of each.
+for symbol in SYMBOLS:
+    run(f"hbreak *{value(f'(long)&{symbol!r}')}")
+PAGED, PROTECTED = 0x80000001, 1
+def at(name, symbol, cr0, lma, code, last=True):
+    where = value(f"(long)&{symbol!r}")
     run("continue")
-    linear = value("$cs_base") + value("$pc")
-    seen = (linear == value(f"(long)&{symbol}"), value("$cr0") & 0x80000001, value("$efer") & 0x400)
-    before = value("$pc")
+    linear, before = value("$linear_pc()"), value("$pc")
+    shown = " ".join(run("x/i $linear_pc()").split(":")[-1].split())
+    state = value("$cr0") & 0x80000001, value("$efer") >> 10 & 1
+    if last:
+        run(f"clear *{where}")
     run("stepi")
-    note(name, seen == (True, cr0, efer) and value("$pc") != before)
-    run("delete")
-at("real", "real16", 0, 0)
-at("protected-16", "protected16", 1, 0)
-at("protected-32", "protected32", 1, 0)
-at("paged", "page_fault32", 0x80000001, 0)
-at("v86", "v86", 1, 0)
+    seen = linear == where, *state, shown, value("$pc") != before
+    note(name, seen == (True, cr0, lma, code, True) or seen)
+at("real", "real16", 0, 0, "mov %cs,%ax")
+at("protected-16", "protected16", PROTECTED, 0, "mov %cs,%ax")
+for name, cr0, lma in (("protected-32", PROTECTED, 0), ("paged-32", PAGED, 0), ("pae", PAGED, 0),
+                       ("compatibility", PAGED, 1)):
+    at("long-before-" + name, "main.clear", PAGED, 1, f"mov ${value('(int)&result'):#x},%edi", last=lma)
+    at(name, "protected32", cr0, lma, "mov %cr0,%eax", last=lma)
+at("fault", "page_fault32", PAGED, 0, f"movl $0x0,{value('(int)&page_directory32') + (0x30000000 >> 22) * 4:#x}")
+at("syscall", "main.entry", PAGED, 1, "mov %cs,%eax")
+at("v86", "v86", PROTECTED, 0, f"mov %esp,{value('(int)&v86_esp'):#x}")
+at("real-again", "count16", 0, 0, "cmpl $0x0,{:#x}".format(value("(int)&'count16.seen' - (int)&low_begin")))
+at("pae-again", "count32", PAGED, 0, f"incl {value('(int)&result'):#x}")
 run("continue")
 note("end", value("$_exitcode"))
 """
+MODES_SYMBOLS = ("real16", "protected16", "main.clear", "protected32", "page_fault32", "main.entry", "count16",
+                 "count32", "v86")
+MODES_STOPS = ("real", "protected-16", "protected-32", "paged-32", "pae", "compatibility", "fault", "syscall",
+               "v86", "real-again", "pae-again")
 
 
 def modes(run):
-    """One gdb through all modes, from the first instruction on; the guest notices nothing."""
+    """One gdb through all modes and back, from the first instruction on: it stops in each, reads registers,
+    disassembles and steps, and the guest notices nothing."""
     with debuggee(run, "modes") as (machine, port):
-        notes, text = gdb_run(run, port, MODES, run.files.guest("modes"))
-        check_notes(run, notes, text, {"real": True, "protected-16": True, "protected-32": True, "paged": True,
-                                       "v86": True, "end": 0})
+        script = MODES.replace("SYMBOLS", repr(MODES_SYMBOLS)).replace(
+            "DISASSEMBLER", os.path.abspath("kernel/debug/host/traprock_gdb.py"))
+        notes, text = gdb_run(run, port, script, run.files.guest("modes"))
+        check_notes(run, notes, text, {**dict.fromkeys(MODES_STOPS, True), "end": 0})
+        run.check("modes/too-long", "too long" not in text, "gdb lost its line: 'g' packet reply is too long")
         run.check("modes/exit-status", machine.wait() == 0)
         run.report_guest(machine.log, "modes")
 

@@ -78,15 +78,43 @@ note("list", "1  mode long" in listed and "2  msr 0xc0000082 LSTAR write" in lis
 said = run("continue")
 note("mode", "mode at 0x" in said and "protected -> long" in said and value("$efer") & 0x500 == 0x500)
 go("msr_written", "msr lstar write", r"write of MSR 0xc0000082 LSTAR at 0x\\w+: 0x0 -> 0x100000")
-note("lstar", hex(value("$lstar")))
+note("lstar", hex(value("$ia32_lstar")))
 go("msr_read", "msr 0xc0000082", r"read of MSR 0xc0000082 LSTAR at 0x\\w+: 0x100000")
 go("direct_written", "msr IA32_SYSENTER_EIP", r"0x176 SYSENTER_EIP at 0x\\w+: 0x0 -> 0x4321")
-run("set $lstar = 0x7000")
+run("set $ia32_lstar = 0x7000")
 note("lstar-set", "0x0000000000007000" in run("monitor msr LSTAR"))
-note("msrs", re.search(r"lstar +0x7000", run("info registers")) is not None)
+shown = run("info registers")
+note("registers", [name for name, number in (("cr0", "0x80000033"), ("cs_base", "0x0"), ("cs_limit", "0xffffffff"),
+                                             ("cs_access", "0xa09b"), ("ia32_lstar", "0x7000"),
+                                             ("ia32_mtrrcap", "0x508"))
+                   if not re.search(f"^{name} +{number} ", shown, re.MULTILINE)])
+listed = run("monitor msr")
+note("msrs", "IA32_LSTAR                 c0000082 0000000000007000" in listed and "IA32_MTRR_FIX4K_F8000 " in listed
+     and "X2APIC" not in listed and "PRED_CMD" not in listed)
+def refused(command):
+    try:
+        run(command)
+        return "taken"
+    except gdb.error as error:
+        return "Could not write" in str(error)
+note("refused", [refused(f"set ${what}") for what in ("ia32_pat = 2", "ia32_mtrrcap = 0",
+                                                      "ia32_efer = 0x8000000000000000", "xcr0 = 0",
+                                                      "xcr0 = 0x8000000000000001", "cs = 0x7ff8")])
+run("set $xcr0 = 3")
+run("set $ia32_sysenter_cs = 0x1234")
+run("set $efer = $efer | 1")
+run("maintenance flush register-cache")
+note("taken", [value("$xcr0"), hex(value("$ia32_sysenter_cs")), hex(value("$ia32_efer") & 0xfff)])
+before = value("$ds"), value("$ds_access")
+run("set $ds = 0")
+run("maintenance flush register-cache")
+note("null", hex(value("$ds_access")))
+run(f"set $ds = {before[0]}")
+run("maintenance flush register-cache")
+note("selector", value("$ds_access") == before[1] or (before, value("$ds_access")))
 run("monitor msr sysenter_esp = 0x1234")
 run("maintenance flush register-cache")
-note("msr-write", hex(value("$sysenter_sp")))
+note("msr-write", hex(value("$ia32_sysenter_esp")))
 note("msr-refused", "#GP" in run("monitor msr lstar = 0x8000000000000000"))
 note("msr-none", "no name of an MSR" in run("monitor msr nonsense"))
 go("port_written", "port 0x80 out", r"write of port 0x80 at 0x\\w+: 0x5a")
@@ -120,7 +148,9 @@ def catches(run):
         notes, text = gdb_run(run, port, CATCHES, run.files.guest("catches"))
         check_notes(run, notes, text, {
             "none": True, "list": True, "mode": True, "msr_written": True, "lstar": "0x100000", "msr_read": True,
-            "direct_written": True, "lstar-set": True, "msrs": True, "msr-write": "0x1234", "msr-refused": True,
+            "direct_written": True, "lstar-set": True, "registers": [], "refused": [True] * 6,
+            "taken": [3, "0x1234", "0x501"], "null": "0x10000", "selector": True, "msrs": True,
+            "msr-write": "0x1234", "msr-refused": True,
             "msr-none": True, "port_written": True, "port_read": True, "leaf_read": True, "cr0_written": True,
             "cr4_written": True, "cr3_written": True, "ud": True, "signal": "SIGILL", "pf": True,
             "triple": "SIGABRT", "dead": True, "end": 1})
