@@ -46,7 +46,7 @@ static void watchdog_expired(void *context)
     log_guest(&vm->log, "the watchdog has expired");
     switch (board->qemu.config->watchdog_action) {
     case CONFIG_WATCHDOG_RESET:
-        vm_request_reset(vm, VM_RESET);
+        vm_request_reset(vm, VM_WATCHDOG);
         return;
     case CONFIG_WATCHDOG_STOP:
         vm_stop(vm, VM_WATCHDOG, 0);

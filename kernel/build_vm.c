@@ -629,6 +629,8 @@ void guest_release(struct guest *guest)
 static bool may_restart(const struct guest *guest)
 {
     const struct vm *vm = &guest->vm;
+    if (__atomic_load_n(&guest->starts_again, __ATOMIC_SEQ_CST))
+        return !guest->is_lost;
     const uint32_t for_good = 1u << VM_DEBUG_EXIT | 1u << VM_KILLED | 1u << VM_TIMEOUT |
                               1u << VM_EXPECTED | 1u << VM_REJECTED;
     return guest->config->on_end == CONFIG_END_RESTART && (for_good >> vm->outcome & 1) == 0 &&
@@ -644,6 +646,7 @@ static void revive(struct guest *guest)
     reset_guest(guest);
     __atomic_store_n(&vm->outcome, VM_RUNNING, __ATOMIC_SEQ_CST);
     __atomic_store_n(&vm->is_ending, false, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&guest->starts_again, false, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&guest->monitor->powers_off, __ATOMIC_SEQ_CST))
         vm_stop(vm, VM_KILLED, 0);
 }
@@ -671,6 +674,7 @@ static enum status restart(struct guest *guest)
     } else {
         guest->vm.mem.count = 0;
         pages_free_owner(&guest->monitor->machine->pages, (uint16_t)guest->vm.id);
+        __atomic_store_n(&guest->starts_again, false, __ATOMIC_SEQ_CST);
     }
     return status;
 }
@@ -684,6 +688,7 @@ static void live(struct guest *guest)
             reset_guest(guest);
         }
     }
+    ended_begin(guest);
     verdict_judge(guest);
     flush_output(guest);
     ended_examine(guest);
@@ -703,10 +708,16 @@ static void start_again(void *context)
 enum status guest_start(struct guest *guest)
 {
     uint32_t *running = &guest->monitor->running;
+    if (guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE &&
+        __atomic_load_n(running, __ATOMIC_SEQ_CST) != 0)
+        return ERR_UNSUPPORTED;
     __atomic_add_fetch(running, 1, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&guest->starts_again, true, __ATOMIC_SEQ_CST);
     enum status status = smp_run(guest->processor, start_again, guest);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
+        __atomic_store_n(&guest->starts_again, false, __ATOMIC_SEQ_CST);
         __atomic_sub_fetch(running, 1, __ATOMIC_SEQ_CST);
+    }
     return status;
 }
 

@@ -64,6 +64,7 @@ struct guest {
     uint64_t started, ended; /* TSC, of its first life and its last */
     bool keeps_rom;          /* it lies in memory that resets leave alone */
     bool is_lost;            /* it cannot be loaded, now or ever */
+    bool starts_again;       /* whatever ended it: somebody wants another life of it; atomic */
     bool is_sealed;          /* the VM has tables, of which this is the hash; both under vm->lock */
     uint64_t tables;         /* EPT, I/O and MSR bitmaps */
     uint64_t loading;        /* TSC counts that its memory took to clear and load the last time */
@@ -150,7 +151,8 @@ void guest_run(void *guest);
 void guest_release(struct guest *guest);
 
 /* Has a guest that has ended run again, on its processor. ERR_BUSY: that has not come to its end
- * yet; ERR_NOT_FOUND: it is not online. On processor 0. */
+ * yet; ERR_NOT_FOUND: it is not online; ERR_UNSUPPORTED: others follow in its place. On processor
+ * 0. */
 enum status MUST_CHECK guest_start(struct guest *guest);
 
 /* sequence.c: builds and runs all guests of the configuration on this processor, one after the

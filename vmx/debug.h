@@ -106,6 +106,7 @@ enum debug_trap { DEBUG_TRAP_UNKNOWN, DEBUG_TRAP_FLAG, DEBUG_TRAP_MONITOR };
 struct vmx_debug {
     struct debug_points *points; /* NULL: none */
     bool stops_at_start;         /* after the next reset, before the first instruction */
+    bool forgets_at_start;       /* points, and gdb's catches, at the next reset; atomic */
     bool is_active;              /* it has points or catches now */
     bool looks;                  /* at every exit: see vmx_exit_debug */
     uint64_t cr0_mask, cr4_mask; /* guest/host masks without the debugger; */

@@ -364,6 +364,10 @@ void debug_reset(struct vcpu *vcpu)
     debug->cr0_mask = vmcs_read(VMCS_CR0_GUEST_HOST_MASK);
     debug->cr4_mask = vmcs_read(VMCS_CR4_GUEST_HOST_MASK);
     debug->exceptions = (uint32_t)vmcs_read(VMCS_EXCEPTION_BITMAP);
+    if (__atomic_exchange_n(&debug->forgets_at_start, false, __ATOMIC_SEQ_CST)) {
+        debug->points = points = NULL;
+        debug_remove_catches(vcpu, true);
+    }
     if (points != NULL) {
         for (unsigned i = 0; i < points->count; i++)
             points->point[i].space = 0; /* it is gone */

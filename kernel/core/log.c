@@ -177,16 +177,16 @@ void log_write(enum log_level level, const char *format, ...)
 
 #define GUEST_LINE_NS 1000000000ull
 
-/* Whether so many lines may be written now; *suppressed: how many before them were not. */
-static bool take(struct log_budget *budget, uint32_t lines, uint32_t *suppressed)
+/* Whether a line may be written now; *suppressed: how many before it were not. */
+static bool take(struct log_budget *budget, uint32_t *suppressed)
 {
     uint64_t now = time_now_ns();
     spinlock_acquire(&budget->lock);
-    bool has = budget->left >= lines, may = has || now >= budget->next_ns;
+    bool has = budget->left != 0, may = has || now >= budget->next_ns;
     *suppressed = may ? budget->suppressed : 0;
-    budget->suppressed = may ? 0 : budget->suppressed + lines;
-    budget->next_ns = may ? now + lines * GUEST_LINE_NS : budget->next_ns;
-    budget->left -= has ? lines : 0;
+    budget->suppressed = may ? 0 : budget->suppressed + 1;
+    budget->next_ns = may ? now + GUEST_LINE_NS : budget->next_ns;
+    budget->left -= has;
     spinlock_release(&budget->lock);
     return may;
 }
@@ -197,11 +197,16 @@ static void tell_suppressed(const struct log_budget *budget, uint32_t suppressed
         log_write(LOG_WARN, "%s: %u messages suppressed", budget->owner, suppressed);
 }
 
-bool log_guest_take(struct log_budget *budget, uint32_t lines)
+bool log_guest_may_report(struct log_budget *budget, uint32_t lines)
 {
-    uint32_t suppressed;
-    bool may = take(budget, lines, &suppressed);
-    tell_suppressed(budget, suppressed);
+    uint64_t now = time_now_ns();
+    spinlock_acquire(&budget->lock);
+    bool may = now >= budget->report_ns;
+    if (may)
+        budget->report_ns = now + lines * GUEST_LINE_NS;
+    else
+        budget->suppressed += lines;
+    spinlock_release(&budget->lock);
     return may;
 }
 
@@ -209,7 +214,7 @@ void log_guest(struct log_budget *budget, const char *format, ...)
 {
     char line[LOG_LINE_MAX];
     uint32_t suppressed;
-    if (!take(budget, 1, &suppressed))
+    if (!take(budget, &suppressed))
         return;
     va_list args;
     va_start(args, format);

@@ -46,18 +46,21 @@ void log_vwrite(enum log_level level, const char *format, va_list args);
 #define log_debug(...) log_write(LOG_DEBUG, __VA_ARGS__)
 
 /* What a guest can cause is limited, so that it cannot flood the log: some lines at once, then one
- * a second, which says how many were left out. Every VM owns one budget. */
+ * a second, which says how many were left out. Reports have a share of their own. Every VM owns one
+ * budget. */
 struct log_budget {
     const char *owner;   /* the VM's name, put before each line */
     uint32_t left;       /* lines that may still be written at once */
     uint32_t suppressed; /* since the last one that was written */
-    uint64_t next_ns;    /* time_now_ns() of the next one when none is left */
+    uint64_t next_ns;    /* time_now_ns() of the next one when none is left; */
+    uint64_t report_ns;  /* of the next report */
     struct spinlock lock;
 };
 
-/* Takes lines, all of them or none, off the budget for a report that is written with log_write.
- * False: there are not so many; they count as left out. */
-bool log_guest_take(struct log_budget *budget, uint32_t lines);
+/* Whether a report of so many lines may be written with log_write now, whatever else was said. The
+ * next one then may when a line a second would have come as far. False: its lines count as left
+ * out. */
+bool log_guest_may_report(struct log_budget *budget, uint32_t lines);
 
 void log_guest(struct log_budget *budget, const char *format, ...) PRINTF(2, 3);
 /* Says how many lines were left out, at the guest's end. */

@@ -76,16 +76,14 @@ static void run_start(struct shell *shell, unsigned count, char *const argument[
     if (guest == NULL)
         return;
     const char *name = guest->vm.name;
-    if (guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE) {
-        shell_print(shell, "with run = sequence, a guest that has ended gives way to the next\n");
-        return;
-    }
     if (guest->vm.outcome == VM_RUNNING) {
         shell_print(shell, "%s has not ended\n", name);
         return;
     }
     enum status status = guest_start(guest);
-    if (status == ERR_BUSY)
+    if (status == ERR_UNSUPPORTED)
+        shell_print(shell, "with run = sequence, a guest that has ended gives way to the next\n");
+    else if (status == ERR_BUSY)
         shell_print(shell, "%s is about to end; try again\n", name);
     else if (status != STATUS_OK)
         debug_refused(shell, guest, "cannot be started", status);

@@ -9,45 +9,63 @@
 
 bool ended_is_death(enum vm_outcome outcome)
 {
-    return post_mortem_is_due(outcome) || outcome == VM_PANIC || outcome == VM_REJECTED;
+    const uint32_t deaths = 1u << VM_TRIPLE_FAULT | 1u << VM_STOPPED | 1u << VM_PANIC |
+                            1u << VM_WATCHDOG | 1u << VM_TIMEOUT | 1u << VM_REJECTED;
+    return deaths >> outcome & 1;
 }
 
+/* Of a life that is over by its end, or by a reset; VM_RUNNING: of one that calls for no report. A
+ * reset that the guest asks for is its own affair, unless it may not. */
 static enum vm_outcome outcome_of(const struct guest *guest)
 {
     enum vm_outcome outcome = (enum vm_outcome)guest->vm.outcome;
-    return outcome != VM_RUNNING ? outcome : (enum vm_outcome)guest->vm.reset_cause;
+    if (outcome == VM_RUNNING)
+        outcome = (enum vm_outcome)guest->vm.reset_cause;
+    else if (outcome == VM_RESET)
+        return outcome;
+    return ended_is_death(outcome) ? outcome : VM_RUNNING;
 }
 
-/* Until gdb lets it go, or somebody ends it once more. */
-static void stand(struct vcpu *vcpu)
+/* Until gdb lets it go, or somebody ends it once more; who did one of these before it stood is
+ * seen here. */
+static void stand(struct vcpu *vcpu, const struct guest *guest)
 {
     struct vm *vm = vcpu->vm;
-    __atomic_fetch_and(&vcpu->requests, ~VCPU_REQUEST_STOP, __ATOMIC_SEQ_CST);
     __atomic_store_n(&vm->is_paused, true, __ATOMIC_SEQ_CST);
-    smp_wake(0); /* where gdb is told */
-    vcpu_serve_debug(vcpu);
+    if (gdb_server_attends(guest) &&
+        !__atomic_load_n(&guest->monitor->powers_off, __ATOMIC_SEQ_CST)) {
+        smp_wake(0); /* where gdb is told */
+        vcpu_serve_debug(vcpu);
+    }
     __atomic_store_n(&vm->is_paused, false, __ATOMIC_SEQ_CST);
 }
 
 static void examine(struct vcpu *vcpu, void *context)
 {
     struct guest *guest = context;
-    if (post_mortem_is_due(outcome_of(guest)))
-        post_mortem_report(guest, outcome_of(guest));
-    if (ended_is_death((enum vm_outcome)guest->vm.outcome) && gdb_server_attends(guest))
-        stand(vcpu);
+    /* What the line takes for it is none of the guest's time. */
+    vcpu_stop_time(vcpu);
+    post_mortem_report(guest, outcome_of(guest));
+    log_flush();
+    vcpu_continue_time(vcpu);
+    if (ended_is_death((enum vm_outcome)guest->vm.outcome))
+        stand(vcpu, guest);
+}
+
+void ended_begin(struct guest *guest)
+{
+    __atomic_fetch_and(&guest->vcpu[0].requests, ~VCPU_REQUEST_STOP, __ATOMIC_SEQ_CST);
 }
 
 void ended_examine(struct guest *guest)
 {
-    if (!guest->is_lost && ended_is_death(outcome_of(guest)))
+    if (!guest->is_lost && outcome_of(guest) != VM_RUNNING)
         vmx_vcpu_visit(&guest->vcpu[0], examine, guest);
 }
 
 void ended_keep(struct guest *guest)
 {
-    bool is_followed = guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE;
-    if (is_followed || guest->is_lost)
+    if (guest->is_lost)
         guest_release(guest);
     else
         __atomic_store_n(&guest->vm.is_kept, true, __ATOMIC_SEQ_CST);

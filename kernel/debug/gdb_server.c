@@ -343,12 +343,15 @@ static void drop_points(struct vcpu *vcpu, void *context)
     debug_remove_catches(vcpu, true);
 }
 
-/* The room stays, for the next. A guest that has ended has no points. */
+/* The room stays, for the next. Where the guest is between two lives, or does not answer, it has no
+ * points from the next one on. */
 static void clear_points(void *context, unsigned number)
 {
-    struct vcpu *vcpu = find_vcpu(context, number, 0);
-    if (vcpu != NULL)
-        (void)!vcpu_call(vcpu, drop_points, NULL);
+    struct guest *guest = find(context, number);
+    if (guest != NULL)
+        __atomic_store_n(&guest->vmx_vcpu[0].debug.forgets_at_start,
+                         vcpu_call(&guest->vcpu[0], drop_points, NULL) != STATUS_OK,
+                         __ATOMIC_SEQ_CST);
 }
 
 /* ---- Ends ---------------------------------------------------------------------------------- */
@@ -384,9 +387,12 @@ static enum status restart(void *context, unsigned number)
             vm_reset(&guest->vm);
         return status;
     }
-    if (guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE)
-        return ERR_UNSUPPORTED;
     *stops = true;
+    if (get_end(context, number).stands) { /* it goes on to its end, and from there */
+        __atomic_store_n(&guest->starts_again, true, __ATOMIC_SEQ_CST);
+        vm_stop(&guest->vm, VM_KILLED, 0);
+        return STATUS_OK;
+    }
     status = guest_start(guest);
     *stops = status == STATUS_OK;
     return status;
@@ -440,7 +446,8 @@ static void look(void *context)
     if (guest == NULL)
         return;
     tell_stop(server, guest);
-    if (!stub->is_running || is_alive(server, stub->guest))
+    if (!stub->is_running || is_alive(server, stub->guest) ||
+        __atomic_load_n(&guest->starts_again, __ATOMIC_SEQ_CST))
         return;
     gdb_stub_ended(stub, stub->guest);
     if (!server->shares)

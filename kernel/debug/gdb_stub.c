@@ -127,10 +127,13 @@ void gdb_stub_ended(struct gdb_stub *stub, unsigned guest)
     send_reply(stub);
 }
 
+/* One that dies just now is told of when it stands, or has ended. */
 static void stop_guest(struct gdb_stub *stub, uint8_t signal)
 {
     const struct gdb_target *target = stub->target;
     struct gdb_stop stop = {.signal = is_alive(stub) ? signal : end_of(stub).signal};
+    if (!is_there(stub))
+        return;
     if (is_alive(stub) && target->pause(target->context, stub->guest) != STATUS_OK &&
         is_alive(stub))
         return; /* it comes to a stop when its processor looks up; another Ctrl-C asks again */
@@ -308,10 +311,20 @@ static void describe_thread(struct gdb_stub *stub, struct packet *packet)
 
 /* ---- Going on ------------------------------------------------------------------------------ */
 
+static void detach(struct gdb_stub *stub)
+{
+    const struct gdb_target *target = stub->target;
+    target->clear_points(target->context, stub->guest);
+    stub->is_attached = stub->is_running = false;
+    target->resume(target->context, stub->guest);
+}
+
+/* One that has ended does not stand afterwards for a gdb that takes its leave. */
 static void go_on(struct gdb_stub *stub)
 {
     const struct gdb_target *target = stub->target;
     if (!is_alive(stub) && !end_of(stub).stands) {
+        detach(stub);
         say_exit(stub);
         send_reply(stub);
         return;
@@ -409,14 +422,6 @@ static void continue_threads(struct gdb_stub *stub, struct packet *packet)
         say_error(stub, ERROR_INVALID);
         send_reply(stub);
     }
-}
-
-static void detach(struct gdb_stub *stub)
-{
-    const struct gdb_target *target = stub->target;
-    target->clear_points(target->context, stub->guest);
-    stub->is_attached = stub->is_running = false;
-    target->resume(target->context, stub->guest);
 }
 
 /* ---- Breakpoints --------------------------------------------------------------------------- */
@@ -531,7 +536,9 @@ static void set(struct gdb_stub *stub, struct packet *packet)
 /* The guest stands now, and gdb sees it. */
 static void attach(struct gdb_stub *stub)
 {
-    if (!stub->is_attached || stub->is_running) {
+    if (!is_there(stub)) {
+        detach(stub);
+    } else if (!stub->is_attached || stub->is_running) {
         stub->is_attached = true;
         stub->is_running = false;
         stop_guest(stub, GDB_SIGNAL_TRAP);

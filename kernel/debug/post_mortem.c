@@ -6,8 +6,8 @@
 #include "kernel/debug/gate.h"
 #include "vmx/vmcs.h"
 
-/* Of the guest's share of the log: one that is started anew after each stop may not fill it. */
-#define REPORT_LINES 60
+/* About as many as the longest has. */
+#define REPORT_LINES 120
 
 #define FRAMES_SHOWN 16u
 
@@ -68,6 +68,12 @@ static const char *reason_of(const struct report *report)
         return "post-mortem: its time was up; where it was:";
     case VM_WATCHDOG:
         return "post-mortem: its watchdog has expired; where it was:";
+    case VM_PANIC:
+        return "post-mortem: its kernel has panicked; where it was:";
+    case VM_REJECTED:
+        return "post-mortem: it has said what it must not say; where it was:";
+    case VM_RESET:
+        return "post-mortem: it wanted a reset, and on-reset = stop; where it was:";
     default:
         return is_entry_failure(report)
                    ? "post-mortem: its processor could not be entered in this state"
@@ -75,10 +81,11 @@ static const char *reason_of(const struct report *report)
     }
 }
 
-bool post_mortem_is_due(enum vm_outcome outcome)
+/* Its last words are always said; what comes again and again is not to fill the log. */
+static bool may_report(struct guest *guest)
 {
-    return outcome == VM_TRIPLE_FAULT || outcome == VM_STOPPED || outcome == VM_TIMEOUT ||
-           outcome == VM_WATCHDOG;
+    bool is_last = guest->vm.outcome != VM_RUNNING && guest->config->on_end != CONFIG_END_RESTART;
+    return is_last || log_guest_may_report(&guest->vm.log, REPORT_LINES);
 }
 
 /* SDM: Page-Fault Error Code. */
@@ -321,7 +328,7 @@ void post_mortem_report(struct guest *guest, enum vm_outcome outcome)
         .outcome = outcome,
         .symbols = debug_symbols(guest),
     };
-    if (!log_guest_take(&guest->vm.log, REPORT_LINES))
+    if (!may_report(guest))
         return;
     report.text = (struct text){put, &report};
     vmx_vcpu_get_registers(report.vcpu, &report.registers);

@@ -18,7 +18,7 @@ static void serve_call(struct vcpu *vcpu)
 }
 
 /* Each vCPU stands, but the time is the first one's. */
-static void stop_time(struct vcpu *vcpu)
+void vcpu_stop_time(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     if (vcpu != vm->vcpu[0])
@@ -29,7 +29,7 @@ static void stop_time(struct vcpu *vcpu)
     spinlock_release(&vm->lock);
 }
 
-static void go_on(struct vcpu *vcpu)
+void vcpu_continue_time(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     if (vcpu != vm->vcpu[0])
@@ -46,7 +46,7 @@ static void go_on(struct vcpu *vcpu)
 static void stand(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    stop_time(vcpu);
+    vcpu_stop_time(vcpu);
     __atomic_store_n(&vcpu->stands, true, __ATOMIC_SEQ_CST);
     while (vm_is_paused(vm)) {
         uint32_t requests =
@@ -60,7 +60,7 @@ static void stand(struct vcpu *vcpu)
             hw_sti_hlt();
     }
     __atomic_store_n(&vcpu->stands, false, __ATOMIC_SEQ_CST);
-    go_on(vcpu);
+    vcpu_continue_time(vcpu);
 }
 
 /* A reset that was caught happens when the guest goes on, unless it is reset otherwise, or ended.

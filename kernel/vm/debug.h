@@ -55,6 +55,11 @@ enum status MUST_CHECK vm_pause(struct vm *vm);
 /* Lets it go on, also one that runs. */
 void vm_resume(struct vm *vm);
 
+/* The guest's time stands still from the one to the other, as while it is paused, which it is not.
+ * On the vCPU's processor; afterwards the guest's TSC has another offset. */
+void vcpu_stop_time(struct vcpu *vcpu);
+void vcpu_continue_time(struct vcpu *vcpu);
+
 /* Serves what VCPU_REQUEST_DEBUG stands for, and comes back when the guest is to run, or to leave
  * (VCPU_REQUEST_STOP); a reset that was caught is then under way. For back ends, on the vCPU's
  * processor; afterwards the guest's TSC has another offset (vcpu_machine_tsc_offset). */

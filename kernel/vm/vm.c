@@ -42,11 +42,12 @@ void vm_reset(struct vm *vm)
 
 void vm_request_reset(struct vm *vm, enum vm_outcome cause)
 {
-    if (vm->reset_catches >> cause & 1) {
+    enum vm_outcome as = cause == VM_TRIPLE_FAULT ? cause : VM_RESET;
+    if (vm->reset_catches >> as & 1) {
         vm->reset_caught = cause;
         vcpu_request(vm->vcpu[0], VCPU_REQUEST_DEBUG);
     } else if (vm->stops_at_reset)
-        vm_stop(vm, cause, 0);
+        vm_stop(vm, as, 0);
     else
         reset(vm, cause);
 }
@@ -63,7 +64,7 @@ void vm_panicked(struct vm *vm, bool is_over)
     if (is_over && vm->on_panic == VM_PANIC_STOP)
         vm_stop(vm, VM_PANIC, 0);
     else if (is_over && vm->on_panic == VM_PANIC_RESET)
-        vm_reset(vm);
+        reset(vm, VM_PANIC);
 }
 
 const char *vm_outcome_text(enum vm_outcome outcome)

@@ -105,8 +105,8 @@ void vm_ask_for_work(void *context);
  * at their next look, and so does one that has died and stands for a debugger. */
 void vm_stop(struct vm *vm, enum vm_outcome outcome, uint32_t code);
 
-/* A reset of the guest's machine, by whichever way; obeys on-reset. cause is VM_RESET or
- * VM_TRIPLE_FAULT. Where a debugger catches it, it waits: see kernel/vm/debug.h. */
+/* A reset of the guest's machine, by whichever way; obeys on-reset. cause is VM_RESET,
+ * VM_TRIPLE_FAULT or VM_WATCHDOG. Where a debugger catches it, it waits: see kernel/vm/debug.h. */
 void vm_request_reset(struct vm *vm, enum vm_outcome cause);
 
 /* A reset that the user asks for, whatever on-reset says. */

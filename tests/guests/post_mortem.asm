@@ -7,6 +7,9 @@ START_INFO_CMDLINE equ 24 ; hvm_start_info.cmdline_paddr
 HOLE equ 0x700000000000   ; linear, not mapped
 EMPTY_TABLES equ 0x3000000
 SEL_SHORT_TSS equ SEL_TSS64
+PVPANIC_PORT equ 0x505
+PVPANIC_PANICKED equ 1
+PVPANIC_CRASH_LOADED equ 2
 
 %macro WAY 1
     dq %1, %%name
@@ -19,6 +22,10 @@ section .data
 align 16
 ways:
     WAY no_idt
+    WAY noisy
+    WAY panics
+    WAY asks_for_reset
+    WAY says
     WAY gate_absent
     WAY gate_type
     WAY code_selector
@@ -76,6 +83,39 @@ no_idt:
     mov rbp, rsp
     lidt [empty_idt]
     ud2
+
+; It has said all that a guest may say in the log at once, and more.
+noisy:
+    push rbp
+    mov rbp, rsp
+    mov ecx, 150
+    mov edx, PVPANIC_PORT
+    mov al, PVPANIC_CRASH_LOADED
+.again:
+    out dx, al
+    loop .again
+    jmp no_idt
+
+panics:
+    push rbp
+    mov rbp, rsp
+    mov edx, PVPANIC_PORT
+    mov al, PVPANIC_PANICKED
+    out dx, al
+    jmp $
+
+asks_for_reset:
+    push rbp
+    mov rbp, rsp
+    mov al, 0xfe
+    out 0x64, al
+    jmp $
+
+says:
+    push rbp
+    mov rbp, rsp
+    PRINT `test failed\n`
+    jmp $
 
 ; A page fault whose gate is not present, and #DF's neither.
 gate_absent:

@@ -227,6 +227,21 @@ static void addresses_may_wait_for_paging(void)
     CHECK_EQ(points.active, 2);
 }
 
+/* gdb has gone where they could not be taken away. */
+static void points_may_be_forgotten_at_a_reset(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x5040, 1), STATUS_OK);
+    CHECK(fake_guest.vmx.debug.is_active);
+    fake_guest.vmx.debug.forgets_at_start = true;
+    debug_reset(&VCPU);
+    CHECK(fake_guest.vmx.debug.points == NULL && !fake_guest.vmx.debug.is_active);
+    debug_use_points(&VCPU, &points);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x5040, 1), STATUS_OK);
+    debug_reset(&VCPU); /* the next one's stay */
+    CHECK(fake_guest.vmx.debug.points == &points && fake_guest.vmx.debug.is_active);
+}
+
 static bool load_cr3(uint64_t value)
 {
     VCPU.gpr[GPR_RAX] = value;
@@ -729,6 +744,7 @@ static void timer_is_set_after_steps(void)
 
 TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", points_have_limits},
           {"addresses_may_be_mapped_later", addresses_may_be_mapped_later},
+          {"points_may_be_forgotten_at_a_reset", points_may_be_forgotten_at_a_reset},
           {"addresses_may_wait_for_paging", addresses_may_wait_for_paging},
           {"address_spaces_are_apart", address_spaces_are_apart},
           {"loads_of_cr3_are_the_processors", loads_of_cr3_are_the_processors},

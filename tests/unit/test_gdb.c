@@ -371,6 +371,29 @@ static void guest_is_kept(void)
     CHECK_STR(ask("vCont;c"), "W01");
 }
 
+/* Between its death and where it stands, or is kept, there is a report, which takes a while. */
+static void guest_is_dying(void)
+{
+    start();
+    ask("c");
+    world.is_dead = true;
+    world.end = (struct gdb_end){.signal = 11, .code = 1};
+    world.sent_length = 0;
+    put("\x03", 1); /* it stands soon anyway */
+    CHECK_EQ(world.sent_length, 0);
+    CHECK(world.stub.is_attached && world.stub.is_running);
+    world.end.is_there = world.end.stands = true;
+    gdb_stub_ended(&world.stub, 0);
+    CHECK(strstr(world.sent, "$T0bthread:1;#") != NULL);
+    world.end.is_there = world.end.stands = false;
+    CHECK_STR(ask("c"), "W01"); /* nobody is left for whom it could stand */
+    CHECK(!world.stub.is_attached);
+    unsigned resumes = world.resumes;
+    CHECK_STR(ask("?"), "W01");
+    CHECK(!world.stub.is_attached);
+    CHECK(world.resumes > resumes);
+}
+
 /* Its line was cut while the guest ran. */
 static void next_gdb_begins_anew(void)
 {
@@ -702,7 +725,7 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"next_gdb_begins_anew", next_gdb_begins_anew},
           {"ends_that_gdb_wants", ends_that_gdb_wants}, {"points_go_through", points_go_through},
           {"extended_remote_runs_again", extended_remote_runs_again},
-          {"msrs_are_registers", msrs_are_registers},
+          {"guest_is_dying", guest_is_dying}, {"msrs_are_registers", msrs_are_registers},
           {"every_msr_is_described", every_msr_is_described},
           {"integers_have_names", integers_have_names}, {"stops_may_say_why", stops_may_say_why},
           {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands},

@@ -60,6 +60,10 @@ WAYS = {
                   r"^  real-address mode, CPL0, active"),
     "refused": ("stopped", r"warn: refused: cannot emulate the instruction at RIP",
                 r"post-mortem: it was stopped for what stands above$"),
+    "noisy": ("triple-fault", r"^    1\. at RIP 0x\w+: #UD \(6\)$", r"^warn: noisy: reports a panic of its kernel"),
+    "panics": ("panic", r"post-mortem: its kernel has panicked; where it was:$"),
+    "asks_for_reset": ("reset", r"post-mortem: it wanted a reset, and on-reset = stop; where it was:$"),
+    "says": ("rejected", r"post-mortem: it has said what it must not say; where it was:$"),
     "hangs": ("timeout", r"post-mortem: its time was up; where it was:$", r"^  PREEMPTION_TIMER +rip "),
 }
 # Of every report.
@@ -81,7 +85,8 @@ def reports(run):
     run.guest("post_mortem")
     conf = "[traprock]\nrun = sequence\n"
     for way in WAYS:
-        conf += vm(way, kernel="post_mortem.elf", cmdline=way, on_reset="stop", timeout="1s")
+        conf += vm(way, kernel="post_mortem.elf", cmdline=way, on_reset="stop", timeout="3s", pvpanic="yes",
+                   reject="failed")
     _, text = run.run_to_end(conf)
     text = text.replace("\r", "")
     for way, (end, *wanted) in WAYS.items():
@@ -90,6 +95,17 @@ def reports(run):
         for pattern in [*wanted, *ALWAYS]:
             run.check(f"post-mortem/{way}/report", re.search(pattern, said, re.MULTILINE),
                       f"no {pattern!r} in the report on {way}: {said[:2000]!r}")
+
+
+def bounded(run):
+    """A guest that dies again and again, which cannot fill the log, and is reported on at its end nonetheless."""
+    run.guest("post_mortem")
+    conf = vm("dies", kernel="post_mortem.elf", cmdline="no_idt", memory="4M", timeout="10s")
+    _, text = run.run_to_end(conf)
+    said = re.findall(r"dies vcpu0: post-mortem: (.{12})", text)
+    resets = re.search(r'"outcome":"timeout".*"resets":(\d+)', text)
+    run.check("post-mortem/bounded-resets", resets and int(resets.group(1)) > 3, str(resets))
+    run.check("post-mortem/bounded", said == ["triple fault", "its time was"], f"{said}")
 
 
 # ---- What can still be seen ------------------------------------------------------------------------
@@ -143,7 +159,7 @@ def shell_after(run):
 GDB_EVENTS = """
 signals, codes = [], []
 gdb.events.stop.connect(lambda event: signals.append(getattr(event, "stop_signal", "")))
-gdb.events.exited.connect(lambda event: codes.append(event.exit_code))
+gdb.events.exited.connect(lambda event: hasattr(event, "exit_code") and codes.append(event.exit_code))
 """
 
 GDB_DEATH = GDB_EVENTS + """
@@ -154,6 +170,22 @@ note("r15", hex(value("$r15")))
 note("at", run("info symbol $pc").split()[0])
 note("bytes", bytes(gdb.selected_inferior().read_memory(value("$pc"), 2)).hex())
 note("shell", "PML4E" in run("monitor walk $rip"))
+run("continue")
+note("ended", codes)
+"""
+
+GDB_RUN = GDB_EVENTS + """
+run("target extended-remote localhost:PORT")
+died, again = [], []
+for _ in range(2):
+    run("hbreak main")
+    run("run" if died else "continue")
+    again.append(value("$pc") == value("(long)&main"))
+    run("delete")
+    run("continue")
+    died.append(signals[-1])
+note("died", died)
+note("run", again)
 run("continue")
 note("ended", codes)
 """
@@ -192,6 +224,19 @@ def gdb_at_death(run):
         machine.expect(rb"^traprock: vm dead: triple-fault")
         machine.wait()
     check_notes(run, notes, text, {**AT_DEATH, "died": "SIGSEGV", "bytes": "0f0b", "shell": True})
+
+
+def gdb_runs_the_dead(run):
+    """`run` of extended-remote starts a guest again that stands dead, without anybody who ends it first."""
+    run.guest("post_mortem")
+    conf = "[traprock]\ngdb = com2\non-idle = wait\n"
+    conf += vm("dead", kernel="post_mortem.elf", cmdline="no_idt", on_reset="stop", start="paused")
+    with gdb_at(run, conf, rb"paused before its first instruction") as (machine, port):
+        notes, text = gdb_run(run, port, GDB_RUN.replace("PORT", str(port)), symbols=run.path("post_mortem.elf"))
+        machine.expect(rb"^traprock: vm dead: triple-fault")
+    check_notes(run, notes, text, {"died": ["SIGSEGV", "SIGSEGV"], "run": [True, True], "ended": [1]})
+    lives = len(re.findall(r"^alive\r?$", machine.log, re.MULTILINE))
+    run.check("gdb/run-dead-lives", lives == 2, f"{lives} lives")
 
 
 def gdb_later(run):
@@ -341,8 +386,10 @@ def dumped_over_channel(run):
 
 CASES = [
     Case("post-mortem-reports", reports, seconds=25),
+    Case("post-mortem-bounded", bounded, seconds=15),
     Case("post-mortem-shell", shell_after, seconds=25),
     Case("post-mortem-gdb", gdb_at_death, seconds=25),
+    Case("post-mortem-gdb-run", gdb_runs_the_dead, seconds=20),
     Case("post-mortem-gdb-later", gdb_later, seconds=25),
     Case("post-mortem-stands", killed_at_death, seconds=20),
     Case("post-mortem-dump", dumped, seconds=40),

@@ -339,10 +339,11 @@ def flooded(run):
 
 
 def sequence(run):
-    """Guests that come and go, on the processor that the shell runs on."""
+    """Guests that come and go, on the processor that the shell runs on; the last one stays."""
     run.guest("hello")
     run.guest("spin")
-    conf = "[traprock]\nshell = com2\nrun = sequence\n" + vm("hello", debug_exit="0xf4") + vm("spin")
+    conf = "[traprock]\nshell = com2\nrun = sequence\non-idle = wait\n"
+    conf += vm("hello", debug_exit="0xf4") + vm("spin")
     with run.machine(run.make_image(conf), com2="line") as machine:
         machine.expect(rb"^spin: spinning", timeout=run.case.limit)
         shell = Shell(run, machine, machine.com2)
@@ -350,9 +351,21 @@ def sequence(run):
         said = shell.check("sequence", "vm", r"^\* spin +running")
         run.check("shell/sequence-one", "hello" not in said, f"{said!r}")
         shell.check("sequence-gone", "vm hello", r"^there is no guest 'hello'")
-        shell.check("sequence-start", "start spin", r"^with run = sequence, a guest that has ended gives way")
+        shell.check("sequence-start", "start spin", r"^spin has not ended$")
         shell.type(b"stop spin\r")
+        machine.expect(rb"^traprock: exit 1")
+        shell.check("sequence-left", "regs", r"^rip 0000000000\w{6}$")
+        shell.check("sequence-left-memory", "mem", r"guest memory of spin$")
+        shell.type(b"start spin\r")
+        machine.expect(rb"^spin: spinning")
+        shell.check("sequence-again", "vm", r"^\* spin +running")
+        shell.type(b"stop spin\r")
+        machine.expect(rb"^traprock: exit 1")
+        shell.check("sequence-left-again", "regs", r"^rip 0000000000\w{6}$")
+        shell.type(b"poweroff\r")
         run.check("shell/sequence-exit-status", machine.wait() == 1)
+    pages = re.findall(r"pages: (\d+) free after the guests, (\d+) before", machine.log)
+    run.check("shell/sequence-pages", pages and all(after == before for after, before in pages), f"{pages}")
 
 
 # ---- Symbols -------------------------------------------------------------------------------------
