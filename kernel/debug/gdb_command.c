@@ -53,6 +53,12 @@ static void choose_guest(struct gdb_stub *stub, const char *wanted)
 static void reset_guest(struct gdb_stub *stub, const char *rest)
 {
     (void)rest;
+    if (!stub->target->is_alive(stub->target->context, stub->guest)) {
+        say_text(stub,
+                 "the guest has ended; the shell's `start`, or `run` of an extended-remote gdb, "
+                 "runs it again\n");
+        return;
+    }
     stub->target->reset(stub->target->context, stub->guest);
     say_text(stub, "reset; the guest stands before its first instruction: enter `maintenance flush "
                    "register-cache`\n");

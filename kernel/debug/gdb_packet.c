@@ -2,7 +2,6 @@
 
 #define ESCAPE '}'
 #define ESCAPE_BIT 0x20
-#define INTERRUPT 3
 
 /* A run is a character, '*', and how many more of them there are plus 29, as a printable one. */
 #define RUN_MIN 3
@@ -41,7 +40,7 @@ static enum gdb_event outside(struct gdb_reader *reader, uint8_t byte)
         return GDB_ACK;
     case '-':
         return GDB_NAK;
-    case INTERRUPT:
+    case GDB_INTERRUPT_BYTE:
         return GDB_INTERRUPT;
     default:
         return GDB_NOTHING;
@@ -77,6 +76,11 @@ static enum gdb_event finish(struct gdb_reader *reader, uint8_t byte)
         return GDB_BROKEN;
     reader->data[reader->length] = 0;
     return GDB_PACKET;
+}
+
+void gdb_reader_drop(struct gdb_reader *reader)
+{
+    reader->state = OUTSIDE;
 }
 
 enum gdb_event gdb_reader_put(struct gdb_reader *reader, uint8_t byte)

@@ -11,6 +11,9 @@
 /* What a packet, or a reply, holds between '$' and '#'; what qSupported calls PacketSize. */
 #define GDB_PACKET_MAX 4096u
 
+/* What gdb sends by itself for Ctrl-C. */
+#define GDB_INTERRUPT_BYTE 3
+
 enum gdb_event {
     GDB_NOTHING,   /* in the middle of something, or noise */
     GDB_PACKET,    /* reader->data has one */
@@ -27,6 +30,8 @@ struct gdb_reader {
     uint8_t data[GDB_PACKET_MAX + 1]; /* without escapes, with a NUL behind it */
 };
 
+/* What has come of a packet is none of one. */
+void gdb_reader_drop(struct gdb_reader *reader);
 /* The next byte from the line. */
 enum gdb_event gdb_reader_put(struct gdb_reader *reader, uint8_t byte);
 

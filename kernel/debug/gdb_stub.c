@@ -382,7 +382,7 @@ static bool take_action(const struct gdb_stub *stub, struct packet *packet, stru
         action->kind |= 0x20;
     }
     if (action->kind == 'r' && (!take_number(packet, &action->start) || !take(packet, ',') ||
-                                !take_number(packet, &action->end)))
+                                !take_number(packet, &action->end) || action->end < action->start))
         return false;
     return !take(packet, ':') || take_thread(stub, packet, vcpu);
 }
@@ -514,7 +514,7 @@ static void query(struct gdb_stub *stub, struct packet *packet)
         say(stub, "OK");
     else if (starts_with(packet, "qemu.PhyMemMode"))
         say(stub, stub->is_physical ? "1" : "0");
-    else if (starts_with(packet, "C")) {
+    else if (starts_with(packet, "C") && packet->at == packet->end) { /* qCRC: is another */
         say(stub, "QC");
         say_thread(stub, stub->vcpu);
     }
@@ -546,9 +546,11 @@ static void attach(struct gdb_stub *stub)
     say_stop(stub);
 }
 
+/* gdb leaves with it. */
 static void kill(struct gdb_stub *stub)
 {
-    stub->is_running = false;
+    stub->target->clear_points(stub->target->context, stub->guest);
+    stub->is_attached = stub->is_running = false;
     stub->target->kill(stub->target->context, stub->guest);
 }
 
@@ -686,6 +688,10 @@ static void acknowledge(struct gdb_stub *stub, char sign)
 
 void gdb_stub_input(struct gdb_stub *stub, uint8_t byte)
 {
+    /* While the guest runs gdb sends nothing that may hold this byte: what looks like the beginning
+     * of a packet was noise. */
+    if (stub->is_running && byte == GDB_INTERRUPT_BYTE)
+        gdb_reader_drop(&stub->reader);
     switch (gdb_reader_put(&stub->reader, byte)) {
     case GDB_PACKET:
         acknowledge(stub, '+');

@@ -277,6 +277,10 @@ static void guest_goes_on_until_it_stops(void)
     CHECK(world.is_paused);
     put("\3", 1); /* once more says nothing */
     CHECK_EQ(world.pauses, 2);
+    ask("c");
+    world.sent_length = 0;
+    put("$m10\3", 5); /* noise, and then Ctrl-C */
+    CHECK(strncmp(world.sent, "$T02thread:1;6:", 15) == 0);
     CHECK_STR(ask("vCont;s:1;c"), "(nothing)");
     CHECK_EQ(world.steps, 1);
     world.sent_length = 0;
@@ -295,6 +299,7 @@ static void guest_goes_on_until_it_stops(void)
     CHECK_STR(ask("?"), "T05thread:1;" FIRST "swbreak:;");
     CHECK_STR(ask("vCont;x"), "E16");
     CHECK_STR(ask("vCont;r10"), "E16");
+    CHECK_STR(ask("vCont;r5,3:1"), "E16"); /* it would be all addresses but two */
     CHECK_STR(ask("vCont;c:99"), "E16");
     CHECK_STR(ask("c1000"), "E16");
     CHECK_STR(ask("vCont;t"), "OK");
@@ -421,10 +426,16 @@ static void next_gdb_begins_anew(void)
 static void ends_that_gdb_wants(void)
 {
     start();
+    unsigned cleared = world.cleared;
+    ask("?");
     CHECK_STR(ask("vKill;1"), "OK");
     CHECK_EQ(world.kills, 1);
+    CHECK_EQ(world.cleared, cleared + 1);
+    CHECK(!world.stub.is_attached);
+    ask("?");
     CHECK_STR(ask("k"), "(nothing)");
     CHECK_EQ(world.kills, 2);
+    CHECK(!world.stub.is_attached);
 }
 
 /* What `run`, `kill` and `attach` send where the target is extended-remote. */
@@ -573,6 +584,7 @@ static void threads_and_questions(void)
     CHECK_STR(ask("QThreadEvents:1"), "OK");
     CHECK_STR(ask("vMustReplyEmpty"), "");
     CHECK_STR(ask("qNobodyKnowsThis"), "");
+    CHECK_STR(ask("qCRC:1000,10"), ""); /* which is not qC */
     CHECK_STR(ask("\x80"), "");
     CHECK_STR(ask(""), "");
 }
@@ -602,6 +614,9 @@ static void monitor_commands(void)
     CHECK(strstr(monitor("physical on"), "guest-physical") != NULL);
     CHECK(strstr(monitor("physical off"), "guest-virtual") != NULL);
     monitor("reset");
+    CHECK_EQ(world.resets, 1);
+    world.is_dead = true;
+    CHECK(strstr(monitor("reset"), "has ended") != NULL);
     CHECK_EQ(world.resets, 1);
     CHECK(strstr(monitor("help"), "physical") != NULL);
     CHECK(strstr(monitor("nonsense"), "monitor help") != NULL);
