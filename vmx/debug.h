@@ -129,6 +129,8 @@ struct vmx_debug {
 
 /* Steps one instruction when it is resumed, and on as long as RIP is in [start, end). */
 void debug_arm_step(struct vcpu *vcpu, uint64_t start, uint64_t end);
+/* Ends what of that is not done. */
+void debug_disarm_step(struct vcpu *vcpu);
 
 /* Gives the vCPU the room for its points, whose frames are set, or takes it away (NULL), and with
  * it all points. */
@@ -196,5 +198,6 @@ struct debug_fault {
 unsigned debug_repeat_fault(struct vcpu *vcpu, const struct event *first,
                             struct debug_fault fault[DEBUG_FAULTS_MAX]);
 
-/* For run.c: what debug_arm_step has asked for. */
+/* For run.c: what debug_arm_step has asked for, until somebody pauses the guest or wants to look at
+ * it (VCPU_REQUEST_DEBUG); to be called again when that is served. */
 void debug_run_steps(struct vcpu *vcpu);

@@ -131,6 +131,13 @@ static bool is_leaving(const struct vcpu *vcpu)
     return __atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) & VCPU_REQUEST_STOP;
 }
 
+/* Somebody pauses it, or wants to look at it. */
+static bool is_wanted(const struct vcpu *vcpu)
+{
+    return vm_is_paused(vcpu->vm) ||
+           (__atomic_load_n(&vcpu->requests, __ATOMIC_RELAXED) & VCPU_REQUEST_DEBUG) != 0;
+}
+
 static void fail(struct vcpu *vcpu)
 {
     log_error("%s: a step's VM entry failed", vcpu->vm->name);
@@ -437,6 +444,11 @@ void debug_arm_step(struct vcpu *vcpu, uint64_t start, uint64_t end)
     debug->has_stepped = false;
 }
 
+void debug_disarm_step(struct vcpu *vcpu)
+{
+    vmx_of(vcpu)->debug.steps = false;
+}
+
 void debug_run_steps(struct vcpu *vcpu)
 {
     static const struct debug_stop stop = {.reason = DEBUG_STEPPED};
@@ -445,10 +457,10 @@ void debug_run_steps(struct vcpu *vcpu)
         uint64_t before = vmcs_read(VMCS_GUEST_RIP);
         if (cpu_takes_lines(cpu_this()))
             hw_take_interrupts();
-        if (vm_is_paused(vcpu->vm) || is_leaving(vcpu)) {
+        if (is_leaving(vcpu))
             debug->steps = false;
-            return;
-        }
+        if (!debug->steps || is_wanted(vcpu))
+            return; /* the steps go on when that is served */
         if (!debug_step_over_point(vcpu, before) || !debug->steps)
             return; /* a point was met, or something caught, and told of */
     } while (vmcs_read(VMCS_GUEST_RIP) - debug->start < debug->end - debug->start &&

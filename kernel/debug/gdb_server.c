@@ -82,10 +82,20 @@ static unsigned count_vcpus(void *context, unsigned number)
     return guest != NULL ? guest->vm.vcpu_count : 0;
 }
 
+static void disarm_step(struct vcpu *vcpu, void *context)
+{
+    (void)context;
+    debug_disarm_step(vcpu);
+}
+
+/* Steps that are under way end with it: gdb does not go on with them. */
 static enum status pause(void *context, unsigned number)
 {
     struct guest *guest = find(context, number);
-    return guest != NULL ? vm_pause(&guest->vm) : ERR_NOT_FOUND;
+    if (guest == NULL)
+        return ERR_NOT_FOUND;
+    enum status status = vm_pause(&guest->vm);
+    return status == STATUS_OK ? vcpu_call(guest->vm.vcpu[0], disarm_step, NULL) : status;
 }
 
 static void settle(struct vcpu *vcpu, void *context)
@@ -339,6 +349,7 @@ static enum status clear_point(void *context, unsigned number, unsigned vcpu, en
 static void drop_points(struct vcpu *vcpu, void *context)
 {
     (void)context;
+    debug_disarm_step(vcpu);
     debug_use_points(vcpu, NULL);
     debug_remove_catches(vcpu, true);
 }

@@ -701,7 +701,7 @@ void gdb_stub_input(struct gdb_stub *stub, uint8_t byte)
         acknowledge(stub, '-');
         return;
     case GDB_NAK:
-        if (!stub->is_quiet && stub->writer.length > 0)
+        if (!stub->is_quiet && stub->writer.length > 1) /* else its reply has only begun */
             stub->target->send(stub->target->context, stub->writer.data, stub->writer.length);
         return;
     case GDB_INTERRUPT:

@@ -63,6 +63,7 @@ static void step(const char *bytes, unsigned count, const struct happening *happ
     memset(script, 0, sizeof(script));
     memcpy(script, happenings, n * sizeof(*happenings));
     entries = fake_hw.wakes = 0;
+    VCPU.requests = 0; /* the last stop is served */
     VM.is_paused = DEBUG.has_stopped = false;
     fake_vmcs.once = play;
     VMCS[VMCS_HOST_RSP] = 0x8888;

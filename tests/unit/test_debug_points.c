@@ -571,11 +571,32 @@ static void ranges_are_stepped_through(void)
     CHECK(DEBUG.stop.is_at_rip);
 }
 
-static void pause_ends_steps(void)
+/* A pause of the shell's, or a call: they are served in between, and the steps go on afterwards. */
+static void steps_wait_for_others(void)
 {
     start(FAKE_LONG);
+    entries = 0;
+    script[0] = (struct happening)STEPPED(1);
+    fake_vmcs.once = play;
     VM.is_paused = true;
+    debug_arm_step(&VCPU, 0, 0);
+    debug_run_steps(&VCPU);
+    VM.is_paused = false;
+    VCPU.requests = VCPU_REQUEST_DEBUG;
+    debug_run_steps(&VCPU);
+    CHECK(DEBUG.steps && !DEBUG.has_stopped);
+    CHECK_EQ(entries, 0);
+    VCPU.requests = 0;
+    debug_run_steps(&VCPU);
+    CHECK(!DEBUG.steps && DEBUG.has_stopped);
+    CHECK_EQ(entries, 1);
+    start(FAKE_LONG);
     debug_arm_step(&VCPU, 0, ~0ull);
+    debug_disarm_step(&VCPU);
+    debug_run_steps(&VCPU);
+    CHECK(!DEBUG.has_stopped);
+    debug_arm_step(&VCPU, 0, ~0ull);
+    VCPU.requests = VCPU_REQUEST_STOP;
     debug_run_steps(&VCPU);
     CHECK(!DEBUG.steps && !DEBUG.has_stopped);
 }
@@ -757,7 +778,7 @@ TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", point
           {"no_interrupt_is_made_up", no_interrupt_is_made_up},
           {"exits_are_carried_out", exits_are_carried_out},
           {"ranges_are_stepped_through", ranges_are_stepped_through},
-          {"pause_ends_steps", pause_ends_steps}, {"breakpoints_stop", breakpoints_stop},
+          {"steps_wait_for_others", steps_wait_for_others}, {"breakpoints_stop", breakpoints_stop},
           {"breakpoints_outside_flat_segments_let_go_on",
            breakpoints_outside_flat_segments_let_go_on},
           {"watchpoints_are_exact", watchpoints_are_exact},

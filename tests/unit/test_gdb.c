@@ -279,6 +279,8 @@ static void guest_goes_on_until_it_stops(void)
     CHECK_EQ(world.pauses, 2);
     ask("c");
     world.sent_length = 0;
+    put("-", 1); /* there is no reply yet that could be sent again */
+    CHECK_EQ(world.sent_length, 0);
     put("$m10\3", 5); /* noise, and then Ctrl-C */
     CHECK(strncmp(world.sent, "$T02thread:1;6:", 15) == 0);
     CHECK_STR(ask("vCont;s:1;c"), "(nothing)");
