@@ -15,7 +15,6 @@
 
 #define MEMORY MIB(4)
 #define MUCH_MEMORY (GIB(3) + MIB(64)) /* of which the last part lies above 4 GiB */
-#define TEMPLATE_SIZE 4096
 #define KERNEL_AT MIB(1)
 #define CANARY 0xa5
 #define LOW_END 0xa0000
@@ -29,157 +28,128 @@ static uint64_t plan_room[LOAD_PLAN_SIZE / 8];
 static uint8_t low[LOW_END], small[MEMORY - HIGH_BEGIN];
 static uint8_t *high; /* from HIGH_BEGIN on: small, or what is mapped for one input */
 
-static void put(uint8_t *file, unsigned offset, uint64_t value, unsigned size)
-{
-    memcpy(file + offset, &value, size);
-}
-
 static void make_linux(uint8_t *file)
 {
-    put(file, 0x1f1, 1, 1);
-    put(file, 0x1f4, (TEMPLATE_SIZE - 1024) / 16, 4);
-    put(file, 0x1fe, 0xaa55, 2);
-    put(file, 0x200, 0x6aeb, 2);
-    put(file, 0x202, 0x53726448, 4);
-    put(file, 0x206, 0x020f, 2);
-    put(file, 0x211, 1, 1);
-    put(file, 0x22c, 0x7fffffff, 4);
-    put(file, 0x230, 0x1000, 4);
-    put(file, 0x234, 1, 1);
-    put(file, 0x236, 3, 2);
-    put(file, 0x238, 2047, 4);
-    put(file, 0x258, KERNEL_AT, 8);
-    put(file, 0x260, MIB(1), 4);
+    load_fuzz_make_linux(file);
+    load_fuzz_put(file, 0x200, 0x6aeb, 2);
+    load_fuzz_put(file, 0x236, 3, 2);
+    load_fuzz_put(file, 0x258, KERNEL_AT, 8);
+    load_fuzz_put(file, 0x260, MIB(1), 4);
 }
 
 static void make_elf(uint8_t *file)
 {
     memcpy(file, "\x7f\x45\x4c\x46\x02\x01", 6);
-    put(file, 16, 2, 2);
-    put(file, 18, 62, 2);
-    put(file, 24, KERNEL_AT, 8);
-    put(file, 32, 64, 8);
-    put(file, 54, 56, 2);
-    put(file, 56, 3, 2);
+    load_fuzz_put(file, 16, 2, 2);
+    load_fuzz_put(file, 18, 62, 2);
+    load_fuzz_put(file, 24, KERNEL_AT, 8);
+    load_fuzz_put(file, 32, 64, 8);
+    load_fuzz_put(file, 54, 56, 2);
+    load_fuzz_put(file, 56, 3, 2);
     for (unsigned i = 0; i < 2; i++) {
-        put(file, 64 + 56 * i, 1, 4);
-        put(file, 64 + 56 * i + 8, 1024, 8);
-        put(file, 64 + 56 * i + 24, KERNEL_AT + 0x10000 * i, 8);
-        put(file, 64 + 56 * i + 32, 1024, 8);
-        put(file, 64 + 56 * i + 40, 2048, 8);
+        load_fuzz_put(file, 64 + 56 * i, 1, 4);
+        load_fuzz_put(file, 64 + 56 * i + 8, 1024, 8);
+        load_fuzz_put(file, 64 + 56 * i + 24, KERNEL_AT + 0x10000 * i, 8);
+        load_fuzz_put(file, 64 + 56 * i + 32, 1024, 8);
+        load_fuzz_put(file, 64 + 56 * i + 40, 2048, 8);
     }
-    put(file, 64 + 112, 4, 4);
-    put(file, 64 + 112 + 8, 512, 8);
-    put(file, 64 + 112 + 32, 24, 8);
+    load_fuzz_put(file, 64 + 112, 4, 4);
+    load_fuzz_put(file, 64 + 112 + 8, 512, 8);
+    load_fuzz_put(file, 64 + 112 + 32, 24, 8);
 }
 
 static void make_pvh(uint8_t *file)
 {
     make_elf(file);
-    put(file, 512, 4, 4);
-    put(file, 516, 8, 4);
-    put(file, 520, 18, 4);
+    load_fuzz_put(file, 512, 4, 4);
+    load_fuzz_put(file, 516, 8, 4);
+    load_fuzz_put(file, 520, 18, 4);
     memcpy(file + 524, "Xen", 4);
-    put(file, 528, KERNEL_AT, 8);
+    load_fuzz_put(file, 528, KERNEL_AT, 8);
 }
 
 /* With a PVH note as well, for the formats that take an ELF file of 32 bits. */
 static void make_elf32(uint8_t *file)
 {
     memcpy(file, "\x7f\x45\x4c\x46\x01\x01", 6);
-    put(file, 16, 2, 2);
-    put(file, 18, 3, 2);
-    put(file, 24, KERNEL_AT, 4);
-    put(file, 28, 52, 4);
-    put(file, 42, 32, 2);
-    put(file, 44, 3, 2);
+    load_fuzz_put(file, 16, 2, 2);
+    load_fuzz_put(file, 18, 3, 2);
+    load_fuzz_put(file, 24, KERNEL_AT, 4);
+    load_fuzz_put(file, 28, 52, 4);
+    load_fuzz_put(file, 42, 32, 2);
+    load_fuzz_put(file, 44, 3, 2);
     for (unsigned i = 0; i < 2; i++) {
-        put(file, 52 + 32 * i, 1, 4);
-        put(file, 52 + 32 * i + 4, 1024, 4);
-        put(file, 52 + 32 * i + 12, KERNEL_AT + 0x10000 * i, 4);
-        put(file, 52 + 32 * i + 16, 1024, 4);
-        put(file, 52 + 32 * i + 20, 2048, 4);
+        load_fuzz_put(file, 52 + 32 * i, 1, 4);
+        load_fuzz_put(file, 52 + 32 * i + 4, 1024, 4);
+        load_fuzz_put(file, 52 + 32 * i + 12, KERNEL_AT + 0x10000 * i, 4);
+        load_fuzz_put(file, 52 + 32 * i + 16, 1024, 4);
+        load_fuzz_put(file, 52 + 32 * i + 20, 2048, 4);
     }
-    put(file, 52 + 64, 4, 4);
-    put(file, 52 + 64 + 4, 512, 4);
-    put(file, 52 + 64 + 16, 20, 4);
-    put(file, 512, 4, 4);
-    put(file, 516, 4, 4);
-    put(file, 520, 18, 4);
+    load_fuzz_put(file, 52 + 64, 4, 4);
+    load_fuzz_put(file, 52 + 64 + 4, 512, 4);
+    load_fuzz_put(file, 52 + 64 + 16, 20, 4);
+    load_fuzz_put(file, 512, 4, 4);
+    load_fuzz_put(file, 516, 4, 4);
+    load_fuzz_put(file, 520, 18, 4);
     memcpy(file + 524, "Xen", 4);
-    put(file, 528, KERNEL_AT, 4);
+    load_fuzz_put(file, 528, KERNEL_AT, 4);
 }
 
 /* Without address fields: the ELF file's segments say where it goes. */
 static void make_multiboot_elf(uint8_t *file)
 {
     make_elf32(file);
-    put(file, 768, 0x1badb002, 4);
-    put(file, 772, 3, 4);
-    put(file, 776, 0u - (0x1badb002 + 3), 4);
+    load_fuzz_put(file, 768, 0x1badb002, 4);
+    load_fuzz_put(file, 772, 3, 4);
+    load_fuzz_put(file, 776, 0u - (0x1badb002 + 3), 4);
 }
 
 static void make_multiboot(uint8_t *file)
 {
     make_linux(file);
-    put(file, 0x202, 0, 4);
-    put(file, 512, 0x1badb002, 4);
-    put(file, 516, 0x10003, 4);
-    put(file, 520, 0u - (0x1badb002 + 0x10003), 4);
-    put(file, 524, KERNEL_AT + 512, 4);
-    put(file, 528, KERNEL_AT, 4);
-    put(file, 532, KERNEL_AT + 2048, 4);
-    put(file, 536, KERNEL_AT + 8192, 4);
-    put(file, 540, KERNEL_AT, 4);
+    load_fuzz_put(file, 0x202, 0, 4);
+    load_fuzz_put(file, 512, 0x1badb002, 4);
+    load_fuzz_put(file, 516, 0x10003, 4);
+    load_fuzz_put(file, 520, 0u - (0x1badb002 + 0x10003), 4);
+    load_fuzz_put(file, 524, KERNEL_AT + 512, 4);
+    load_fuzz_put(file, 528, KERNEL_AT, 4);
+    load_fuzz_put(file, 532, KERNEL_AT + 2048, 4);
+    load_fuzz_put(file, 536, KERNEL_AT + 8192, 4);
+    load_fuzz_put(file, 540, KERNEL_AT, 4);
 }
 
 static void make_multiboot2(uint8_t *file)
 {
     make_elf(file);
-    put(file, 768, 0xe85250d6, 4);
-    put(file, 776, 104, 4);
-    put(file, 780, 0u - (0xe85250d6 + 104), 4);
-    put(file, 784, 1, 4);
-    put(file, 788, 16, 4);
-    put(file, 792, 4, 4);
-    put(file, 796, 6, 4);
-    put(file, 800, 10, 4);
-    put(file, 804, 24, 4);
-    put(file, 808, KERNEL_AT, 4);
-    put(file, 812, 0xffffffff, 4);
-    put(file, 816, 4096, 4);
-    put(file, 820, 2, 4);
-    put(file, 824, 3, 4);
-    put(file, 828, 12, 4);
-    put(file, 832, KERNEL_AT, 4);
-    put(file, 840, 5, 2);
-    put(file, 842, 1, 2);
-    put(file, 844, 20, 4);
-    put(file, 848, 320, 4);
-    put(file, 852, 200, 4);
-    put(file, 868, 8, 4);
-}
-
-/* Changes: an offset (2 bytes), how many bytes (1 byte), the bytes. */
-static void change(uint8_t *file, const uint8_t *data, size_t size)
-{
-    while (size > 3) {
-        size_t offset = (data[0] | data[1] << 8) % TEMPLATE_SIZE, length = data[2] % 16;
-        data += 3;
-        size -= 3;
-        length = length < size ? length : size;
-        length = length < TEMPLATE_SIZE - offset ? length : TEMPLATE_SIZE - offset;
-        memcpy(file + offset, data, length);
-        data += length;
-        size -= length;
-    }
+    load_fuzz_put(file, 768, 0xe85250d6, 4);
+    load_fuzz_put(file, 776, 104, 4);
+    load_fuzz_put(file, 780, 0u - (0xe85250d6 + 104), 4);
+    load_fuzz_put(file, 784, 1, 4);
+    load_fuzz_put(file, 788, 16, 4);
+    load_fuzz_put(file, 792, 4, 4);
+    load_fuzz_put(file, 796, 6, 4);
+    load_fuzz_put(file, 800, 10, 4);
+    load_fuzz_put(file, 804, 24, 4);
+    load_fuzz_put(file, 808, KERNEL_AT, 4);
+    load_fuzz_put(file, 812, 0xffffffff, 4);
+    load_fuzz_put(file, 816, 4096, 4);
+    load_fuzz_put(file, 820, 2, 4);
+    load_fuzz_put(file, 824, 3, 4);
+    load_fuzz_put(file, 828, 12, 4);
+    load_fuzz_put(file, 832, KERNEL_AT, 4);
+    load_fuzz_put(file, 840, 5, 2);
+    load_fuzz_put(file, 842, 1, 2);
+    load_fuzz_put(file, 844, 20, 4);
+    load_fuzz_put(file, 848, 320, 4);
+    load_fuzz_put(file, 852, 200, 4);
+    load_fuzz_put(file, 868, 8, 4);
 }
 
 /* What the file was loaded to is no canary's place any more: it is put back. */
 static void forgive_image(const struct load_request *request, const struct load_plan *plan,
                           const struct guest_mem *mem)
 {
-    static uint8_t canaries[TEMPLATE_SIZE];
+    static uint8_t canaries[LOAD_FUZZ_FILE];
     memset(canaries, CANARY, sizeof(canaries));
     for (uint32_t i = 0; i < plan->pieces; i++) {
         const struct load_piece *piece = &plan->piece[i];
@@ -189,7 +159,7 @@ static void forgive_image(const struct load_request *request, const struct load_
             continue;
         REQUIRE(guest_map_takes_image(request->map, piece->at, piece->size));
         for (uint64_t at = 0, size; at < piece->size; at += size) {
-            size = piece->size - at < TEMPLATE_SIZE ? piece->size - at : TEMPLATE_SIZE;
+            size = piece->size - at < LOAD_FUZZ_FILE ? piece->size - at : LOAD_FUZZ_FILE;
             REQUIRE(guest_mem_write(mem, GPA(piece->at + at), canaries, size) == STATUS_OK);
         }
     }
@@ -297,11 +267,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     REQUIRE(guest_map_make(&map, size / 8 % 4 == 3 ? MUCH_MEMORY : MEMORY) == STATUS_OK);
     bool is_template = size > 1 && data[0] >= 1 && data[0] <= ARRAY_SIZE(makers);
     unsigned choice = size > 1 ? data[1] : 0;
-    size_t file_size = is_template ? TEMPLATE_SIZE : size;
+    size_t file_size = is_template ? LOAD_FUZZ_FILE : size;
     uint8_t *file = calloc(1, file_size == 0 ? 1 : file_size);
     if (is_template) {
         makers[data[0] - 1](file);
-        change(file, data + 2, size - 2);
+        load_fuzz_change(file, data + 2, size - 2);
     } else if (size != 0) {
         memcpy(file, data, size);
     }

@@ -10,53 +10,17 @@
 #include "kernel/vm/load_setup.h"
 #include "tests/fuzz/load_fuzz.h"
 
-#define TEMPLATE_SIZE 4096
 #define LARGE_FILE KIB(40) /* more than a setup may have */
 #define MEMORY MIB(16)
 #define HEADER_BEGIN 0x1f1
 #define HEADER_END 0x264
 #define GUARD 16
 
-static void put(uint8_t *file, unsigned offset, uint64_t value, unsigned size)
-{
-    memcpy(file + offset, &value, size);
-}
-
-static void make_linux(uint8_t *file)
-{
-    put(file, 0x1f1, 1, 1);
-    put(file, 0x1f4, (TEMPLATE_SIZE - 1024) / 16, 4);
-    put(file, 0x1fe, 0xaa55, 2);
-    put(file, 0x202, 0x53726448, 4);
-    put(file, 0x206, 0x020f, 2);
-    put(file, 0x211, 1, 1);
-    put(file, 0x22c, 0x7fffffff, 4);
-    put(file, 0x230, 0x1000, 4);
-    put(file, 0x234, 1, 1);
-    put(file, 0x236, 1, 2);
-    put(file, 0x238, 2047, 4);
-}
-
 static void make_efi(uint8_t *file)
 {
     memcpy(file, "MZ", 2);
-    put(file, 0x3c, 0x80, 4);
+    load_fuzz_put(file, 0x3c, 0x80, 4);
     memcpy(file + 0x80, "PE\0", 4);
-}
-
-/* Changes: an offset (2 bytes), how many bytes (1 byte), the bytes. */
-static void change(uint8_t *file, const uint8_t *data, size_t size)
-{
-    while (size > 3) {
-        size_t offset = (data[0] | data[1] << 8) % TEMPLATE_SIZE, length = data[2] % 16;
-        data += 3;
-        size -= 3;
-        length = length < size ? length : size;
-        length = length < TEMPLATE_SIZE - offset ? length : TEMPLATE_SIZE - offset;
-        memcpy(file + offset, data, length);
-        data += length;
-        size -= length;
-    }
 }
 
 static bool is_apart(uint64_t a, uint64_t a_size, uint64_t b, uint64_t b_size)
@@ -95,9 +59,9 @@ static void require_part(const struct load_request *request, const struct load_s
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const makers[])(uint8_t * file) = {make_linux, make_efi};
+    static void (*const makers[])(uint8_t * file) = {load_fuzz_make_linux, make_efi};
     static const uint8_t bytes[3000];
-    static const uint32_t file_sizes[] = {TEMPLATE_SIZE, 700, LARGE_FILE, 100};
+    static const uint32_t file_sizes[] = {LOAD_FUZZ_FILE, 700, LARGE_FILE, 100};
     static const uint64_t sizes[] = {1, sizeof(bytes), MEMORY, 0};
     struct guest_map map;
     struct load_setup setup;
@@ -109,7 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     REQUIRE(guest_map_make(&map, choice & 1 ? GIB(4) : MEMORY) == STATUS_OK);
     if (is_template) {
         makers[data[0] - 1](made);
-        change(made, data + 2, size - 2);
+        load_fuzz_change(made, data + 2, size - 2);
         memcpy(file, made, file_size);
     } else if (size != 0) {
         memcpy(file, data, size);

@@ -3,18 +3,12 @@
 ; the end is that every one was its own end. (For a configuration with on-reset = reset.)
 %include "tests/guests/lib.inc"
 %include "tests/guests/lib/trace.inc"
+%include "tests/guests/lib/ways.inc"
 
 HOLE equ 0x30000000
 RESET_CONTROL equ 0xcf9
 COUNTER equ 0x40  ; of CMOS memory
 SURVIVED equ 0x41 ; two bytes there, a bit for each way
-
-%macro WAY 1
-    dq %1, %%name
-    [section .rodata]
-    %%name: db %str(%1), 0
-    __?SECT?__
-%endmacro
 
 section .data
 align 16
@@ -38,8 +32,6 @@ ways:
 ways_end:
 WAYS equ (ways_end - ways) / 16
 
-empty_idt: dw 0
-    dq 0
 idt_at_hole: dw 0xfff
     dq HOLE
 idt_at_device: dw 0xfff

@@ -2,6 +2,7 @@
 ; The calls down to each way keep frame pointers.
 %include "tests/guests/lib.inc"
 %include "tests/guests/lib/trace.inc"
+%include "tests/guests/lib/ways.inc"
 
 START_INFO_CMDLINE equ 24 ; hvm_start_info.cmdline_paddr
 HOLE equ 0x700000000000   ; linear, not mapped
@@ -10,13 +11,6 @@ SEL_SHORT_TSS equ SEL_TSS64
 PVPANIC_PORT equ 0x505
 PVPANIC_PANICKED equ 1
 PVPANIC_CRASH_LOADED equ 2
-
-%macro WAY 1
-    dq %1, %%name
-    [section .rodata]
-    %%name: db %str(%1), 0
-    __?SECT?__
-%endmacro
 
 section .data
 align 16
@@ -39,8 +33,6 @@ ways:
     WAY real_mode
 ways_end:
 
-empty_idt: dw 0
-    dq 0
 
 section .text
 main:

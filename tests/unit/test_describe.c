@@ -1,27 +1,10 @@
 /* A guest's state in words: registers, page walks, calls. */
 #include "kernel/debug/backtrace.h"
-#include "tests/check.h"
+#include "tests/unit/said.h"
 
-static char said[16384];
-static size_t said_length;
-
-static void put(void *context, const char *bytes, size_t count)
-{
-    (void)context;
-    memcpy(said + said_length, bytes, count);
-    said_length += count;
-    said[said_length] = 0;
-}
-
-static const struct text text = {put, NULL};
 static const char map_text[] = "0000000000001000 T first\n0000000000002000 T second\n";
 static const struct system_map symbols = {map_text, sizeof(map_text) - 1};
 static const struct system_map no_symbols = {NULL, 0};
-
-static bool says(const char *what)
-{
-    return strstr(said, what) != NULL;
-}
 
 static struct vcpu_registers registers;
 

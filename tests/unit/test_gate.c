@@ -1,6 +1,6 @@
 /* What is said of a vector's gate, and of what would stop a delivery through it. */
 #include "kernel/debug/gate.h"
-#include "tests/check.h"
+#include "tests/unit/said.h"
 
 #define MEMORY_SIZE MIB(2)
 #define ROOT 0x1000u
@@ -20,16 +20,6 @@ static struct guest_mem mem;
 static struct paging paging;
 static struct vcpu_registers registers;
 static struct gate_failure failure;
-static char said[4096];
-static size_t said_length;
-
-static void put(void *context, const char *bytes, size_t count)
-{
-    (void)context;
-    memcpy(said + said_length, bytes, count);
-    said_length += count;
-    said[said_length] = 0;
-}
 
 static void store(uint64_t at, uint64_t value)
 {
@@ -89,15 +79,9 @@ static void gate(unsigned vector, uint16_t selector, unsigned type, unsigned ist
 /* The exception that stops it, and why; 0: nothing does. */
 static unsigned look(unsigned vector, bool is_software)
 {
-    struct text text = {put, NULL};
     struct gate_view view = {&registers, &paging, &mem};
     said_length = 0;
     return gate_describe(&text, &view, vector, is_software, &failure) ? failure.vector : 0;
-}
-
-static bool says(const char *what)
-{
-    return strstr(said, what) != NULL;
 }
 
 static void stopped_at_the_gate(void)
