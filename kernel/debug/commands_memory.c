@@ -3,6 +3,7 @@
 #include "kernel/core/paging.h"
 #include "kernel/debug/backtrace.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/float_text.h"
 #include "kernel/debug/gdb_registers.h"
 #include "kernel/vm/page_walk.h"
 
@@ -202,8 +203,9 @@ static void say_why(struct shell *shell, const struct access *access)
 
 struct layout {
     uint64_t count;
-    char format; /* o d u x z t a c s */
-    char size;   /* b h w g */
+    bool is_backward; /* so many before the address */
+    char format;      /* o d u x z t f a c s */
+    char size;        /* b h w g */
     unsigned unit;
 };
 
@@ -219,29 +221,53 @@ static bool is_one_of(char letter, const char *letters)
     return *letters != '\0';
 }
 
+/* The size that goes with a format, given what it was: gdb's. */
+static char size_of(char format, char size)
+{
+    switch (format) {
+    case 'a':
+        return 'g';
+    case 'c':
+    case 's':
+        return 'b';
+    case 'f':
+        return size == 'w' ? 'w' : 'g';
+    default:
+        return size;
+    }
+}
+
 /* gdb's /NFU, in any order of the letters; what is not there stays as it was the last time. */
 static bool parse_layout(struct shell *shell, const char *text, struct layout *layout)
 {
     struct debug_shell *self = debug_shell_of(shell);
     *layout = (struct layout){.count = 1, .format = self->format, .size = self->size};
+    layout->is_backward = *text == '-';
+    text += layout->is_backward;
     if (*text >= '0' && *text <= '9')
         for (layout->count = 0; *text >= '0' && *text <= '9' && layout->count < 100000; text++)
             layout->count = layout->count * 10 + (uint64_t)(*text - '0');
     for (; *text != '\0'; text++) {
         if (unit_of(*text) != 0) {
             layout->size = *text;
-        } else if (is_one_of(*text, "oduxztacs")) {
+        } else if (is_one_of(*text, "oduxzftacs")) {
             layout->format = *text;
-            layout->size = *text == 'a' ? 'g' : *text == 'c' || *text == 's' ? 'b' : layout->size;
+            layout->size = size_of(*text, layout->size);
         } else {
             shell_print(shell,
-                        "'%s': after a count, write one of o d u x z t a c s, and one of "
-                        "b h w g\n",
+                        *text == 'i' ? "'%s': the monitor has no disassembler; gdb's x/i shows "
+                                       "instructions\n"
+                                     : "'%s': after a count, write one of o d u x z t f a c s, and "
+                                       "one of b h w g\n",
                         text);
             return false;
         }
     }
     layout->unit = unit_of(layout->size);
+    if (layout->format == 's' && layout->is_backward) {
+        shell_print(shell, "strings are shown forward only\n");
+        return false;
+    }
     if (layout->count == 0 || layout->count * layout->unit > DEBUG_BYTES_MAX ||
         (layout->format == 's' && layout->count > 100)) {
         shell_print(shell, "that is more than %u bytes at once, or nothing\n", DEBUG_BYTES_MAX);
@@ -280,7 +306,12 @@ static void show_unit(struct shell *shell, const struct guest *guest, const stru
     unsigned bits = layout->unit * 8;
     memcpy(&value, bytes, layout->unit);
     int64_t number = (int64_t)(value << (64 - bits)) >> (64 - bits);
-    switch (layout->format) {
+    char text[FLOAT_TEXT_MAX];
+    switch (layout->unit < 4 && layout->format == 'f' ? 'd' : layout->format) {
+    case 'f':
+        float_describe(value, layout->unit, text);
+        shell_print(shell, "  %s", text);
+        return;
     case 'd':
         shell_print(shell, "  %ld", number);
         return;
@@ -378,7 +409,8 @@ static bool examine(struct shell *shell, struct guest *guest, const struct layou
         return true;
     }
     show_units(shell, guest, layout, &access);
-    self->next.address += access.done;
+    if (!layout->is_backward)
+        self->next.address += access.done;
     if (access.done < access.size)
         say_why(shell, &access);
     return access.done == access.size;
@@ -404,6 +436,8 @@ static void run_x(struct shell *shell, unsigned count, char *const argument[])
     if (!parse_layout(shell, format != NULL ? format : "", &layout) ||
         (count > 1 && !find_place(shell, guest, argument[1], &self->next)))
         return;
+    if (layout.is_backward)
+        self->next.address -= layout.count * layout.unit;
     uint64_t times = layout.format == 's' ? layout.count : 1;
     while (times-- > 0 && examine(shell, guest, &layout, forced))
         ;
@@ -540,12 +574,13 @@ static void run_bt(struct shell *shell, unsigned count, char *const argument[])
 
 const struct shell_command commands_memory[] = {
     {"x", "[ADDRESS [force]]", "examine memory, as gdb's x does",
-     "FORMAT: a count, one of o d u x z t a c s, and a size of b h w g (1, 2, 4, 8 bytes), as in\n"
+     "FORMAT: a count, one of o d u x z t f a c s, and a size of b h w g (1, 2, 4, 8 bytes), as "
+     "in\n"
      "x/8xb $rip, x/4gx p:0x1000, x/s 0x2000; without them as the last time, and without an\n"
-     "address where that ended. Addresses are linear ones of the guest that `vm` has chosen;\n"
-     "p: stands before a guest-physical, m: before an address of the monitor's. Numbers, symbols\n"
-     "and $registers may be added and subtracted. The memory of devices is read with `force` "
-     "only.\n",
+     "address where that ended. A negative count shows what is before the address.\n"
+     "Addresses are linear ones of the guest that `vm` has chosen; p: stands before a\n"
+     "guest-physical, m: before an address of the monitor's. Numbers, symbols and $registers may\n"
+     "be added and subtracted. The memory of devices is read with `force` only.\n",
      run_x, debug_complete_symbols, 0, 2, SHELL_FORMAT},
     {"walk", "ADDRESS", "show how an address is translated",
      "Each level of the guest's paging structures, then of the EPT; with p: only of that.\n"
