@@ -236,7 +236,7 @@ gdb: packages-gdb packages-run $(GUEST_READY) ## boot CONF with its first guest 
 	@$(MAKE) --no-print-directory -s $(BUILD)/BOOTX64.EFI $(BUILD)/config_files
 	@python3 tests/vm/debug_guest.py --conf $(call quote,$(IMAGE_CONF)) --efi $(BUILD)/BOOTX64.EFI \
 		--config-tool $(BUILD)/config_files --console $(BUILD)/gdb-console.log --host $(call quote,$(HOST)) \
-		--mem $(call quote,$(MEM)) --cpus $(call quote,$(CPUS))
+		--mem $(call quote,$(MEM)) --cpus $(call quote,$(CPUS)) $(if $(GDBFLAGS),--gdb-flags=$(call quote,$(GDBFLAGS)))
 
 # By default until Debian's kernel has come to its shell.
 trace: packages-trace $(GUEST_READY) ## boot CONF, and draw the exits of its first guest: build/trace.json, .html, .png

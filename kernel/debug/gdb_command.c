@@ -17,37 +17,54 @@ static void show_guests(struct gdb_stub *stub)
     char line[96];
     const char *name;
     for (unsigned i = 0; (name = target->name(target->context, i)) != NULL; i++) {
-        fmt_format(line, sizeof(line), "%c %s%s\n", i == stub->guest ? '*' : ' ', name,
+        fmt_format(line, sizeof(line), "%c %u %s%s\n", i == stub->guest ? '*' : ' ', i + 1, name,
                    target->is_alive(target->context, i) ? "" : " (ended)");
         say_text(stub, line);
     }
+}
+
+/* By its name or its number; false: there is none. */
+static bool find_guest(const struct gdb_stub *stub, const char *wanted, unsigned *guest)
+{
+    const struct gdb_target *target = stub->target;
+    const char *name;
+    char number[12];
+    for (*guest = 0; (name = target->name(target->context, *guest)) != NULL; ++*guest) {
+        fmt_format(number, sizeof(number), "%u", *guest + 1);
+        if (strcmp(name, wanted) == 0 || strcmp(number, wanted) == 0)
+            return true;
+    }
+    return false;
+}
+
+void gdb_command_choose_guest(struct gdb_stub *stub, unsigned guest)
+{
+    const struct gdb_target *target = stub->target;
+    if (guest == stub->guest)
+        return;
+    target->clear_points(target->context, stub->guest);
+    if (stub->is_attached)
+        target->resume(target->context, stub->guest);
+    stub->guest = guest;
+    stub->vcpu = 0;
+    stub->stop = (struct gdb_stop){.signal = GDB_SIGNAL_TRAP};
 }
 
 /* gdb does not notice: it has to ask for everything again. */
 static void choose_guest(struct gdb_stub *stub, const char *wanted)
 {
     const struct gdb_target *target = stub->target;
-    const char *name;
-    unsigned i = 0;
+    unsigned guest;
     if (*wanted == 0) {
         show_guests(stub);
-        return;
+    } else if (!find_guest(stub, wanted, &guest)) {
+        say_text(stub, "no guest has this name or number; `monitor guest` lists them\n");
+    } else {
+        gdb_command_choose_guest(stub, guest);
+        (void)!target->pause(target->context, guest);
+        say_text(stub, "this guest's from here on, and it stands: enter `maintenance flush "
+                       "register-cache`, or attach anew\n");
     }
-    while ((name = target->name(target->context, i)) != NULL && strcmp(name, wanted) != 0)
-        i++;
-    if (name == NULL) {
-        say_text(stub, "no guest has this name; `monitor guest` lists them\n");
-        return;
-    }
-    if (i != stub->guest) {
-        target->clear_points(target->context, stub->guest);
-        target->resume(target->context, stub->guest);
-        stub->guest = i;
-        stub->vcpu = 0;
-        (void)!target->pause(target->context, i);
-    }
-    say_text(stub, "this guest's from here on, and it stands: enter `maintenance flush "
-                   "register-cache`, or attach anew\n");
 }
 
 static void reset_guest(struct gdb_stub *stub, const char *rest)
@@ -81,7 +98,7 @@ static const struct command {
     const char *help;
 } commands[] = {
     {"help", help, "this list"},
-    {"guest", choose_guest, "the guests; with a name: that one is debugged from here on"},
+    {"guest", choose_guest, "the guests; with a name or number: that one is debugged from here on"},
     {"physical", choose_addresses, "on, off: what addresses of memory mean"},
     {"reset", reset_guest, "the guest, which then stands before its first instruction"},
 };
@@ -139,7 +156,7 @@ static void run_shell(struct gdb_stub *stub, const char *line)
 /* This list, then the shell's; `help COMMAND` is the shell's, too. */
 static void help(struct gdb_stub *stub, const char *rest)
 {
-    char line[96];
+    char line[160];
     bool has_shell = stub->target->command != NULL;
     for (unsigned i = 0; *rest == 0 && i < ARRAY_SIZE(commands); i++) {
         int length =

@@ -7,6 +7,10 @@
  * reply under way, or leaves it as the stub's output. */
 void gdb_command_run(struct gdb_stub *stub, const char *text);
 
+/* This guest, which is there, is gdb's from here on: one that was attached goes on, without gdb's
+ * points. */
+void gdb_command_choose_guest(struct gdb_stub *stub, unsigned guest);
+
 /* Sends of the stub's output what the line has room for. True: it was all, and the reply is OK. */
 bool MUST_CHECK gdb_command_continue(struct gdb_stub *stub);
 

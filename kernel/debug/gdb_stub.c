@@ -546,6 +546,23 @@ static void attach(struct gdb_stub *stub)
     say_stop(stub);
 }
 
+/* "Attach;2": guests are gdb's processes, from 1 on. */
+static void attach_process(struct gdb_stub *stub, struct packet *packet)
+{
+    const struct gdb_target *target = stub->target;
+    uint64_t number;
+    if (!take_number(packet, &number) || number == 0 || number > UINT32_MAX ||
+        target->name(target->context, (unsigned)number - 1) == NULL) {
+        say_error(stub, ERROR_NO_ENTRY);
+        return;
+    }
+    if (number - 1 != stub->guest) {
+        gdb_command_choose_guest(stub, (unsigned)number - 1);
+        stub->is_attached = false;
+    }
+    attach(stub);
+}
+
 /* gdb leaves with it. */
 static void kill(struct gdb_stub *stub)
 {
@@ -612,7 +629,7 @@ static void long_packet(struct gdb_stub *stub, struct packet *packet)
         (stub->is_extended ? kill_for_now : kill)(stub);
         say(stub, "OK");
     } else if (starts_with(packet, "Attach;")) {
-        attach(stub);
+        attach_process(stub, packet);
     }
 }
 

@@ -608,11 +608,16 @@ static const char *monitor(const char *text)
 static void monitor_commands(void)
 {
     start();
-    CHECK_STR(monitor("guest"), "* linux\n  other\n");
+    CHECK_STR(monitor("guest"), "* 1 linux\n  2 other\n");
     CHECK(strstr(monitor("guest nobody"), "no guest has this name") != NULL);
     CHECK_EQ(world.stub.guest, 0);
     monitor("guest other");
     CHECK_EQ(world.stub.guest, 1);
+    CHECK_EQ(world.resumes, 1); /* the first one goes on, */
+    CHECK(world.is_paused);     /* and the other one stands */
+    monitor("guest 1");
+    CHECK_EQ(world.stub.guest, 0);
+    CHECK(strstr(monitor("guest 3"), "no guest has this name or number") != NULL);
     CHECK(strstr(monitor("physical on"), "guest-physical") != NULL);
     CHECK(strstr(monitor("physical off"), "guest-virtual") != NULL);
     monitor("reset");
@@ -623,6 +628,30 @@ static void monitor_commands(void)
     CHECK(strstr(monitor("help"), "physical") != NULL);
     CHECK(strstr(monitor("nonsense"), "monitor help") != NULL);
     CHECK_STR(ask("qRcmd,zz"), "E16");
+}
+
+/* Guests are processes: the one that was debugged goes on, one that was let go is left alone. */
+static void guests_are_attached_by_number(void)
+{
+    start();
+    CHECK_STR(ask("vAttach;0"), "E02");
+    CHECK_STR(ask("vAttach;3"), "E02");
+    CHECK_STR(ask("vAttach;100000002"), "E02");
+    CHECK_STR(ask("vAttach;ffffffffffffffffff"), "E02");
+    CHECK_STR(ask("vAttach;"), "E02");
+    CHECK_EQ(world.stub.guest, 0);
+    unsigned cleared = world.cleared;
+    CHECK(strncmp(ask("vAttach;2"), "T05thread:1;", 12) == 0);
+    CHECK_EQ(world.stub.guest, 1);
+    CHECK_EQ(world.resumes, 1);
+    CHECK_EQ(world.cleared, cleared + 1);
+    CHECK(world.is_paused && world.stub.is_attached);
+    CHECK_STR(ask("qThreadExtraInfo,1"), "764350552030206f66206f74686572"); /* vCPU 0 of other */
+    CHECK_STR(ask("D"), "OK");
+    CHECK_EQ(world.resumes, 2);
+    CHECK(strncmp(ask("vAttach;1"), "T05thread:1;", 12) == 0);
+    CHECK_EQ(world.stub.guest, 0);
+    CHECK_EQ(world.resumes, 2);
 }
 
 /* A shell that says what it was told, many times. */
@@ -746,5 +775,6 @@ TEST_MAIN({"packets_are_framed", packets_are_framed},
           {"every_msr_is_described", every_msr_is_described},
           {"integers_have_names", integers_have_names}, {"stops_may_say_why", stops_may_say_why},
           {"threads_and_questions", threads_and_questions}, {"monitor_commands", monitor_commands},
+          {"guests_are_attached_by_number", guests_are_attached_by_number},
           {"output_waits_for_the_line", output_waits_for_the_line},
           {"monitor_is_the_shell", monitor_is_the_shell})

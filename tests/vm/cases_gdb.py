@@ -218,6 +218,48 @@ def modes(run):
         run.report_guest(machine.log, "modes")
 
 
+TWO = """
+run("target extended-remote localhost:PORT")
+note("guests", gdb.execute("monitor guest", to_string=True).split())
+note("threads", run("info threads").count("vCPU 0 of debuggee"))
+note("vm", run("monitor vm").count("running"))
+run("detach")
+run("attach 2")
+threads = run("info threads")
+note("other", "vCPU 0 of spin" in threads or threads)
+note("other-pc", 0x100000 <= value("$pc") < 0x110000)
+note("stands", "spin             paused" in run("monitor vm") and "debuggee         running" in run("monitor vm"))
+run("stepi")
+run("stepi")
+note("regs", "cs   0008" in run("monitor regs"))
+try:
+    run("attach 3")
+    note("third", "taken")
+except gdb.error as error:
+    note("third", "failed" in str(error) or str(error))
+run("attach 2")
+run("monitor guest debuggee")
+run("maintenance flush register-cache")
+note("back", "vCPU 0 of debuggee" in run("info threads"))
+note("counts", value("*(long*)&counter") > 0)
+note("goes-on", "spin             running" in run("monitor vm"))
+run("set *(long*)&goal = *(long*)&counter + 1000")
+run("detach")
+"""
+
+
+def two_guests(run):
+    """The first guest is debugged, until another one is attached or chosen; the one that is left goes on."""
+    run.guest("spin")
+    with debuggee(run, "debuggee", other=vm("spin"), options={"cpus": 2}) as (machine, port):
+        notes, text = gdb_run(run, port, TWO.replace("PORT", str(port)), run.files.guest("debuggee"))
+        check_notes(run, notes, text, {
+            "guests": ["*", "1", "debuggee", "2", "spin"], "threads": 1, "vm": 1, "other": True,
+            "other-pc": True, "stands": True, "regs": True, "third": True, "back": True, "counts": True,
+            "goes-on": True})
+        machine.expect(rb"^traprock: vm debuggee: debug-exit code=0", timeout=run.case.limit)
+
+
 KILL = """
 attach()
 note("pc", hex(value("$pc")))
@@ -238,7 +280,7 @@ def hostile_peer(run):
             with machine.com2.changed:
                 machine.com2.changed.wait(1)
         notes, text = gdb_run(run, port, KILL, run.files.guest("debuggee"))
-        check_notes(run, notes, text, {"pc": "0x100020", "guests": ["*", "debuggee"],
+        check_notes(run, notes, text, {"pc": "0x100020", "guests": ["*", "1", "debuggee"],
                                        "shell": True, "shell-long": True})
         run.check("hostile/exit-status", machine.wait() == 1)
         run.check("hostile/outcome", outcome(machine.log, "debuggee") == ("killed", 0))
@@ -248,5 +290,6 @@ CASES = [
     Case("gdb-attach", attach, seconds=30),
     Case("gdb-steps", steps, seconds=30),
     Case("gdb-modes", modes, seconds=30),
+    Case("gdb-two-guests", two_guests, seconds=30),
     Case("gdb-hostile-peer", hostile_peer, seconds=30),
 ]

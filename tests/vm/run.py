@@ -32,6 +32,7 @@ import cases_grub
 import cases_fuzz
 import cases_gdb
 import cases_gdb_linux
+import cases_gdb_make
 import cases_gdb_points
 import cases_gdb_trace
 import cases_guests
@@ -64,6 +65,7 @@ MODULES = (
     cases_fuzz,
     cases_gdb,
     cases_gdb_linux,
+    cases_gdb_make,
     cases_gdb_points,
     cases_gdb_trace,
     cases_mux,

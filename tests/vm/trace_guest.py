@@ -19,7 +19,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import debug_guest  # noqa: E402
+import changed_image  # noqa: E402
 import host  # noqa: E402
 import image  # noqa: E402
 import trace_page  # noqa: E402
@@ -43,46 +43,9 @@ class TraceError(Exception):
 
 def prepare(text, count):
     """The configuration with a shell and a trace, and the name of its first guest."""
-    lines = text.splitlines()
-    found = debug_guest.sections(lines)
-    own = next((section for section in found if section[0] == "traprock"), None)
-    guest = next((section for section in found if section[0].startswith("vm")), None)
-    if guest is None:
-        raise image.ImageError("the configuration has no guest, that is no section [vm NAME]")
-    added = {guest[2]: []}
-    set_key(lines, guest, added, "trace", str(count))
-    set_key(lines, guest, added, "accounting", "yes")
-    keys = {"shell": "com2", "on-idle": "wait"}
-    if own is None:
-        lines[:0] = ["[traprock]"]
-        added = {guest[2] + 1: added[guest[2]], 0: []}
-        own = ("traprock", {}, 0)
-    for key, value in keys.items():
-        set_key(lines, own, added, key, value)
-    for number in sorted(added, reverse=True):
-        lines[number + 1:number + 1] = added[number]
-    return "\n".join(lines) + "\n", guest[0].split(None, 1)[1]
-
-
-def set_key(lines, section, added, key, value):
-    """Sets it where it stands, else behind the section's head."""
-    if key in section[1]:
-        lines[section[1][key][0]] = f"{key} = {value}"
-    else:
-        added.setdefault(section[2], []).append(f"{key} = {value}")
-
-
-def write_image(arguments, folder):
-    files = image.gather(arguments.conf, arguments.efi, arguments.config_tool)
-    with open(arguments.conf, encoding="utf-8") as file:
-        text, name = prepare(file.read(), arguments.count)
-    conf, out = os.path.join(folder, "traprock.conf"), os.path.join(folder, "disk.img")
-    with open(conf, "w", encoding="utf-8") as file:
-        file.write(text)
-    image.named_files(arguments.config_tool, conf)  # says what is wrong with it
-    files[1] = (files[1][0], conf, os.path.getsize(conf))
-    image.image_write(files, out, image.SIZE_MULTIPLE)
-    return out, name
+    configuration = changed_image.Configuration(text)
+    return (configuration.changed({"shell": "com2", "on-idle": "wait"}, {"trace": count, "accounting": "yes"}),
+            configuration.guest.name.split(None, 1)[1])
 
 
 # ---- The shell ---------------------------------------------------------------------------------
@@ -226,7 +189,7 @@ def wait_for(machine, name, until, seconds):
 
 
 def trace(arguments, folder):
-    disk, name = write_image(arguments, folder)
+    disk, name = changed_image.write(arguments, folder, lambda text: prepare(text, arguments.count))
     with host.Machine(disk, timeout=arguments.timeout + 2 * STARTS + 3600, com2="line", host=arguments.host,
                       memory=arguments.mem, cpus=arguments.cpus) as machine:
         machine.expect(rb"starts \d+ us after the monitor", timeout=STARTS)
