@@ -47,6 +47,7 @@ void gdb_command_choose_guest(struct gdb_stub *stub, unsigned guest)
         target->resume(target->context, stub->guest);
     stub->guest = guest;
     stub->vcpu = 0;
+    memset(stub->told, 0, sizeof(stub->told));
     stub->stop = (struct gdb_stop){.signal = GDB_SIGNAL_TRAP};
 }
 

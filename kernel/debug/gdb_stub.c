@@ -189,10 +189,35 @@ static enum status access_msr(struct gdb_stub *stub, uint64_t number, bool write
                : target->access_msr(target->context, stub->guest, stub->vcpu, msr, writes, value);
 }
 
+static void note_told(struct gdb_stub *stub, uint64_t number, uint64_t value)
+{
+    uint64_t index = number - gdb_register_count();
+    if (index >= GDB_TOLD_MAX)
+        return;
+    stub->told[index].value = value;
+    stub->told[index].is_known = true;
+}
+
+/* When a function that gdb has called returns, gdb writes back what it was told before the call, of
+ * all registers (for those of i386, it does not look at save-restore). What it does not want to
+ * change stays: MSRs that cannot be written, and clocks and timers, which went on. */
+static enum status write_msr(struct gdb_stub *stub, uint64_t number, uint64_t value)
+{
+    uint64_t index = number - gdb_register_count();
+    if (index < GDB_TOLD_MAX && stub->told[index].is_known && stub->told[index].value == value)
+        return STATUS_OK;
+    enum status status = access_msr(stub, number, true, &value);
+    if (status == STATUS_OK)
+        note_told(stub, number, value);
+    return status;
+}
+
 static void read_msr(struct gdb_stub *stub, uint64_t number)
 {
     uint64_t value;
     enum status status = access_msr(stub, number, false, &value);
+    if (status == STATUS_OK)
+        note_told(stub, number, value);
     if (status == STATUS_OK)
         gdb_writer_hex(&stub->writer, &value, sizeof(value));
     else if (status == ERR_UNSUPPORTED)
@@ -229,7 +254,7 @@ static void write_one(struct gdb_stub *stub, struct packet *packet)
         uint64_t value;
         if (size == 0) {
             bool is_value = gdb_take_bytes(&packet->at, packet->end, &value, sizeof(value));
-            say_status(stub, is_value ? access_msr(stub, number, true, &value) : ERR_INVALID);
+            say_status(stub, is_value ? write_msr(stub, number, value) : ERR_INVALID);
             return;
         }
         if (gdb_take_bytes(&packet->at, packet->end, bytes, size))
@@ -330,7 +355,12 @@ static void go_on(struct gdb_stub *stub)
         return;
     }
     stub->is_running = true;
-    target->resume(target->context, stub->guest);
+    if (stub->is_interrupted && is_alive(stub)) {
+        stub->is_interrupted = false;
+        stop_guest(stub, GDB_SIGNAL_INT);
+    } else {
+        target->resume(target->context, stub->guest);
+    }
 }
 
 /* Nothing but an error is said now. */
@@ -468,7 +498,8 @@ static void support(struct gdb_stub *stub)
     const struct gdb_target *target = stub->target;
     char text[160];
     target->clear_points(target->context, stub->guest);
-    stub->is_quiet = stub->is_last_ack = false;
+    stub->is_quiet = stub->is_last_ack = stub->is_interrupted = false;
+    memset(stub->told, 0, sizeof(stub->told));
     stub->is_attached = stub->is_running = stub->is_physical = stub->is_extended = false;
     stub->vcpu = 0;
     fmt_format(text, sizeof(text),
@@ -724,6 +755,8 @@ void gdb_stub_input(struct gdb_stub *stub, uint8_t byte)
     case GDB_INTERRUPT:
         if (stub->is_running)
             stop_guest(stub, GDB_SIGNAL_INT);
+        else /* gdb waits for the guest, but has just looked at it: it is for the next run */
+            stub->is_interrupted = true;
         return;
     case GDB_ACK: /* which a quiet gdb never sends: a new one is at the line */
         stub->is_quiet = stub->is_last_ack;

@@ -88,6 +88,9 @@ struct gdb_target {
     void *context;
 };
 
+/* As many MSRs as gdb is told of are remembered. */
+#define GDB_TOLD_MAX 128u
+
 struct gdb_stub {
     const struct gdb_target *target;
     struct gdb_reader reader;
@@ -100,10 +103,15 @@ struct gdb_stub {
     bool is_quiet;                  /* no '+' and '-' any more, */
     bool is_last_ack;               /* but for one '+' of gdb's that is still to come */
     bool is_extended;               /* gdb's target is extended-remote */
+    bool is_interrupted;            /* by a Ctrl-C that came while the guest stood */
     bool is_physical;               /* addresses of memory and of new points are guest-physical */
     struct gdb_stop stop;           /* the last one, for '?' */
     const char *output;             /* of a command, so much is left; NULL: none is under way */
     size_t output_left;
+    struct {
+        uint64_t value;
+        bool is_known;
+    } told[GDB_TOLD_MAX]; /* of the MSRs, in the order of their numbers */
 };
 
 void gdb_stub_init(struct gdb_stub *stub, const struct gdb_target *target);

@@ -275,9 +275,13 @@ static void guest_goes_on_until_it_stops(void)
     put("\3", 1);
     CHECK(strncmp(world.sent, "$T02thread:1;6:", 15) == 0);
     CHECK(world.is_paused);
-    put("\3", 1); /* once more says nothing */
     CHECK_EQ(world.pauses, 2);
-    ask("c");
+    put("\3", 1); /* while it stands: for the next run */
+    CHECK_EQ(world.pauses, 2);
+    unsigned resumes = world.resumes;
+    CHECK(strncmp(ask("c"), "T02thread:1;6:", 14) == 0);
+    CHECK_EQ(world.resumes, resumes);
+    CHECK_STR(ask("c"), "(nothing)");
     world.sent_length = 0;
     put("-", 1); /* there is no reply yet that could be sent again */
     CHECK_EQ(world.sent_length, 0);
@@ -547,6 +551,15 @@ static void msrs_are_registers(void)
     CHECK_EQ(world.registers.cpu.gpr[GPR_R15], 0x1122334455667788);
     snprintf(packet, sizeof(packet), "p%x", lstar);
     CHECK_STR(ask(packet), "8877665544332211");
+    /* What gdb was told is not changed when it writes that back. */
+    world.registers.cpu.gpr[GPR_R15] = 5;
+    snprintf(packet, sizeof(packet), "P%x=8877665544332211", lstar);
+    CHECK_STR(ask(packet), "OK");
+    CHECK_EQ(world.registers.cpu.gpr[GPR_R15], 5);
+    snprintf(packet, sizeof(packet), "P%x=0700000000000000", lstar);
+    CHECK_STR(ask(packet), "OK");
+    CHECK_EQ(world.registers.cpu.gpr[GPR_R15], 7);
+    CHECK(!gdb_register_msr(first + GDB_TOLD_MAX, &msr)); /* it is remembered for each */
     snprintf(packet, sizeof(packet), "p%x", first);
     CHECK_STR(ask(packet), "xxxxxxxxxxxxxxxx"); /* it has none */
     snprintf(packet, sizeof(packet), "P%x=00", first);

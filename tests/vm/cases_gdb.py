@@ -99,6 +99,22 @@ run("detach")
 AGAIN = """
 said = attach()
 note("again", value("*(long*)&counter") > 5)
+note("sections", run("compare-sections .text").count(": matched."))
+before = value("*(long*)&counter")
+run("call ((long(*)())count)()")
+note("call", value("*(long*)&counter") - before)
+# Stopped and let go on by gdb all the time, which is when the Ctrl-C comes.
+import threading, os, signal
+def interrupt():
+    time.sleep(SLEEP)
+    os.kill(os.getpid(), signal.SIGINT)
+stops = []
+gdb.events.stop.connect(stops.append)
+run("watch *(long*)&counter if *(long*)&counter == 0x7fffffffffff")
+threading.Thread(target=interrupt).start()
+run("continue")
+note("ctrl-c", stops[-1].stop_signal)
+run("delete")
 run("set *(long*)&goal = *(long*)&counter + 1000")
 run("continue")
 note("end", value("$_exitcode"))
@@ -114,8 +130,8 @@ def attach(run):
             "bad-cr0": "refused", "no-memory": True, "ctrl-c": "SIGINT", "counted": True,
             "rbx": "0x1122334455667788", "long-mode": "0x500", "written": 5, "block": True, "megabyte": True,
             "written-back": True, "restored": True})
-        notes, text = gdb_run(run, port, AGAIN, symbols)
-        check_notes(run, notes, text, {"again": True, "end": 0})
+        notes, text = gdb_run(run, port, AGAIN.replace("SLEEP", "1"), symbols)
+        check_notes(run, notes, text, {"again": True, "sections": 1, "call": 1, "ctrl-c": "SIGINT", "end": 0})
         run.check("gdb/exit-status", machine.wait() == 0)
 
 
