@@ -138,16 +138,17 @@ void vmx_vcpu_get_fpu(struct vcpu *vcpu, void *area)
     hw_fxsave(area);
 }
 
-/* SDM: FXRSTOR: a set bit that MXCSR does not have would fault. */
-void vmx_vcpu_set_fpu(struct vcpu *vcpu, const void *area)
+enum status vmx_vcpu_set_fpu(struct vcpu *vcpu, const void *area)
 {
     uint32_t copy[128] ALIGNED(16), own[128] ALIGNED(16);
     (void)vcpu;
     memcpy(copy, area, sizeof(copy));
     hw_fxsave(own);
     uint32_t mask = own[7] != 0 ? own[7] : 0xffbf; /* SDM: MXCSR_MASK */
-    copy[6] &= mask;
+    if ((copy[6] & ~mask) != 0)
+        return ERR_INVALID;
     hw_fxrstor(copy);
+    return STATUS_OK;
 }
 
 void vmx_vcpu_get_paging(struct vcpu *vcpu, struct paging *paging)

@@ -127,7 +127,8 @@ enum status MUST_CHECK vmx_vcpu_set_registers(struct vcpu *vcpu,
 
 /* x87 and SSE state in the format of SDM: FXSAVE Area, 512 bytes, 16-byte aligned. */
 void vmx_vcpu_get_fpu(struct vcpu *vcpu, void *area);
-void vmx_vcpu_set_fpu(struct vcpu *vcpu, const void *area);
+/* ERR_INVALID: MXCSR has a bit that its processor does not have; then nothing is changed. */
+enum status MUST_CHECK vmx_vcpu_set_fpu(struct vcpu *vcpu, const void *area);
 
 /* What a walk of the guest's page tables depends on, as it is now, with the rights of a supervisor.
  */

@@ -24,7 +24,7 @@ static void tell(struct shell *shell, const struct dump *dump)
     shell_print(shell, "%s stands until `dump %s stop`; %s\n", name, name,
                 dump_offer(dump->guest->monitor)
                     ? "the program at the line's other end takes the file"
-                    : "traprock_dump.py takes the file over this line");
+                    : "build/traprock-dump takes the file over this line");
 }
 
 /* ---- Blocks as text ------------------------------------------------------------------------- */
@@ -111,7 +111,7 @@ static void complete(struct shell *shell, struct completion *completion)
 
 const struct shell_command commands_dump[] = {
     {"dump", "[NAME [BLOCK|stop]]", "send a guest as an ELF core file that gdb opens",
-     "The guest is held; kernel/debug/host/traprock_dump.py, on the other side of this line, asks\n"
+     "The guest is held; build/traprock-dump, on the other side of this line, asks\n"
      "for its blocks by their numbers, goes on where a line was cut, and lets the guest go "
      "(stop).\n",
      run_dump, complete, 0, 2, 0},

@@ -56,8 +56,9 @@ static bool read_term(struct shell *shell, struct guest *guest, const char *term
 bool debug_address(struct shell *shell, struct guest *guest, const char *text, uint64_t *value)
 {
     char term[LINE_EDIT_MAX];
-    bool is_minus = false;
+    bool is_minus = *text == '-';
     *value = 0;
+    text += is_minus;
     for (;;) {
         unsigned length = 0;
         uint64_t part;

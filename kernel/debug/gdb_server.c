@@ -142,9 +142,13 @@ static void access_registers(struct vcpu *vcpu, void *context)
 {
     struct register_access *access = context;
     if (access->write != NULL) {
-        access->status = debug_set_registers(vcpu, &access->write->cpu);
+        uint8_t before[512] ALIGNED(16);
+        vmx_vcpu_get_fpu(vcpu, before);
+        access->status = vmx_vcpu_set_fpu(vcpu, access->write->fpu);
         if (access->status == STATUS_OK)
-            vmx_vcpu_set_fpu(vcpu, access->write->fpu);
+            access->status = debug_set_registers(vcpu, &access->write->cpu);
+        if (access->status != STATUS_OK)
+            (void)!vmx_vcpu_set_fpu(vcpu, before);
     } else {
         vmx_vcpu_get_registers(vcpu, &access->read->cpu);
         vmx_vcpu_get_fpu(vcpu, access->read->fpu);

@@ -4,6 +4,7 @@
 #include "kernel/core/mem.h"
 #include "kernel/debug/gdb_command.h"
 #include "kernel/debug/gdb_reply.h"
+#include "kernel/debug/line_edit.h"
 
 static void send_reply(struct gdb_stub *stub)
 {
@@ -511,9 +512,12 @@ static void support(struct gdb_stub *stub)
 
 static void run_text(struct gdb_stub *stub, struct packet *packet)
 {
-    char text[128];
+    static const char too_long[] = "a command has up to 255 characters\n";
+    char text[LINE_EDIT_MAX];
     size_t length = (size_t)(packet->end - packet->at) / 2;
-    if (length < sizeof(text) && gdb_take_bytes(&packet->at, packet->end, text, length)) {
+    if (length >= sizeof(text)) {
+        gdb_writer_hex(&stub->writer, too_long, strlen(too_long));
+    } else if (gdb_take_bytes(&packet->at, packet->end, text, length)) {
         text[length] = 0;
         gdb_command_run(stub, text);
     } else {

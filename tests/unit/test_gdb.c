@@ -608,7 +608,7 @@ static void threads_and_questions(void)
 static const char *monitor(const char *text)
 {
     static char said[GDB_PACKET_MAX];
-    char packet[512] = "qRcmd,";
+    char packet[1024] = "qRcmd,";
     for (size_t i = 0; i < strlen(text); i++)
         snprintf(packet + 6 + 2 * i, 3, "%02x", (uint8_t)text[i]);
     const uint8_t *reply = (const uint8_t *)ask(packet);
@@ -641,6 +641,11 @@ static void monitor_commands(void)
     CHECK(strstr(monitor("help"), "physical") != NULL);
     CHECK(strstr(monitor("nonsense"), "monitor help") != NULL);
     CHECK_STR(ask("qRcmd,zz"), "E16");
+    char text[257] = {0};
+    memset(text, 'x', 255);
+    CHECK(strstr(monitor(text), "monitor help") != NULL);
+    text[255] = 'x';
+    CHECK(strstr(monitor(text), "up to 255") != NULL);
 }
 
 /* Guests are processes: the one that was debugged goes on, one that was let go is left alone. */

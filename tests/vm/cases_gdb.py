@@ -56,6 +56,11 @@ try:
 except gdb.error:
     note("bad-cr0", "refused")
 try:
+    run("set $mxcsr = 0xffffffff")
+    note("bad-mxcsr", "taken")
+except gdb.error:
+    note("bad-mxcsr", hex(value("$mxcsr")))
+try:
     run("x/1xb 0xf0000000")
     note("no-memory", "read")
 except gdb.error as error:
@@ -127,7 +132,7 @@ def attach(run):
         notes, text = gdb_run(run, port, ATTACH.replace("SLEEP", "1").replace("DUMP", run.path("pool.bin")), symbols)
         check_notes(run, notes, text, {
             "counter": 0, "thread": 1, "cr0-pe": 1, "r15": "0x1234567890abcdef", "xmm3": 77, "st0": "2.5",
-            "bad-cr0": "refused", "no-memory": True, "ctrl-c": "SIGINT", "counted": True,
+            "bad-cr0": "refused", "bad-mxcsr": "0x1f80", "no-memory": True, "ctrl-c": "SIGINT", "counted": True,
             "rbx": "0x1122334455667788", "long-mode": "0x500", "written": 5, "block": True, "megabyte": True,
             "written-back": True, "restored": True})
         notes, text = gdb_run(run, port, AGAIN.replace("SLEEP", "1"), symbols)

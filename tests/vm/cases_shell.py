@@ -138,6 +138,8 @@ def registers(run, shell):
     shell.command("set $r15 = 0x123456789abcdef0")
     shell.command("set r14 $r15-0xf0")
     shell.check("set-register", "regs", r"r14 123456789abcde00", r"r15 123456789abcdef0")
+    shell.command("set r13 = -2")
+    shell.check("set-negative", "regs", r"r13 fffffffffffffffe")
     shell.check("set-refused", "set cr0 = 0", r"^0x0 in cr0: the processor would not take it; nothing is changed$")
     shell.command("set es = 0")
     shell.command("set fs_base = 0xffff800000001000")
