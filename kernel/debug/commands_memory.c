@@ -246,8 +246,9 @@ static bool parse_layout(struct shell *shell, const char *text, struct layout *l
     layout->is_backward = *text == '-';
     text += layout->is_backward;
     if (*text >= '0' && *text <= '9')
-        for (layout->count = 0; *text >= '0' && *text <= '9' && layout->count < 100000; text++)
-            layout->count = layout->count * 10 + (uint64_t)(*text - '0');
+        for (layout->count = 0; *text >= '0' && *text <= '9'; text++)
+            if (layout->count <= DEBUG_BYTES_MAX) /* more is too much, however much it is */
+                layout->count = layout->count * 10 + (uint64_t)(*text - '0');
     for (; *text != '\0'; text++) {
         if (unit_of(*text) != 0) {
             layout->size = *text;

@@ -200,6 +200,7 @@ def memory_of_guest(run, shell):
     shell.check("x-unmapped", "x/xb 0x7f0000000000", r"0x7f0000000000: not present$")
     shell.check("x-format", "x/4q 0", r"^'q': after a count, write one of")
     shell.check("x-count", "x/9999xg 0", r"^that is more than 4096 bytes at once")
+    shell.check("x-huge-count", "x/99999999999xb 0", r"^that is more than 4096 bytes at once")
     shell.check("x-register", "x $foo", r"^there is no register 'foo'$")
     shell.check("x-space", "x z:0", r"^'z:0': write p: for a physical address")
     shell.check("set-monitor", "set/b m:0xffffffff80000000 = 1", r"the monitor's memory is not for writing$")
