@@ -68,11 +68,12 @@ bool debug_write_cr3(struct vcpu *vcpu, uint64_t value)
     return false;
 }
 
-/* While something is caught, exits are not in the accounting. */
+/* While something is caught, exits are not in the accounting, nor is the guest's time between them;
+ * what points take is the monitor's. */
 bool vmx_exit_debug(struct vcpu *vcpu)
 {
-    bool enters;
-    if (vmx_of(vcpu)->debug.catches.count != 0) {
+    bool enters, is_accounted = vmx_of(vcpu)->debug.catches.count == 0;
+    if (!is_accounted) {
         debug_handle_exit(vcpu);
         enters = run_prepare_later(vcpu);
     } else {
@@ -80,5 +81,9 @@ bool vmx_exit_debug(struct vcpu *vcpu)
     }
     if (enters)
         debug_refresh(vcpu);
+    if (is_accounted)
+        vcpu->account_mark = hw_rdtsc();
+    else
+        run_skip_time(vcpu);
     return enters;
 }

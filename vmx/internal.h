@@ -131,6 +131,9 @@ void run_do_what_is_due(struct vcpu *vcpu, uint64_t time);
 void run_arm_preemption_timer(struct vcpu *vcpu, uint64_t time);
 bool run_serve_requests(struct vcpu *vcpu);
 
+/* run.c: what has passed since the guest was left last is neither its own nor an exit's. */
+COLD void run_skip_time(struct vcpu *vcpu);
+
 /* Timers, or the preemption timer, are to be looked at. */
 static inline __attribute__((always_inline)) bool run_is_time(const struct vcpu *vcpu, uint64_t now)
 {

@@ -72,7 +72,8 @@ static void exit_soon(struct vcpu *vcpu)
                ticks >> VMX_MISC_PREEMPTION_SHIFT(vmx->cpu->capabilities.misc));
 }
 
-/* Returns what is requested afterwards. The time that passes is no exit's. */
+/* Returns what is requested afterwards. The time that passes is neither an exit's nor the guest's.
+ */
 static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
 {
     uint64_t begun = hw_rdtsc();
@@ -83,7 +84,9 @@ static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
         run_arm_preemption_timer(
             vcpu, vm_time(vcpu->vm, hw_rdtsc())); /* the steps had it for themselves */
     }
-    vcpu->history.newest->start += hw_rdtsc() - begun;
+    uint64_t passed = hw_rdtsc() - begun;
+    vcpu->history.newest->start += passed;
+    vcpu->account_mark += passed;
     return requests | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -183,8 +186,7 @@ static void entry_failed(struct vcpu *vcpu)
     vm_stop(vcpu->vm, VM_STOPPED, 0);
 }
 
-/* What has passed since the guest was left is neither its own nor an exit's. */
-static void skip_time(struct vcpu *vcpu)
+COLD void run_skip_time(struct vcpu *vcpu)
 {
     uint64_t passed = hw_rdtsc() - vcpu->account_mark;
     vcpu->account_mark += passed;
@@ -196,9 +198,9 @@ void vmx_vcpu_run(struct vcpu *vcpu)
     struct vmx_vcpu *vmx = vmx_of(vcpu);
     state_load(vcpu);
     cpu_this()->vcpu = vcpu;
-    skip_time(vcpu);
     if (run_prepare_entry(vcpu, hw_rdtsc())) {
         bool launched = vmx->launched;
+        run_skip_time(vcpu);
         vmx->launched = true;
         if (vmx_guest_loop(vcpu, launched) != 0) {
             vmx->launched = false;

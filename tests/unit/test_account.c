@@ -1,5 +1,6 @@
 /* What exits cost: through the exits themselves, and the table by itself. */
 #include "kernel/vm/account.h"
+#include "kernel/vm/debug.h"
 #include "tests/check.h"
 #include "tests/fake/vmx_guest.h"
 
@@ -126,6 +127,69 @@ static void keeps_the_last(void)
     CHECK(vcpu_exit_before(&VCPU, NULL) == NULL);
 }
 
+/* ---- Under a debugger ------------------------------------------------------------------------ */
+
+#define LONG 1000000
+
+static void wake_up(void)
+{
+    fake_hw.tsc += LONG;
+    vm_resume(&fake_guest.vm);
+}
+
+static void pause_it(void)
+{
+    fake_hw.on_halt = wake_up;
+    CHECK_EQ(vm_pause(&fake_guest.vm), STATUS_OK);
+    VCPU.requests |= VCPU_REQUEST_DEBUG;
+}
+
+static int run_once(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    for (unsigned i = 0; i < 3; i++) {
+        if (i == 1)
+            pause_it();
+        exit_after(100, EXIT_REASON_PREEMPTION_TIMER, 0);
+    }
+    return 0;
+}
+
+/* Before its first instruction, at an exit, and between two runs. */
+static void standing_is_nobodys_time(void)
+{
+    start();
+    pause_it();
+    fake_vmcs.guest = run_once;
+    vmx_vcpu_run(&VCPU);
+    CHECK_EQ(fake_hw.halts, 2);
+    fake_hw.tsc += LONG;
+    vmx_vcpu_run(&VCPU);
+    fake_vmcs.guest = NULL;
+    const struct account_slot *timer = find(EXIT_REASON_PREEMPTION_TIMER, 0);
+    CHECK_EQ(account_count(&timer->guest), 6);
+    CHECK(timer->guest.min >= 100 && account_max(&timer->guest) < 200);
+    CHECK(account_max(&timer->own) < 100);
+}
+
+/* Exits that are not accounted, while something is caught, leave no time behind. */
+static void catches_are_nobodys_time(void)
+{
+    start();
+    exit_after(100, EXIT_REASON_PREEMPTION_TIMER, 0);
+    fake_guest.vmx.debug.catches.catch[0].kind = CATCH_CPUID;
+    fake_guest.vmx.debug.catches.count = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        fake_hw.tsc += LONG;
+        CHECK(vmx_exit_debug(&VCPU));
+    }
+    fake_guest.vmx.debug.catches.count = 0;
+    exit_after(100, EXIT_REASON_PREEMPTION_TIMER, 0);
+    const struct account_slot *timer = find(EXIT_REASON_PREEMPTION_TIMER, 0);
+    CHECK_EQ(account_count(&timer->guest), 2);
+    CHECK(account_max(&timer->guest) < 200 && account_max(&timer->own) < 100);
+}
+
 /* More kinds than there is room for: none is lost, nor mixed up. */
 static void has_a_rest(void)
 {
@@ -151,6 +215,8 @@ static const struct test tests[] = {
     {"keys_are_whole", keys_are_whole},
     {"knows_both_ends", knows_both_ends},
     {"keeps_the_last", keeps_the_last},
+    {"standing_is_nobodys_time", standing_is_nobodys_time},
+    {"catches_are_nobodys_time", catches_are_nobodys_time},
     {"has_a_rest", has_a_rest},
 };
 

@@ -218,6 +218,7 @@ static void addresses_may_wait_for_paging(void)
     VMCS[VMCS_GUEST_CR3] = TABLES;
     cr_set_initial(&VCPU, CR0_PE | CR0_PG | CR0_ET, CR4_PAE, EFER_LME);
     leave();
+    CHECK_EQ(VCPU.account_mark, fake_hw.tsc - 1); /* what points take is not the guest's time */
     CHECK(points.point[0].is_mapped && points.point[1].is_mapped);
     CHECK_EQ(points.point[0].gpa, 0x5040);
     /* The tables of a reset guest are not those of the next. */
