@@ -40,6 +40,7 @@ help: ## show this list
 	@echo '  TIMEOUT=S     end `make run` after so many seconds, `make ci` after 1800 or so many'
 	@echo '  JUNIT=FILE, TAP=FILE, LOGS=DIR  what `make ci` writes (build/ci, and there junit.xml, results.tap)'
 	@echo '  UNTIL=REGEX, COUNT=N  `make trace` until the guest says so, else until it ends; its last N exits'
+	@echo '  GDBFLAGS=...  more arguments for the gdb of `make gdb`'
 	@echo '  DEBUG_CHECKS=1  check the processor after each VM exit; builds into build/checks'
 	@echo '  NO_INSTALL=1  only name missing Debian packages, install nothing'
 

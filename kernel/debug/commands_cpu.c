@@ -1,4 +1,5 @@
 /* Commands for a guest's virtual processor: regs, vmcs, set, inject. */
+#include "kernel/core/fmt.h"
 #include "kernel/core/mem.h"
 #include "kernel/debug/debugger.h"
 #include "kernel/debug/gdb_registers.h"
@@ -122,13 +123,32 @@ static void run_set(struct shell *shell, unsigned count, char *const argument[])
         set_register(shell, guest, name, value);
 }
 
+static bool has_dollar(const struct completion *completion)
+{
+    return completion->word < completion->length && completion->line[completion->word] == '$';
+}
+
+static void offer_registers(struct completion *completion)
+{
+    const char *name;
+    char text[16];
+    for (unsigned i = 0; (name = gdb_register_name(i)) != NULL; i++) {
+        fmt_format(text, sizeof(text), "%s%s", has_dollar(completion) ? "$" : "", name);
+        if (name[0] != '\0')
+            completion_offer(completion, text);
+    }
+}
+
 static void complete_register(struct shell *shell, struct completion *completion)
 {
     (void)shell;
-    const char *name;
-    for (unsigned i = 0; (name = gdb_register_name(i)) != NULL; i++)
-        if (name[0] != '\0')
-            completion_offer(completion, name);
+    offer_registers(completion);
+}
+
+void debug_complete_dollars(struct completion *completion)
+{
+    if (has_dollar(completion))
+        offer_registers(completion);
 }
 
 /* ---- vmcs ---- */

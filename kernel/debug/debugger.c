@@ -113,6 +113,7 @@ void debug_complete_symbols(struct shell *shell, struct completion *completion)
     struct guest *guest = self->guest != NULL          ? self->guest
                           : self->monitor->guests != 0 ? self->monitor->guest[0]
                                                        : NULL;
+    debug_complete_dollars(completion);
     if (guest == NULL || !is_there(self->monitor, guest))
         return;
     struct system_map map = debug_symbols(guest);

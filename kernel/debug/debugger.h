@@ -101,6 +101,9 @@ bool MUST_CHECK debug_address(struct shell *shell, struct guest *guest, const ch
  * gdb_registers.h. */
 bool MUST_CHECK debug_find_register(const char *name, unsigned *number);
 
+/* Their names, for a word that begins with a $. */
+void debug_complete_dollars(struct completion *completion);
+
 /* vmx_vcpu_set_registers, on the vCPU's processor, but new selectors bring their descriptors along
  * (see selector.h, also for errors). */
 enum status MUST_CHECK debug_set_registers(struct vcpu *vcpu,

@@ -61,6 +61,10 @@ static unsigned digit(const struct decimal *number, unsigned place)
 static bool rounds_up(const struct decimal *number, unsigned place)
 {
     unsigned next = digit(number, place + 1);
+#ifdef PLANTED_BUG_FLOAT_TEXT /* for the fuzzer's own test */
+    if (next == 9)
+        return false;
+#endif
     if (next != 5)
         return next > 5;
     for (unsigned i = place + 2; i < LIMBS * LIMB_DIGITS; i++)

@@ -38,6 +38,10 @@ static enum status read_descriptor(const struct vcpu_registers *registers, uint1
 static bool fits(enum segment_register number, uint32_t access)
 {
     uint32_t type = access & SEGMENT_TYPE_MASK;
+#ifdef PLANTED_BUG_SELECTOR /* for the fuzzer's own test */
+    if (number != SEG_TR)
+        return true;
+#endif
     if (!(access & SEGMENT_P))
         return false;
     if (number == SEG_LDTR)
