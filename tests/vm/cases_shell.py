@@ -443,6 +443,16 @@ def inject(run):
 # ---- After a panic -------------------------------------------------------------------------------
 
 
+# What the shell has then, and says.
+AFTER_PANIC = [
+    ("log", r"error: panic on processor 0:", r"asked for in the shell"),
+    ("mem", r"guest memory of \w+$"),
+    ("uptime", r"^0 days"),
+    ("vm", r"^unknown command 'vm'; `help` lists those that there are after a panic$"),
+    ("help", r"^  reboot ", r"^  log "),
+]
+
+
 def panic(run):
     """The verdict comes first, and is the last line; then a key brings the shell back, for what needs
     nobody else, also while the panic was its own command."""
@@ -462,15 +472,36 @@ def panic(run):
         shell.position = len(machine.console.data)
         shell.type(b"\r")
         shell.wait(PROMPT)
-        shell.check("panic-log", "log", r"error: panic on processor 0:", r"asked for in the shell")
-        shell.check("panic-mem", "mem", r"guest memory of other$")
-        shell.check("panic-uptime", "uptime", r"^0 days")
-        shell.check("panic-unknown", "vm", r"^unknown command 'vm'; `help` lists those that there are after a panic$")
-        shell.check("panic-help", "help", r"^  reboot ", r"^  log ")
+        for line, *wanted in AFTER_PANIC:
+            shell.check("panic", line, *wanted)
         shell.type(b"poweroff\r")
         with machine.console.changed:
             ended = machine.console.changed.wait_for(lambda: machine.console.closed, timeout=60)
         run.check("shell/panic-poweroff", ended, "the machine goes on")
+
+
+def panic_own_port(run):
+    """The shell of a port of its own is there after a panic too, for the same commands."""
+    run.guest("spin")
+    conf = "[traprock]\nshell = com2\n" + vm("spin")
+    with run.machine(run.make_image(conf), com2="line") as machine:
+        machine.expect(rb"^spinning", timeout=run.case.limit)
+        shell = Shell(run, machine, machine.com2)
+        shell.wait(PROMPT)
+        shell.type(b"panic\r")
+        machine.expect(rb"^traprock: exit 255\r\n", timeout=60)
+        time.sleep(2)
+        run.check("shell/panic-own-quiet", machine.com2.data.endswith(b"panic\r\n"), f"{machine.com2.data[-80:]!r}")
+        shell.position = len(machine.com2.data)
+        shell.type(b"\r")
+        shell.wait(PROMPT)
+        for line, *wanted in AFTER_PANIC:
+            shell.check("panic-own", line, *wanted)
+        run.check("shell/panic-own-console", machine.log.endswith("traprock: exit 255\r\n"), f"{machine.log[-80:]!r}")
+        shell.type(b"poweroff\r")
+        with machine.console.changed:
+            ended = machine.console.changed.wait_for(lambda: machine.console.closed, timeout=60)
+        run.check("shell/panic-own-poweroff", ended, "the machine goes on")
 
 
 def exits(run):
@@ -551,6 +582,7 @@ CASES = [
     Case("shell-sequence", sequence),
     Case("shell-inject", inject),
     Case("shell-panic", panic),
+    Case("shell-panic-own-port", panic_own_port),
     Case("shell-symbols", symbols),
     Case("shell-exits", exits, seconds=40),
     Case("shell-exits-full", exits_full, seconds=40),
