@@ -1,10 +1,29 @@
 /* What is logged of a guest: the last exits, and the rules of the SDM that its VMCS breaks. */
+#include "kernel/core/fmt.h"
 #include "kernel/core/hw.h"
 #include "kernel/core/log.h"
 #include "vmx/entry_check.h"
 #include "vmx/internal.h"
 
 typedef unsigned long long ull;
+
+/* What the qualification says. SDM: Exit Qualification for I/O Instructions, for Control-Register
+ * Accesses, for EPT Violations. */
+static void put_words(char *to, size_t size, const struct vcpu_exit *exit)
+{
+    static const char *const accesses[] = {"mov to cr%llu", "mov from cr%llu", "clts", "lmsw"};
+    uint64_t q = exit->qualification;
+    to[0] = '\0';
+    if (exit->reason == EXIT_REASON_IO_INSTRUCTION)
+        fmt_format(to, size, ": %s%s 0x%llx, %llu byte%s", q & 8 ? "in" : "out", q & 16 ? "s" : "",
+                   (ull)bits_get(q, 31, 16), (ull)(q & 7) + 1, (q & 7) != 0 ? "s" : "");
+    else if (exit->reason == EXIT_REASON_CONTROL_REGISTER_ACCESS) {
+        to[0] = ':';
+        to[1] = ' ';
+        fmt_format(to + 2, size - 2, accesses[bits_get(q, 5, 4)], (ull)(q & 0xf));
+    } else if (exit->reason == EXIT_REASON_EPT_VIOLATION)
+        fmt_format(to, size, ": %s", q & 4 ? "fetch" : q & 2 ? "write" : "read");
+}
 
 void vmx_log_history(const struct vcpu *vcpu)
 {
@@ -14,9 +33,12 @@ void vmx_log_history(const struct vcpu *vcpu)
         shown[count++] = exit;
     log_info("%s vcpu%u: %llu exits; the last ones:", vcpu->vm->name, vcpu->index,
              (ull)vcpu_exits(vcpu));
-    while (count-- > 0)
-        log_info("  %-28s rip %016llx qualification %llx", exit_reason_name(shown[count]->reason),
-                 (ull)shown[count]->rip, (ull)shown[count]->qualification);
+    while (count-- > 0) {
+        char words[48];
+        put_words(words, sizeof(words), shown[count]);
+        log_info("  %-28s rip %016llx qualification %llx%s", exit_reason_name(shown[count]->reason),
+                 (ull)shown[count]->rip, (ull)shown[count]->qualification, words);
+    }
 }
 
 void vmx_log_counts(const struct vcpu *vcpu)

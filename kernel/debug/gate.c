@@ -106,7 +106,8 @@ static bool find(struct look *look, const char *what, uint16_t selector, unsigne
     if (!read(look, is_local ? "the LDT" : "the GDT", base + (selector & ~7u), &descriptor, 8))
         return false;
     *segment = decode(selector, descriptor);
-    text_print(look->text, "  %s entry at 0x%lx:\n  ", table, base + (selector & ~7u));
+    text_print(look->text, "  %s entry at 0x%lx: %016lx\n  ", table, base + (selector & ~7u),
+               descriptor);
     describe_segment(look->text, what, segment, look->is_long);
     return true;
 }
@@ -393,6 +394,21 @@ bool gate_describe(const struct text *text, const struct gate_view *view, unsign
     text_print(text, "  a delivery would fail with %s: %s\n", gate_vector_name(failure->vector),
                failure->why);
     return true;
+}
+
+void gate_describe_selector(const struct text *text, const struct gate_view *view,
+                            uint16_t selector)
+{
+    struct gate_failure failure = {0};
+    struct segment segment;
+    struct look look = {
+        .text = text,
+        .view = view,
+        .failure = &failure,
+        .is_long = (view->registers->efer & EFER_LMA) != 0,
+    };
+    if (!find(&look, "selector", selector, VECTOR_GP, &segment))
+        text_print(text, "%s\n", failure.why);
 }
 
 /* SDM: Interrupt Types of event information. */

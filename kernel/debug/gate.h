@@ -30,5 +30,9 @@ const char *gate_vector_name(unsigned vector);
 bool gate_describe(const struct text *text, const struct gate_view *view, unsigned vector,
                    bool is_software, struct gate_failure *failure);
 
+/* Writes what the selector names in the GDT or LDT, or why that is nothing. */
+void gate_describe_selector(const struct text *text, const struct gate_view *view,
+                            uint16_t selector);
+
 /* "#GP (13)", "interrupt 32", ... SDM: Format of the VM-Entry Interruption-Information Field. */
 void gate_describe_event(const struct text *text, uint32_t information);

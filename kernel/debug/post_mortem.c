@@ -1,6 +1,7 @@
 #include "kernel/debug/post_mortem.h"
 
 #include "kernel/core/log.h"
+#include "kernel/core/mem.h"
 #include "kernel/debug/backtrace.h"
 #include "kernel/debug/debugger.h"
 #include "kernel/debug/gate.h"
@@ -10,11 +11,15 @@
 #define REPORT_LINES 120
 
 #define FRAMES_SHOWN 16u
+#define CODE_SHOWN 16u
+#define STACK_SHOWN 16u /* words */
 
 /* SDM: event-information format; VM-exit reasons. */
 #define EVENT_VALID BIT(31)
 #define EVENT_HAS_ERROR BIT(11)
 #define EXIT_TRIPLE_FAULT 2u
+#define EXIT_EPT_VIOLATION 48u
+#define EXIT_EPT_MISCONFIGURATION 49u
 #define EXIT_ENTRY_FAILED BIT(31)
 
 struct report {
@@ -29,6 +34,8 @@ struct report {
     unsigned used;
     unsigned addresses;
     uint64_t address[2]; /* linear ones that faults were about: of the first and of the last */
+    bool has_selector;   /* that the first fault was about */
+    uint16_t selector;
 };
 
 /* ---- Into the log --------------------------------------------------------------------------- */
@@ -135,6 +142,11 @@ static void print_fault(struct report *report, const struct debug_fault *fault)
             add_address(report, fault->address);
         } else if ((fault->information & EVENT_HAS_ERROR) != 0 && fault->error_code != 0) {
             print_selector(text, fault->error_code);
+            if ((fault->during & EVENT_VALID) == 0 && (fault->error_code & 2) == 0 &&
+                (fault->error_code & 0xfffc) != 0) {
+                report->has_selector = true;
+                report->selector = (uint16_t)(fault->error_code & ~3u);
+            }
         }
     }
     text_print(text, "\n");
@@ -196,6 +208,48 @@ static void say_how(struct report *report, const struct debug_fault *fault, unsi
     }
 }
 
+/* What was to be delivered when it ended: at an entry that failed, or by the exit that was the end
+ * (SDM: Information for VM Exits That Occur During Event Delivery). */
+static void find_under_way(struct report *report, struct vectors *vectors)
+{
+    const struct vcpu_exit *newest = report->vcpu->history.newest;
+    const struct vcpu_exit *before = vcpu_exit_before(report->vcpu, newest);
+    uint64_t information = vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION);
+    if (is_entry_failure(report))
+        information = before != NULL ? before->event : 0;
+    bool is_event = is_entry_failure(report) ? information != 0 : (information & EVENT_VALID) != 0;
+    if (!is_event)
+        return;
+    text_print(&report->text, "under way was the delivery of ");
+    gate_describe_event(&report->text, (uint32_t)information);
+    text_print(&report->text, "\n");
+    add_vector(vectors, information & 0xff,
+               bits_get(information, 10, 8) >= EVENT_SOFTWARE_INTERRUPT);
+}
+
+/* SDM: Exit Qualification for EPT Violations: whether there is a linear address, which is that of
+ * an operand and not of a paging-structure entry. */
+static void find_access(struct report *report)
+{
+    const struct vcpu_exit *newest = report->vcpu->history.newest;
+    uint64_t qualification = newest->qualification;
+    bool is_violation = newest->reason == EXIT_EPT_VIOLATION;
+    if (!is_violation && newest->reason != EXIT_EPT_MISCONFIGURATION)
+        return;
+    text_print(&report->text, "its last exit was for %s of guest-physical 0x%lx",
+               !is_violation              ? "an access"
+               : (qualification & 4) != 0 ? "a fetch"
+               : (qualification & 2) != 0 ? "a write"
+                                          : "a read",
+               vmcs_read_optional(VMCS_GUEST_PHYSICAL_ADDRESS));
+    if (is_violation && (qualification & BIT(7)) != 0) {
+        uint64_t linear = vmcs_read_optional(VMCS_GUEST_LINEAR_ADDRESS);
+        text_print(&report->text, ", linear 0x%lx", linear);
+        add_address(report, linear);
+    }
+    text_print(&report->text, "\n");
+}
+
 /* The triple fault once more, and which vectors were under way on the way to it. */
 static void find_cause(struct report *report, struct vectors *vectors)
 {
@@ -203,13 +257,10 @@ static void find_cause(struct report *report, struct vectors *vectors)
     struct event first = first_event(report->vcpu), none = {.valid = false};
     unsigned count = 0;
     if (report->vcpu->history.newest->reason != EXIT_TRIPLE_FAULT) {
-        log_info("  it came of what exit %s raised; the event under way was:",
+        log_info("  it came of what exit %s raised:",
                  exit_reason_name(report->vcpu->history.newest->reason));
-        text_print(&report->text, "  ");
-        gate_describe_event(&report->text,
-                            (uint32_t)vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION));
-        text_print(&report->text, "\n");
-        add_vector(vectors, vmcs_read_optional(VMCS_IDT_VECTORING_INFORMATION) & 0xff, false);
+        find_under_way(report, vectors);
+        find_access(report);
     } else {
         count = debug_repeat_fault(report->vcpu, &first, fault);
         if (count == 0 && first.valid)
@@ -241,6 +292,21 @@ static void show_gates(struct report *report, const struct vectors *vectors)
             failure.has_address)
             add_address(report, failure.address);
     }
+    if (report->has_selector)
+        gate_describe_selector(&report->text, &view, report->selector);
+}
+
+/* What the registers of a state that cannot be entered were loaded from. */
+static void show_descriptors(struct report *report)
+{
+    static const uint8_t shown[] = {SEG_CS, SEG_SS, SEG_LDTR, SEG_TR};
+    struct gate_view view = {&report->registers, &report->paging, &report->guest->vm.mem};
+    if ((report->registers.cr0 & CR0_PE) == 0 || (report->registers.rflags & RFLAGS_VM) != 0)
+        return;
+    for (unsigned i = 0; i < ARRAY_SIZE(shown); i++)
+        if ((report->registers.segment[shown[i]].selector & ~3u) != 0)
+            gate_describe_selector(&report->text, &view,
+                                   report->registers.segment[shown[i]].selector);
 }
 
 static void show_walk(struct report *report, const char *what, uint64_t linear)
@@ -271,10 +337,59 @@ static uint64_t linear_of(const struct report *report, enum segment_register num
     return is_64bit ? offset : (uint32_t)(registers->segment[number].base + offset);
 }
 
+/* As much as can be read of what lies there, number by number. */
+static void show_memory(struct report *report, const char *what, uint64_t linear, unsigned count,
+                        unsigned width)
+{
+    uint8_t bytes[8 * STACK_SHOWN];
+    unsigned a_line = width == 1 ? CODE_SHOWN : 32 / width;
+    size_t read =
+        page_walk_read(&report->paging, &report->guest->vm.mem, linear, bytes, count * width);
+    for (unsigned i = 0; i < read / width; i++) {
+        uint64_t value = 0;
+        memcpy(&value, bytes + i * width, width);
+        if (i % a_line == 0)
+            text_print(&report->text, "%s%s at 0x%lx:", i != 0 ? "\n" : "", what,
+                       linear + i * width);
+        text_print(&report->text, " %0*lx", (int)(2 * width), value);
+    }
+    if (read / width != 0)
+        text_print(&report->text, "\n");
+}
+
+static unsigned word_size(const struct report *report, enum segment_register number)
+{
+    uint32_t access = report->registers.segment[number].access;
+    bool is_64bit = (report->registers.efer & EFER_LMA) != 0 &&
+                    (report->registers.segment[SEG_CS].access & SEGMENT_L) != 0;
+    return is_64bit                                                              ? 8
+           : (access & SEGMENT_DB) != 0 && (report->registers.cr0 & CR0_PE) != 0 ? 4
+                                                                                 : 2;
+}
+
+/* Walks are by memory, as the next load of CR3 would have them; the processor has these. */
+static void show_pdptes(struct report *report)
+{
+    const uint64_t *pdpte = report->paging.pdpte;
+    bool is_pae = (report->registers.cr0 & CR0_PG) != 0 && (report->registers.cr4 & CR4_PAE) != 0 &&
+                  (report->registers.efer & EFER_LMA) == 0;
+    if (is_pae)
+        text_print(&report->text, "PDPTE registers %lx %lx %lx %lx\n", pdpte[0], pdpte[1], pdpte[2],
+                   pdpte[3]);
+}
+
 static void show_walks(struct report *report)
 {
-    show_walk(report, "RIP", linear_of(report, SEG_CS, report->registers.rip));
-    show_walk(report, "RSP", linear_of(report, SEG_SS, report->registers.gpr[GPR_RSP]));
+    const struct vcpu_registers *registers = &report->registers;
+    unsigned word = word_size(report, SEG_SS);
+    uint64_t rip = linear_of(report, SEG_CS, registers->rip);
+    uint64_t mask = word == 2 ? 0xffff : word == 4 ? UINT32_MAX : UINT64_MAX;
+    uint64_t rsp = linear_of(report, SEG_SS, registers->gpr[GPR_RSP] & mask);
+    show_pdptes(report);
+    show_walk(report, "RIP", rip);
+    show_memory(report, "code", rip, CODE_SHOWN, 1);
+    show_walk(report, "RSP", rsp);
+    show_memory(report, "stack", rsp, STACK_SHOWN, word);
     for (unsigned i = 0; i < report->addresses; i++)
         show_walk(report, "a fault's address", report->address[i]);
     if (report->addresses != 0)
@@ -335,9 +450,15 @@ void post_mortem_report(struct guest *guest, enum vm_outcome outcome)
     vmx_vcpu_get_paging(report.vcpu, &report.paging);
     head(&report, reason_of(&report));
     describe_registers(&report.text, &report.symbols, &report.registers);
-    if (outcome == VM_TRIPLE_FAULT)
+    if (outcome == VM_TRIPLE_FAULT) {
         find_cause(&report, &vectors);
+    } else {
+        find_under_way(&report, &vectors);
+        find_access(&report);
+    }
     show_gates(&report, &vectors);
+    if (is_entry_failure(&report))
+        show_descriptors(&report);
     show_walks(&report);
     show_calls(&report);
     vmx_log_history(report.vcpu);

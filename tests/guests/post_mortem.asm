@@ -29,10 +29,17 @@ ways:
     WAY interrupt
     WAY int_n
     WAY refused
+    WAY device_idt
     WAY hangs
     WAY real_mode
+    WAY pm16
+    WAY flat32
+    WAY paged32
+    WAY pae
 ways_end:
 
+idt_in_device: dw 0xfff
+    dq LAPIC32
 
 section .text
 main:
@@ -193,6 +200,13 @@ refused:
     movdqu [rdi], xmm0
     ret
 
+; An IDT in a device.
+device_idt:
+    push rbp
+    mov rbp, rsp
+    lidt [idt_in_device]
+    ud2
+
 hangs:
     push rbp
     mov rbp, rsp
@@ -210,3 +224,52 @@ bits 16
     ret
 .empty: dw 0
     dd 0
+
+; A stack segment that is code.
+bits 64
+section .text
+pm16:
+    CALL_MODE MODE_PM16, .code
+    ret
+section .low
+bits 16
+.code:
+    o32 lidt [.empty - low_begin]
+    mov ax, SEL_CODE16
+    mov ss, ax
+    ret
+.empty: dw 0
+    dd 0
+
+; A segment beyond the GDT.
+section .text
+bits 64
+flat32:
+    CALL_MODE MODE_FLAT32, .code
+    ret
+bits 32
+.code:
+    lidt [empty_idt]
+    push 0x13572468
+    mov eax, 0x1230
+    mov ds, eax
+    ret
+
+; The last large page is not there.
+bits 64
+paged32:
+    CALL_MODE MODE_PAGED32, last_page
+    ret
+pae:
+    CALL_MODE MODE_PAE, last_page
+    ret
+bits 32
+last_page:
+    mov dword [page_directories + 3 * 4096 + 511 * 8], 0 ; of PAE paging, and
+    mov dword [page_directory32 + 1023 * 4], 0           ; of 32-bit paging
+    mov eax, cr3
+    mov cr3, eax
+    mov dword [pdpt_pae + 2 * 8], 0 ; which the processor does not see
+    lidt [empty_idt]
+    mov dword [0xffe00123], 1
+    ret

@@ -84,6 +84,22 @@ static unsigned look(unsigned vector, bool is_software)
     return gate_describe(&text, &view, vector, is_software, &failure) ? failure.vector : 0;
 }
 
+static void selectors_are_described(void)
+{
+    struct gate_view view = {&registers, &paging, &mem};
+    start(true);
+    said_length = 0;
+    gate_describe_selector(&text, &view, DATA);
+    CHECK(says("GDT entry at 0x10010: 00cf93000000ffff\n"));
+    CHECK(says("selector 0010 base 0000000000000000 limit ffffffff access 0c093 [ data writable"));
+    said_length = 0;
+    gate_describe_selector(&text, &view, 0x1230);
+    CHECK(says("selector 1230 lies beyond the GDT, whose limit is 0x37\n"));
+    said_length = 0;
+    gate_describe_selector(&text, &view, DATA | 4);
+    CHECK(says("selector 0014 is of the LDT, and there is none\n"));
+}
+
 static void stopped_at_the_gate(void)
 {
     start(true);
@@ -249,7 +265,8 @@ static void real_mode(void)
     CHECK_EQ(look(6, false), VECTOR_SS);
 }
 
-TEST_MAIN({"stopped_at_the_gate", stopped_at_the_gate},
+TEST_MAIN({"selectors_are_described", selectors_are_described},
+          {"stopped_at_the_gate", stopped_at_the_gate},
           {"stopped_by_its_privilege", stopped_by_its_privilege},
           {"stopped_at_the_segment", stopped_at_the_segment},
           {"stopped_at_the_stack", stopped_at_the_stack}, {"protected_mode", protected_mode},
