@@ -75,10 +75,10 @@ def addresses(run):
 
 # The guest fills memory first, beside the code that is to have breakpoints, which make that slow.
 FILLED = """
-import threading, os, signal
+import os, signal
 def fill():
     while value("*(long*)&counter") == 0:
-        threading.Thread(target=lambda: (time.sleep(0.5), os.kill(os.getpid(), signal.SIGINT))).start()
+        interrupt_after(0.5)
         run("continue")
 """
 
@@ -278,16 +278,12 @@ def beside(run):
 # ---- Ctrl-C --------------------------------------------------------------------------------------
 
 INTERRUPTS = """
-import threading, os, signal
 attach()
 stops = []
 gdb.events.stop.connect(stops.append)
-def interrupt():
-    time.sleep(0.3)
-    os.kill(os.getpid(), signal.SIGINT)
 def interrupts():
     for _ in range(COUNT):
-        threading.Thread(target=interrupt).start()
+        interrupt_after(0.3)
         run("continue")
 interrupts()
 run("monitor guest flood")

@@ -65,11 +65,7 @@ try:
     note("no-memory", "read")
 except gdb.error as error:
     note("no-memory", "Cannot access" in str(error))
-import threading, os, signal
-def interrupt():
-    time.sleep(SLEEP)
-    os.kill(os.getpid(), signal.SIGINT)
-threading.Thread(target=interrupt).start()
+interrupt_after(SLEEP)
 stops = []
 gdb.events.stop.connect(stops.append)
 run("continue")

@@ -71,6 +71,12 @@ run("set remotetimeout 60")
 run("set tcp connect-timeout 60")
 def attach():
     return run("target remote localhost:PORT")
+def interrupt_after(seconds):  # that the guest has gone on the next time
+    import os, signal, threading
+    def goes_on(_):
+        gdb.events.cont.disconnect(goes_on)
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()
+    gdb.events.cont.connect(goes_on)
 """
 
 
