@@ -6,11 +6,13 @@ import json
 import os
 import re
 import struct
+import subprocess
+import sys
 
-import host
 import trace_guest
 import trace_plot
-from harness import Case, vm
+from cases_linux import LOUD, linux
+from harness import Case, CaseFailed, vm
 
 FIELDS = {"name", "ph", "pid", "tid", "ts", "dur", "args"}
 RESULTS = {"ADVANCE", "ADVANCE_TO", "RETRY", "INJECT", "STOP_VM"}
@@ -94,20 +96,73 @@ def trace(run):
     counts(run, events)
 
 
-def until(run):
-    """As `make trace` runs it, until the guest says something; it goes on meanwhile, and is paused."""
-    run.guest("spin")
-    conf = run.write("spin.conf", vm("spin"))
-    done = host.subprocess.run(
-        [host.sys.executable, os.path.join(os.path.dirname(trace_guest.__file__), "trace_guest.py"), "--conf", conf,
+def program(run, text, *options):
+    """As `make trace` runs it; the files are out.json, out.html and out.png."""
+    conf = run.write("trace.conf", text)
+    done = subprocess.run(
+        [sys.executable, os.path.join(os.path.dirname(trace_guest.__file__), "trace_guest.py"), "--conf", conf,
          "--efi", run.files.efi, "--config-tool", run.files.config_tool, "--out", run.path("out"), "--host", "bochs",
-         "--mem", "512", "--until", "^spinning"], capture_output=True, text=True, check=False,
-        timeout=run.case.limit * run.scale)
+         *options], capture_output=True, text=True, check=False, timeout=run.case.limit * run.scale)
     made = [kind for kind in ("json", "html", "png") if os.path.exists(run.path("out." + kind))]
-    run.check("trace/program", done.returncode == 0 and len(made) == 3, f"{made}: {done.stdout} {done.stderr}")
+    if not run.check("trace/program", done.returncode == 0 and len(made) == 3, f"{made}: {done.stdout} {done.stderr}"):
+        raise CaseFailed("there is nothing to look at")
+
+
+def until(run):
+    """Until the guest says something; it goes on meanwhile, and is paused."""
+    run.guest("spin")
+    program(run, vm("spin"), "--mem", "512", "--until", "^spinning")
+
+
+# By Debian's Python, which has matplotlib: the picture's size, how many colours it has, and how much of it is white.
+PICTURE = """
+import sys, matplotlib.image, numpy
+pixels = (matplotlib.image.imread(sys.argv[1])[:, :, :3] * 255).astype(int)
+codes = pixels[:, :, 0] * 65536 + pixels[:, :, 1] * 256 + pixels[:, :, 2]
+print(codes.shape[1], codes.shape[0], len(numpy.unique(codes)), (codes == 0xffffff).mean())
+"""
+BOOT_EXITS = 4000
+
+
+def is_chrome(event):
+    """Whether it is an event as the Trace Event Format has it: a complete one, or one of metadata."""
+    if not isinstance(event.get("pid"), int) or not isinstance(event.get("name"), str):
+        return False
+    if event["ph"] == "M":
+        return event["name"] in ("process_name", "thread_name") and isinstance(event["args"]["name"], str)
+    return (event["ph"] == "X" and isinstance(event["tid"], int) and isinstance(event["args"], dict) and
+            all(isinstance(event[key], (int, float)) and event[key] >= 0 for key in ("ts", "dur")))
+
+
+def boot(run):
+    """The beginning of a boot of Debian's kernel: a trace of the format, a page with it and a picture of it."""
+    program(run, linux(run, cmdline=LOUD), "--mem", "768", "--until", "smpboot: CPU0", "--count", str(BOOT_EXITS))
+    with open(run.path("out.json"), encoding="utf-8") as file:
+        text = file.read()
+    made = json.loads(text)
+    wrong = [event for event in made["traceEvents"] if not is_chrome(event)]
+    run.check("trace/boot-format", not wrong and made["displayTimeUnit"] == "ns", f"{wrong[:2]}")
+    exits = [event for event in made["traceEvents"] if event["ph"] == "X" and event["tid"] < trace_guest.GUEST]
+    reasons = {event["name"] for event in exits}
+    run.check("trace/boot-exits", len(exits) == BOOT_EXITS and {"IO_INSTRUCTION", "CPUID"} & reasons and
+              len(reasons) >= 3, f"{len(exits)}: {reasons}")
+    # The kernel's text, where it is linked to be, unless that was moved by 2 MiB pages.
+    kernel = [event for event in exits if int(event["args"]["rip"], 16) >> 30 == 0xffffffff80000000 >> 30]
+    run.check("trace/boot-rip", len(kernel) > BOOT_EXITS // 2, f"{len(kernel)} exits of the kernel's text")
+    with open(run.path("out.html"), encoding="utf-8") as file:
+        page = file.read()
+    packed = re.search(r'<script id="trace"[^>]*>([^<]+)</script>', page)
+    run.check("trace/boot-page", packed and gzip.decompress(base64.b64decode(packed.group(1))).decode() == text and
+              "data:image/png;base64," in page)
+    seen = subprocess.run([trace_plot.PYTHON, "-c", PICTURE, run.path("out.png")], capture_output=True, text=True,
+                          check=False)
+    run.check("trace/boot-readable", seen.returncode == 0, seen.stderr)
+    width, height, colours, white = map(float, seen.stdout.split() or [0] * 4)
+    run.check("trace/boot-picture", width > 1000 and height > 500 and colours > 20 and white < 0.97, seen.stdout)
 
 
 CASES = [
     Case("trace", trace, seconds=30),
+    Case("trace-linux", boot, seconds=50, limit=300),
     Case("trace-until", until, seconds=25),
 ]
