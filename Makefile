@@ -84,7 +84,7 @@ PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/c
 	drivers/host/acpi.c kernel/console/mux.c $(addprefix kernel/debug/,gdb_packet.c gdb_registers.c gdb_command.c gdb_memory.c gdb_stub.c) kernel/debug/row.c kernel/debug/line_edit.c kernel/debug/shell.c kernel/debug/system_map.c $(addprefix kernel/debug/,backtrace.c commands_exits.c core_dump.c deflate.c describe.c ended.c float_text.c frame.c gate.c guest_runs.c link.c selector.c text.c) \
 	$(filter-out vmx/vmx_cpu.c vmx/vmx_hw.c,$(wildcard vmx/*.c)) \
 	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
-	boot/elf_image.c boot/memory_map.c
+	boot/elf_image.c boot/memory_map.c kernel/debug/split.c kernel/debug/terminal.c
 HOST_OBJECTS := $(patsubst %.c,$(BUILD)/host/%.o,$(PURE) $(wildcard tests/fake/*.c))
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 
@@ -220,10 +220,11 @@ FUZZ_SECONDS ?= 60
 FUZZ_ENTRIES ?= 2000000
 FUZZ_EXITS ?= 10000000
 ifeq ($(VM),1)
-fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first; VM=1: fuzz guests
-	@$(MAKE) --no-print-directory -s all guests $(BUILD)/config_files $(if $(FUZZ_GUEST),,$(PLANTED_ALL))
+fuzz: packages-test ## fuzz what guests and users feed, FUZZ_SECONDS (60) each, planted bugs first; VM=1: fuzz guests, long cases
+	@$(MAKE) --no-print-directory -s all guests $(BUILD)/config_files $(if $(FUZZ_GUEST),,$(PLANTED_ALL) $(DEFAULT_FILES) $(BUILD)/guest/vmlinuz)
 	@python3 -u tests/vm/fuzz.py --build $(BUILD) --exits $(FUZZ_EXITS) $(if $(FUZZ_GUEST),--guest $(FUZZ_GUEST)) \
 		$(if $(SEED),--seed $(SEED)) $(if $(CASES),--cases $(CASES)) $(if $(LIFE),--life $(LIFE))
+	$(if $(FUZZ_GUEST),,@python3 -u tests/vm/run.py --build $(BUILD) --long)
 else
 fuzz: packages-test
 	@$(MAKE) --no-print-directory -s guests $(addprefix fuzz-long-,$(FUZZ)) native-planted native-long

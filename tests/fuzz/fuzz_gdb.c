@@ -12,6 +12,25 @@ enum move { NOISE, PACKET, LONG_PACKET, STOP, END, MOVES };
 
 static struct gdb_world world;
 
+/* A shell with more to say than the line has room for, in pieces. */
+static char said[8192];
+static unsigned pieces;
+
+static const char *command_more(void *context, size_t *length)
+{
+    (void)context;
+    *length = sizeof(said);
+    return pieces-- > 1 ? said : NULL;
+}
+
+static const char *command(void *context, unsigned guest, const char *line, size_t *length)
+{
+    (void)guest;
+    memset(said, line[0], sizeof(said));
+    pieces = 4;
+    return command_more(context, length);
+}
+
 static void put(uint8_t byte)
 {
     gdb_stub_input(&world.stub, byte);
@@ -66,6 +85,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct fuzz_input input = {data, data + size};
     world_start(&world);
+    world.target.command = command;
+    world.target.command_more = command_more;
+    world.room = 4;
     while (!fuzz_is_done(&input)) {
         struct gdb_stop stop = {.signal = GDB_SIGNAL_TRAP};
         switch (fuzz_take(&input, 1) % MOVES) {
@@ -82,6 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             stop.has_point = true;
             stop.point = (enum gdb_point)fuzz_below(&input, GDB_POINTS);
             gdb_stub_stopped(&world.stub, 0, &stop);
+            world.room = 2 + 3 * (unsigned)stop.point;
+            gdb_stub_continue(&world.stub);
             break;
         case END:
             world.is_dead = true; /* and may stand, be kept, or be gone; or live again later */

@@ -1,15 +1,20 @@
 """Debian's gdb at Debian's kernel, from its first instruction on."""
 
 import contextlib
+import os
 import re
+import time
 
 from cases_gdb import check_notes
 from cases_linux import FAST, linux
 from gdb import Bridge, gdb_run
-from harness import Case
+from harness import Case, vm
+from mux import Mux, Relay
 import kallsyms
 
 MEMORY = 768
+DUMP_IPS = 4_000_000
+DUMP_TAKES = 600  # seconds of wall-clock time, at most
 
 # ---- The kernel's start --------------------------------------------------------------------------
 
@@ -151,6 +156,78 @@ def module(run):
         check_notes(run, notes, text, {"reset": True, "absent": True, "module": True})
         run.check("gdb/module-killed", machine.wait() == 1)
 
+
+# ---- A core file ---------------------------------------------------------------------------------
+
+# What gdb sees of the kernel, alive and in its core file.
+SEEN = """
+def seen():
+    note("bt", " ".join(run("bt 8").split()))
+    note("function", gdb.newest_frame().name())
+    for name in REGISTERS:
+        note(name, hex(value("$" + name)))
+    note("banner", gdb.parse_and_eval("(char*)&linux_banner").string().split(" (")[0].replace(" ", "_"))
+    for name, where, size in (("code", "$pc", 256), ("stack", "$sp", 192), ("task", "&init_task", 4096),
+                              ("text", "&start_kernel", 4096), ("direct", "0xffff888001000000", 4096)):
+        note(name, bytes(gdb.selected_inferior().read_memory(value("(long)" + where), size)).hex())
+REGISTERS = ("rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15 rip eflags cs ss ds es fs gs "
+             "fs_base gs_base").split()
+"""
+
+# Without a root file system the kernel ends in panic(). gdb goes without a word, and the guest stands.
+PANIC = SEEN + """
+import os
+attach()
+run("hbreak panic")
+run("continue")
+seen()
+os._exit(0)
+"""
+
+CORE = SEEN + """
+run("core-file CORE")
+seen()
+"""
+
+
+def dumped(run):
+    """The kernel's core file over the multiplexed line, whose program dies in the middle: gdb sees in it what it saw
+    of the guest. The fewer instructions the processor has for a second, the sooner the line's seconds are over."""
+    symbols, _ = symbol_file(run)
+    run.link("vmlinuz", run.files.kernel)
+    conf = "[traprock]\ngdb = com1\nshell = com1\n" + vm(
+        "linux", kernel="vmlinuz", cmdline=FAST + " nokaslr init_on_free=1", memory="128M", start="paused")
+    with run.machine(run.make_image(conf), ips=DUMP_IPS, errors=False) as machine, contextlib.ExitStack() as stack:
+        relay = Relay(machine.console)
+        stack.callback(relay.close)
+        first = Mux(run, relay.port, "--patience", "255", "--dumps", run.path("."))
+        stack.callback(first.close)
+        shell = first.terminal("shell")
+        live, text = gdb_run(run, first.gdb_port(), PANIC, symbols, timeout=300)
+        run.check("dump/panic", live.get("function") == "panic" and "direct" in live, text[-300:])
+        shell.type(b"dump linux\r")
+        first.notes.wait(rb"a dump comes to .*linux\.core, from block 0 of ", DUMP_TAKES * run.scale)
+        part = run.path("linux.core.part.json")
+        deadline = time.monotonic() + DUMP_TAKES * run.scale
+        while not os.path.exists(part) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        first.process.kill()
+        second = Mux(run, relay.port, "--patience", "255", "--dumps", run.path("."))
+        stack.callback(second.close)
+        shell = second.terminal("shell")
+        shell.wait(rb"\(traprock\) ", DUMP_TAKES * run.scale)
+        shell.type(b"dump linux\r")
+        said = second.notes.wait(rb"a dump comes to .*linux\.core, from block \d+ of ", DUMP_TAKES * run.scale)
+        run.check("dump/linux-goes-on", not said.endswith("from block 0 of "), said)
+        second.notes.wait(rb"linux\.core is whole", DUMP_TAKES * run.scale)
+        shell.type(b"poweroff\r")
+        machine.wait()
+    core, text = gdb_run(run, 0, CORE.replace("CORE", run.path("linux.core")), symbols)
+    check_notes(run, core, text, live)
+
+
+# Some 15 MB come over the line.
+LONG = [Case("gdb-linux-dump", dumped, seconds=200, limit=1200)]
 
 CASES = [
     Case("gdb-linux-module", module, seconds=100, limit=420),

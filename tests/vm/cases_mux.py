@@ -174,14 +174,10 @@ def disturbed(run):
 
 DEBUG = """
 attach()
-import threading, os, signal
-def interrupt():
-    time.sleep(1)
-    os.kill(os.getpid(), signal.SIGINT)
 stops = []
 gdb.events.stop.connect(stops.append)
 while value("*(long*)&counter") == 0:
-    threading.Thread(target=interrupt).start()
+    interrupt_after(1)
     run("continue")
 note("ctrl-c", stops[-1].stop_signal)
 run("break count")
@@ -247,33 +243,53 @@ def debugged(run):
 
 # ---- Noise without end -----------------------------------------------------------------------------
 
+# A byte takes its time by the UART's clock. With so few instructions for a second it leaves the monitor about as many
+# as it needs to take one; what comes faster is lost, and is noise as well.
+NOISE_IPS = 4_000_000
+NOISE_PIECE = 16384
+
+# gdb at the guest, by the line that had the noise.
+AFTER_NOISE = """
+attach()
+note("registers", value("$cr0") & 1)
+run("detach")
+"""
+
 
 def noise(size):
-    """That many bytes of noise into the console's line; the monitor answers all the time."""
+    """That many bytes of noise into the console's line, with the program at its other end; the guest's console
+    answers all the time, and the shell and gdb do afterwards."""
 
     def function(run):
         run.guest("echo")
         source = random.Random(5)
-        with split(run, vm("echo", debug_exit="0xf4"), "--patience", "255", realtime=False) as (machine, _, mux):
+        conf = "[traprock]\ngdb = com1\nshell = com1\n" + vm("echo", debug_exit="0xf4")
+        with split(run, conf, "--patience", "255", realtime=False, ips=NOISE_IPS, errors=False) as (machine, _, mux):
+            port = mux.gdb_port()
             echo, shell = mux.terminal("echo"), mux.terminal("shell")
             shell.wait(rb"\(traprock\) ", run.case.limit)
-            for _ in range(0, size, 2048):
-                machine.send(source.randbytes(2048))
+            for _ in range(0, size, NOISE_PIECE):
+                machine.send(source.randbytes(NOISE_PIECE))
                 echo.type(b".")
-                echo.wait(rb"\.")
+                echo.wait(rb"\.", TAKES * run.scale)
             shell.type(b"uptime\r")
-            shell.wait(rb"1 guests? running")
+            shell.wait(rb"1 guests? running", TAKES * run.scale)
             run.check("mux/noise-into-the-line", True)
+            notes, text = gdb_run(run, port, AFTER_NOISE)
+            run.check("mux/noise-gdb", notes == {"registers": "1"}, f"{notes}; {text.splitlines()[-3:]}")
             echo.type(b"q")
             run.check("mux/noise-exit-status", machine.wait() == 0)
 
     return function
 
 
+# A quarter of an hour of the line's time.
+LONG = [Case("mux-noise-10-mb", noise(10_000_000), seconds=400, limit=1800)]
+
 CASES = [
     Case("mux-consoles", consoles, seconds=30),
     Case("mux-panic", panic, seconds=25),
     Case("mux-disturbed", disturbed, seconds=50),
     Case("mux-gdb", debugged, seconds=40),
-    Case("mux-noise", noise(100_000), seconds=25),
+    Case("mux-noise", noise(200_000), seconds=25),
 ]
