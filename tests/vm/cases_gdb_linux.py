@@ -70,6 +70,12 @@ run("kill")
 WATCH = """
 attach()
 note("later", value("$pc") != value("(long)&start_kernel"))
+note("lstar", value("$ia32_lstar") == value("(long)&entry_SYSCALL_64") and value("$ia32_efer") == value("$efer"))
+efer = value("$efer")
+run(f"set $efer = {efer & ~1}")
+run("maintenance flush register-cache")
+note("efer", value("$ia32_efer") == efer & ~1)
+run(f"set $ia32_efer = {efer}")
 run("set breakpoint always-inserted on")
 run("set can-use-hw-watchpoints 64")
 base = TIMEKEEPER
@@ -139,7 +145,8 @@ def start(run):
         run.check("gdb/banner", notes.get("banner", "").startswith("Linux_version_"), f"{notes.get('banner')}")
         script = WATCH.replace("STOPS", str(STOPS)).replace("TIMEKEEPER", hex(address["tk_core"]))
         notes, text = gdb_run(run, port, script, symbols, timeout=300)
-        check_notes(run, notes, text, {"later": True, "hardware": True, "right": True})
+        check_notes(run, notes, text, {"later": True, "lstar": True, "efer": True, "hardware": True,
+                                       "right": True})
         met = int(notes.get("met", "0"))
         run.check("gdb/watchpoints-met", 4 <= met < 64, f"{met} of 64")
         run.check("gdb/killed", machine.wait() == 1)
