@@ -266,10 +266,6 @@ static bool parse_layout(struct shell *shell, const char *text, struct layout *l
         }
     }
     layout->unit = unit_of(layout->size);
-    if (layout->format == 's' && layout->is_backward) {
-        shell_print(shell, "strings are shown forward only\n");
-        return false;
-    }
     if (layout->count == 0 || layout->count * layout->unit > DEBUG_BYTES_MAX ||
         (layout->format == 's' && layout->count > 100)) {
         shell_print(shell, "that is more than %u bytes at once, or nothing\n", DEBUG_BYTES_MAX);
@@ -391,6 +387,52 @@ static unsigned show_string(struct shell *shell, const struct access *access)
     return i < STRING_MAX ? i + 1 : i;
 }
 
+/* To the start of the string that ends before the address: behind the NUL before it, or as far back
+ * as one shows at once, or memory goes. False, with a message: nothing is there. */
+static bool rewind_string(struct shell *shell, struct guest *guest, bool forced)
+{
+    struct debug_shell *self = debug_shell_of(shell);
+    uint64_t end = self->next.address;
+    unsigned in_page = (unsigned)((end - 1) % PAGE_SIZE) + 1, size = STRING_MAX + 1;
+    struct access access;
+    do {
+        access = (struct access){.place = {self->next.space, end - size},
+                                 .bytes = self->bytes,
+                                 .size = size,
+                                 .unit = 1,
+                                 .forced = forced};
+        if (!do_access(shell, guest, &access))
+            return false;
+        if (access.done == size)
+            break;
+        size = size > in_page ? in_page : 0; /* without the page before */
+    } while (size != 0);
+    if (size == 0) {
+        say_why(shell, &access);
+        return false;
+    }
+    unsigned start = size - 1;
+    while (start > 0 && self->bytes[start - 1] != '\0')
+        start--;
+    self->next.address = end - size + start;
+    return true;
+}
+
+/* False, with a message: there is no memory. */
+static bool rewind_places(struct shell *shell, struct guest *guest, const struct layout *layout,
+                          bool forced)
+{
+    struct debug_shell *self = debug_shell_of(shell);
+    if (layout->format != 's') {
+        self->next.address -= layout->count * layout->unit;
+        return true;
+    }
+    for (uint64_t i = 0; i < layout->count; i++)
+        if (!rewind_string(shell, guest, forced))
+            return false;
+    return true;
+}
+
 /* False: memory ended. */
 static bool examine(struct shell *shell, struct guest *guest, const struct layout *layout,
                     bool forced)
@@ -411,8 +453,7 @@ static bool examine(struct shell *shell, struct guest *guest, const struct layou
         return true;
     }
     show_units(shell, guest, layout, &access);
-    if (!layout->is_backward)
-        self->next.address += access.done;
+    self->next.address += access.done;
     if (access.done < access.size)
         say_why(shell, &access);
     return access.done == access.size;
@@ -438,11 +479,14 @@ static void run_x(struct shell *shell, unsigned count, char *const argument[])
     if (!parse_layout(shell, format != NULL ? format : "", &layout) ||
         (count > 1 && !find_place(shell, guest, argument[1], &self->next)))
         return;
-    if (layout.is_backward)
-        self->next.address -= layout.count * layout.unit;
+    if (layout.is_backward && !rewind_places(shell, guest, &layout, forced))
+        return;
+    struct debug_place start = self->next;
     uint64_t times = layout.format == 's' ? layout.count : 1;
     while (times-- > 0 && examine(shell, guest, &layout, forced))
         ;
+    if (layout.is_backward) /* the next one goes on backward, or begins here, as gdb's do */
+        self->next = start;
 }
 
 void debug_set_memory(struct shell *shell, struct guest *guest, const char *size, const char *where,
