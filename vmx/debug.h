@@ -9,9 +9,10 @@
  *
  * A point at a linear address holds wherever that leads. The entries of the guest's page tables by
  * which it leads there, or ends on the way, cannot be written in this tree either, loads of CR3
- * exit, and after each exit the entries are compared: where one has changed, the points find their
- * places anew. Where the address is a user's when the point is set, the point is of that address
- * space alone: of those whose first entry for it leads to the same table.
+ * exit, and after an exit at which one may have been written the entries are compared: where one
+ * has changed, the points find their places anew. Where the address is a user's when the point is
+ * set, the point is of that address space alone: of those whose first entry for it leads to the
+ * same table.
  */
 #pragma once
 
@@ -26,48 +27,104 @@ struct vcpu;
 
 enum debug_point_kind { DEBUG_EXECUTE, DEBUG_WRITE, DEBUG_READ, DEBUG_ACCESS };
 
-#define DEBUG_POINTS_MAX 512
-#define DEBUG_POINT_BYTES 64 /* that one watchpoint covers, in one page */
-#define DEBUG_FRAMES 256     /* for the tree: one at least for each 2 MiB with a point */
-
-struct debug_point {
-    uint8_t kind;     /* enum debug_point_kind */
-    uint8_t type;     /* the owner's: told with the stop */
-    uint8_t size;     /* bytes of data; 1 to DEBUG_POINT_BYTES */
-    bool is_physical; /* address is guest-physical, else linear */
-    bool is_removed;  /* it does nothing, and is forgotten when the guest goes on */
-    bool is_mapped;   /* the address leads to RAM now: */
-    uint64_t gpa;
-    uint64_t address;
-    uint64_t space; /* as that of struct debug_path; 0: of all address spaces */
+/* Memory of the machine's, in whole pages, for tables that grow. */
+struct debug_memory {
+    enum status (*take)(void *context, uint64_t pages, hpa_t *base);
+    void (*give)(void *context, hpa_t base, uint64_t pages);
+    void *(*map)(void *context, hpa_t frame); /* where the monitor sees it, and those behind it */
+    void *context;
 };
 
-/* How a page of linear addresses is translated. */
-struct debug_path {
-    uint64_t page;  /* the first address */
+/* debug_table.c: rows that are found by a key; each begins with this. */
+struct debug_row {
+    uint64_t key;
+    uint32_t next; /* of the same hash: its index + 1; 0: none */
+};
+
+struct debug_table {
+    uint8_t *rows;
+    uint32_t *heads; /* of chains, behind the rows: an index + 1 */
+    hpa_t frames;
+    uint32_t count, room; /* of rows; room is a power of two, or 0 */
+    uint16_t size;        /* of a row */
+};
+
+/* The key is its address. */
+struct debug_point {
+    struct debug_row row;
+    uint8_t kind;     /* enum debug_point_kind */
+    uint8_t type;     /* the owner's: told with the stop */
+    bool is_physical; /* the address is guest-physical, else linear */
+    bool is_removed;  /* it does nothing, and is forgotten when the guest goes on */
+    uint64_t size;    /* bytes of data, at least 1; 1 of a breakpoint */
+    uint64_t space;   /* as that of struct debug_page; 0: of all address spaces */
+};
+
+/* A page of addresses with points. The key is the first address, with DEBUG_IS_PHYSICAL. */
+struct debug_page {
+    struct debug_row row;
     uint64_t space; /* the user's address space, other than 0; 0: it is a supervisor's page */
-    uint64_t gpa;   /* where it leads to, in RAM; */
+    uint64_t gpa;   /* where it leads to; */
     bool is_mapped; /* if it does */
-    uint8_t count;  /* of the entries that were read: */
-    uint64_t at[PAGE_WALK_LEVELS], value[PAGE_WALK_LEVELS];
+};
+
+#define DEBUG_IS_PHYSICAL BIT(0)
+
+/* What a point covers of a page that is mapped. The key is the guest-physical page; or the address
+ * itself with DEBUG_BREAKPOINT, or the page of the guest's tables with DEBUG_PAGE_TABLE. */
+struct debug_piece {
+    struct debug_row row;
+    uint32_t point;         /* its index */
+    uint16_t offset, count; /* of bytes in the page */
+    uint64_t address;       /* of the first of them */
+};
+
+#define DEBUG_BREAKPOINT BIT(63)
+#define DEBUG_PAGE_TABLE BIT(62)
+
+/* An entry of the guest's page tables by which points are reached. The key is where it is. */
+struct debug_link {
+    struct debug_row row;
+    uint64_t value;
+};
+
+/* An access to data, as its exit tells of it. */
+struct data_access {
+    uint64_t gpa, kinds; /* as in SDM: Exit Qualification for EPT Violations; 0: none */
+    unsigned size;
+};
+
+#define DEBUG_ACCESSES_MAX 8
+
+/* What one instruction has accessed of what it must not. */
+struct debug_accesses {
+    unsigned count;
+    bool is_more; /* than there is room for */
+    struct data_access access[DEBUG_ACCESSES_MAX];
+    uint64_t *leaf[DEBUG_ACCESSES_MAX];  /* of points->data, which lets it pass meanwhile; */
+    uint64_t denied[DEBUG_ACCESSES_MAX]; /* and what it is to be again */
 };
 
 struct debug_points {
+    struct debug_memory memory; /* set by the owner */
     struct ept ept;
     struct ept data; /* the same for data alone: for an instruction that is executed by itself */
-    hpa_t frames;    /* DEBUG_FRAMES of them, the trees' */
-    unsigned used;
-    unsigned count;   /* of points, with those that are removed */
-    unsigned active;  /* without them */
-    unsigned linear;  /* those of them at linear addresses */
-    unsigned watched; /* those of them that are no breakpoints */
-    uint64_t skip;    /* linear address of a point at which the guest stands and goes on; 0: none */
-    bool is_short;    /* of frames: said once */
-    struct paging paging; /* by which the paths lead */
-    unsigned paths;
-    struct debug_path path[DEBUG_POINTS_MAX];
-    struct debug_point point[DEBUG_POINTS_MAX];
-    uint8_t before[DEBUG_POINTS_MAX][DEBUG_POINT_BYTES]; /* of watched data, while it steps */
+    struct debug_table frames; /* the trees'; the key is the frame */
+    unsigned used;             /* of them; 0: there are no trees */
+    unsigned generation;       /* of the trees */
+    unsigned replacements;     /* since they were made */
+    unsigned active;           /* points that are not removed */
+    unsigned linear;           /* those of them at linear addresses */
+    unsigned watched;          /* those of them that are no breakpoints */
+    uint64_t covered;          /* pages, by all points */
+    uint64_t skip;   /* linear address of a point at which the guest stands and goes on; 0: none */
+    bool is_short;   /* of memory: said once */
+    bool is_touched; /* the guest may have written to what links are in */
+    uint32_t looked; /* links up to this one were compared lately */
+    struct paging paging; /* by which the pages are reached */
+    struct debug_table point, page, piece, link;
+    struct debug_accesses met;
+    hpa_t before; /* DEBUG_ACCESSES_MAX pages: copies of those with watched data, while it steps */
 };
 
 #define DEBUG_CATCHES_MAX 32
@@ -92,12 +149,6 @@ struct debug_stop {
     struct catch_event event; /* of DEBUG_CAUGHT */
 };
 
-/* An access to data, as its exit tells of it. */
-struct data_access {
-    uint64_t gpa, kinds; /* as in SDM: Exit Qualification for EPT Violations; 0: none */
-    unsigned size;
-};
-
 /* How an instruction by itself ends: by the hidden trap flag, or by the monitor's, which is one of
  * the processor's controls. One that says that it has that may still lack it (Bochs): so the first
  * step has both. */
@@ -115,7 +166,8 @@ struct vmx_debug {
     enum debug_trap trap;
     uint32_t step_controls;      /* beside the primary ones, for an instruction by itself; */
     const struct ept *step_tree; /* in which it is executed; NULL: the VM's own */
-    struct data_access met;      /* what it accessed there, of what it must not */
+    uint64_t left_at;            /* TSC, from which on time is hidden from the guest */
+    uint64_t behind;             /* the VM's, after an instruction by itself in this exit */
     bool steps;                  /* before it runs on */
     bool has_stepped;            /* at least one instruction of them */
     bool is_stepping;            /* an instruction by itself is under way */
@@ -132,14 +184,15 @@ void debug_arm_step(struct vcpu *vcpu, uint64_t start, uint64_t end);
 /* Ends what of that is not done. */
 void debug_disarm_step(struct vcpu *vcpu);
 
-/* Gives the vCPU the room for its points, whose frames are set, or takes it away (NULL), and with
- * it all points. */
+/* Gives the vCPU the room for its points, whose memory is set and all else 0, or takes it away
+ * (NULL), and with it all points and what they took of memory. */
 void debug_use_points(struct vcpu *vcpu, struct debug_points *points);
 
 /* Adds a point, wherever its address leads, now or later; or takes away one that is the same, which
  * is itself again when it is added before the guest goes on. A point that is there already stays as
- * it was. ERR_RANGE: it crosses a page, or no RAM is at its physical address; ERR_NO_SPACE: too
- * many; ERR_NO_MEMORY: too many places; ERR_NOT_FOUND. */
+ * it was. ERR_RANGE: no address, or none that there can be, or no bytes; ERR_NO_MEMORY;
+ * ERR_NOT_FOUND.
+ */
 enum status MUST_CHECK debug_add_point(struct vcpu *vcpu, const struct debug_point *point);
 enum status MUST_CHECK debug_remove_point(struct vcpu *vcpu, const struct debug_point *point);
 
@@ -179,6 +232,10 @@ bool MUST_CHECK debug_write_direct(uint32_t msr, uint64_t value);
 
 /* For exit_ept.c: an access to a page with points. True: it is dealt with. */
 bool debug_take_violation(struct vcpu *vcpu, uint64_t rip, uint64_t gpa, uint64_t qualification);
+
+/* For breakpoint_watch: what the monitor accesses in the place of the vCPU's instruction; context
+ * is the vCPU. */
+void debug_see_access(void *context, uint64_t linear, unsigned size, bool write);
 
 #define DEBUG_FAULTS_MAX 6
 

@@ -1,6 +1,8 @@
 /* What a debugger makes the guest exit for, and its look at every exit. */
 #include "vmx/debug_internal.h"
 
+#define NOTHING_EXECUTED UINT64_MAX
+
 static void write_exit(const struct vcpu *vcpu)
 {
     uintptr_t stub = vmx_of(vcpu)->debug.looks ? (uintptr_t)vmx_exit_debug_stub
@@ -32,7 +34,7 @@ void debug_apply(struct vcpu *vcpu)
     struct vmx_debug *debug = &vmx->debug;
     const struct debug_points *points = debug->points;
     const struct debug_catches *catches = &debug->catches;
-    bool has_points = points != NULL && points->active != 0;
+    bool has_points = points != NULL && points->active != 0 && points->used != 0;
     bool is_linear = has_points && points->linear != 0;
     uint32_t loads = own_primary(vmx) & CONTROL_CR3_LOAD_EXITING;
     vmcs_write(VMCS_EPT_POINTER, ept_pointer(has_points ? &points->ept : &vmx->vm->used));
@@ -69,10 +71,14 @@ bool debug_write_cr3(struct vcpu *vcpu, uint64_t value)
 }
 
 /* While something is caught, exits are not in the accounting, nor is the guest's time between them;
- * what points take is the monitor's. */
+ * what points take is the monitor's. What is due was looked at by a time that is ahead by what is
+ * hidden, of which the guest learns nothing. */
 bool vmx_exit_debug(struct vcpu *vcpu)
 {
-    bool enters, is_accounted = vmx_of(vcpu)->debug.catches.count == 0;
+    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    bool enters, is_accounted = debug->catches.count == 0;
+    debug->left_at = hw_rdtsc();
+    debug->behind = NOTHING_EXECUTED;
     if (!is_accounted) {
         debug_handle_exit(vcpu);
         enters = run_prepare_later(vcpu);
@@ -81,6 +87,8 @@ bool vmx_exit_debug(struct vcpu *vcpu)
     }
     if (enters)
         debug_refresh(vcpu);
+    if (debug->behind == vcpu->vm->behind) /* else it stood meanwhile, by which that is hidden */
+        debug_hide_time(vcpu);
     if (is_accounted)
         vcpu->account_mark = hw_rdtsc();
     else

@@ -1,259 +1,94 @@
-/* Breakpoints and watchpoints without limit, and where they lead: see debug.h. */
+/* Breakpoints and watchpoints without limit: see debug.h. */
 #include "kernel/core/mem.h"
 #include "vmx/debug_internal.h"
-#include "vmx/vmx_hw.h"
 
-#define ENTRY_P BIT(0)
-#define ENTRY_US BIT(2)
-#define ENTRY_FLAGS (BIT(5) | BIT(6)) /* accessed, dirty: they change nothing here */
-#define ENTRY_ADDRESS MASK(51, 12)
-#define IS_SPACE BIT(0) /* beside the table's address */
+/* ---- Their memory --------------------------------------------------------------------------- */
 
-/* ---- Paths ---------------------------------------------------------------------------------- */
-
-static void read_paging(struct vcpu *vcpu, struct paging *paging)
+static void release(struct debug_points *points)
 {
-    vmx_vcpu_get_paging(vcpu, paging);
-    paging->cr0 &= CR0_PG;
-    paging->cr4 &= CR4_PAE | CR4_PSE;
-    paging->efer &= EFER_LMA | EFER_NXE;
-}
-
-static bool is_same_paging(const struct paging *a, const struct paging *b)
-{
-    return a->cr0 == b->cr0 && a->cr3 == b->cr3 && a->cr4 == b->cr4 && a->efer == b->efer &&
-           memcmp(a->pdpte, b->pdpte, sizeof(a->pdpte)) == 0;
-}
-
-static bool is_pae(const struct paging *paging)
-{
-    return paging->cr4 & CR4_PAE && !(paging->efer & EFER_LMA);
-}
-
-/* The address space that a path is of. SDM: PAE paging's PDPTEs do not tell users' pages. */
-static uint64_t space_of(const struct paging *paging, const struct debug_path *path)
-{
-    uint64_t user = ENTRY_US;
-    for (unsigned i = is_pae(paging); i < path->count; i++)
-        if (path->value[i] & ENTRY_P)
-            user &= path->value[i];
-    return path->count != 0 && path->value[0] & ENTRY_P && user != 0
-               ? (path->value[0] & ENTRY_ADDRESS) | IS_SPACE
-               : 0;
-}
-
-static bool is_reachable(const struct paging *paging, uint64_t linear)
-{
-    return paging->efer & EFER_LMA ? is_canonical(linear) : linear >> 32 == 0;
-}
-
-static void walk(const struct vcpu *vcpu, const struct paging *paging, struct debug_path *path)
-{
-    struct page_walk walked = {0};
-    struct exception exception;
-    gpa_t gpa;
-    uint8_t byte;
-    if (is_reachable(paging, path->page))
-        page_walk(paging, &vcpu->vm->mem, path->page, &walked);
-    else
-        walked.why = "";
-    path->count = (uint8_t)walked.count;
-    for (unsigned i = 0; i < walked.count; i++) {
-        path->at[i] = walked.entry[i].at.v;
-        path->value[i] = walked.entry[i].value;
+    const struct debug_memory *memory = &points->memory;
+    for (uint32_t i = 0; i < points->frames.count; i++) {
+        const struct debug_row *row = debug_table_row(&points->frames, i);
+        memory->give(memory->context, HPA(row->key), 1);
     }
-    path->space = space_of(paging, path);
-    path->is_mapped = walked.why == NULL &&
-                      guest_walk(paging, &vcpu->vm->mem, GVA(path->page), GUEST_WALK_PEEK, &gpa,
-                                 &exception) == STATUS_OK &&
-                      guest_mem_read(&vcpu->vm->mem, gpa, &byte, 1) == STATUS_OK;
-    path->gpa = path->is_mapped ? gpa.v : 0;
+    if (points->before.v != 0)
+        memory->give(memory->context, points->before, DEBUG_ACCESSES_MAX);
+    debug_table_free(memory, &points->frames);
+    debug_table_free(memory, &points->point);
+    debug_table_free(memory, &points->page);
+    debug_table_free(memory, &points->piece);
+    debug_table_free(memory, &points->link);
 }
 
-static const struct debug_path *find_path(const struct vcpu *vcpu, struct debug_points *points,
-                                          uint64_t linear)
+static void begin_empty(struct debug_points *points)
 {
-    uint64_t page = align_down(linear, PAGE_SIZE);
-    unsigned i = 0;
-    while (i < points->paths && points->path[i].page != page)
-        i++;
-    if (i == points->paths) {
-        points->path[i].page = page;
-        walk(vcpu, &points->paging, &points->path[i]);
-        points->paths++;
-    }
-    return &points->path[i];
+    *points = (struct debug_points){
+        .memory = points->memory,
+        .generation = points->generation + 1,
+        .frames.size = sizeof(struct debug_row),
+        .point.size = sizeof(struct debug_point),
+        .page.size = sizeof(struct debug_page),
+        .piece.size = sizeof(struct debug_piece),
+        .link.size = sizeof(struct debug_link),
+    };
 }
 
-/* Whether all of them lead where they led: they do as long as no entry has changed. */
-static bool paths_stand(const struct vcpu *vcpu, const struct debug_points *points)
+static void leave(struct vcpu *vcpu, struct debug_points *points)
 {
-    unsigned size = points->paging.cr4 & CR4_PAE ? 8 : 4;
-    for (unsigned i = 0; i < points->paths; i++) {
-        const struct debug_path *path = &points->path[i];
-        for (unsigned level = 0; level < path->count; level++) {
-            uint64_t now;
-            if (guest_mem_load(&vcpu->vm->mem, GPA(path->at[level]), size, &now) != STATUS_OK ||
-                (now ^ path->value[level]) & ~ENTRY_FLAGS)
-                return false;
-        }
-    }
-    return true;
-}
-
-/* ---- The tree ------------------------------------------------------------------------------- */
-
-/* What its page lacks. Not to be read means not to be written either; and not to be executed where
- * the processor knows no pages for that alone. SDM: IA32_VMX_EPT_VPID_CAP. */
-static uint64_t denied_by(const struct vcpu *vcpu, const struct debug_point *point)
-{
-    bool execute_only = vmx_of(vcpu)->cpu->capabilities.ept_vpid & EPT_CAP_EXECUTE_ONLY;
-    if (point->kind == DEBUG_EXECUTE)
-        return EPT_EXECUTE;
-    if (point->kind == DEBUG_WRITE)
-        return EPT_WRITE;
-    return EPT_READ | EPT_WRITE | (execute_only ? 0 : EPT_EXECUTE);
-}
-
-static enum status deny_point(const struct vcpu *vcpu, struct debug_points *points,
-                              const struct debug_point *point, bool *changed)
-{
-    uint64_t rights = denied_by(vcpu, point);
-    enum status status = debug_tree_deny(points, &points->ept, point->gpa, rights, changed);
-    if (status == STATUS_OK && point->kind != DEBUG_EXECUTE)
-        status = debug_tree_deny(points, &points->data, point->gpa, rights, changed);
-    return status;
-}
-
-/* Where no RAM is any more, since the local APIC has moved there, nothing is to be met. */
-static enum status deny_all(const struct vcpu *vcpu, struct debug_points *points, bool *changed)
-{
-    enum status status = STATUS_OK;
-    for (unsigned i = 0; i < points->paths; i++)
-        for (unsigned level = 0; status != ERR_NO_MEMORY && level < points->path[i].count; level++)
-            status = debug_tree_deny(points, &points->ept, points->path[i].at[level], EPT_WRITE,
-                                     changed);
-    for (unsigned i = 0; status != ERR_NO_MEMORY && i < points->count; i++)
-        if (debug_is_active(&points->point[i]))
-            status = deny_point(vcpu, points, &points->point[i], changed);
-    return status == ERR_RANGE ? STATUS_OK : status;
-}
-
-static void flush(void)
-{
-    vmx_hw_invept(INVEPT_ALL_CONTEXT, 0);
-}
-
-/* Once for each gdb. */
-static void warn_of_places(struct vcpu *vcpu)
-{
-    struct debug_points *points = vmx_of(vcpu)->debug.points;
-    if (!points->is_short)
-        log_warn("%s: breakpoints lie in too many places: some will not be met", vcpu->vm->name);
-    points->is_short = true;
-}
-
-/* Denies what is to be denied now; what was before stays so, which costs exits at most, unless
- * there is no room left or it is to be anew. */
-static enum status update(struct vcpu *vcpu, bool anew)
-{
-    struct debug_points *points = vmx_of(vcpu)->debug.points;
-    bool changed = anew;
-    enum status status = anew ? ERR_NO_MEMORY : deny_all(vcpu, points, &changed);
-    if (status == ERR_NO_MEMORY) {
-        status = debug_tree_begin(points, &vmx_of(vcpu)->vm->used);
-        if (status == STATUS_OK)
-            status = deny_all(vcpu, points, &changed);
-    }
-    if (changed)
-        flush();
-    return status;
-}
-
-void debug_renew_points(struct vcpu *vcpu)
-{
-    if (vmx_of(vcpu)->debug.points->used == 0)
-        return;
-    if (update(vcpu, true) != STATUS_OK)
-        warn_of_places(vcpu);
+    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    debug->points = NULL;
+    debug->step_tree = NULL; /* a step may be under way */
     debug_apply(vcpu);
+    debug_flush();
+    release(points);
+    begin_empty(points);
 }
 
-/* ---- Places --------------------------------------------------------------------------------- */
-
-static void place(const struct vcpu *vcpu, struct debug_points *points, struct debug_point *point)
+void debug_use_points(struct vcpu *vcpu, struct debug_points *points)
 {
-    if (point->is_physical)
-        return;
-    const struct debug_path *path = find_path(vcpu, points, point->address);
-    /* Without paging, and where the page is a supervisor's, there is no other to be apart from. */
-    point->is_mapped =
-        path->is_mapped && (point->space == 0 || path->space == 0 || point->space == path->space);
-    point->gpa = path->gpa + point->address % PAGE_SIZE;
-}
-
-static void place_all(const struct vcpu *vcpu, struct debug_points *points)
-{
-    points->paths = 0;
-    for (unsigned i = 0; i < points->count; i++)
-        if (!points->point[i].is_removed)
-            place(vcpu, points, &points->point[i]);
-}
-
-void debug_refresh(struct vcpu *vcpu)
-{
-    struct debug_points *points = vmx_of(vcpu)->debug.points;
-    struct paging now;
-    if (points == NULL || points->linear == 0)
-        return;
-    read_paging(vcpu, &now);
-    if (is_same_paging(&now, &points->paging) && paths_stand(vcpu, points))
-        return;
-    points->paging = now;
-    place_all(vcpu, points);
-    if (update(vcpu, false) != STATUS_OK)
-        warn_of_places(vcpu);
+    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    if (debug->points != NULL)
+        leave(vcpu, debug->points);
+    if (points != NULL) {
+        release(points); /* of a guest that is no more */
+        begin_empty(points);
+    }
+    debug->points = points;
+    debug_apply(vcpu);
+    state_write_dr7(vcpu, vmcs_read(VMCS_GUEST_DR7)); /* exits look for points now, or no longer */
 }
 
 /* ---- Points --------------------------------------------------------------------------------- */
 
-void debug_use_points(struct vcpu *vcpu, struct debug_points *points)
+static struct debug_point *find(const struct debug_points *points, const struct debug_point *wanted)
 {
-    vmx_of(vcpu)->debug.points = points;
-    if (points != NULL) {
-        points->count = points->active = points->linear = points->watched = 0;
-        points->paths = points->used = 0;
-        points->is_short = false;
-    }
-    debug_apply(vcpu);
-    flush();
-    state_write_dr7(vcpu, vmcs_read(VMCS_GUEST_DR7)); /* exits look for points now, or no longer */
-}
-
-static bool is_same(const struct debug_point *a, const struct debug_point *b)
-{
-    return a->kind == b->kind && a->type == b->type && a->size == b->size &&
-           a->address == b->address;
-}
-
-static struct debug_point *find(struct debug_points *points, const struct debug_point *wanted)
-{
-    for (unsigned i = 0; i < points->count; i++)
-        if (is_same(&points->point[i], wanted))
-            return &points->point[i];
-    return NULL;
+    struct debug_point *point = debug_table_find(&points->point, wanted->row.key, NULL);
+    while (point != NULL && (point->kind != wanted->kind || point->type != wanted->type ||
+                             point->size != wanted->size))
+        point = debug_table_find(&points->point, wanted->row.key, point);
+    return point;
 }
 
 /* True: there were some. */
 static bool forget_removed(struct debug_points *points)
 {
-    unsigned kept = 0;
-    for (unsigned i = 0; i < points->count; i++)
-        if (!points->point[i].is_removed)
-            points->point[kept++] = points->point[i];
-    bool some = kept != points->count;
-    points->count = kept;
-    return some;
+    struct debug_table *table = &points->point;
+    uint32_t kept = 0;
+    points->covered = 0;
+    for (uint32_t i = 0; i < table->count; i++) {
+        const struct debug_point *point = debug_table_row(table, i);
+        if (point->is_removed)
+            continue;
+        points->covered += debug_pages_of(point);
+        if (kept != i)
+            memcpy(debug_table_row(table, kept), point, sizeof(*point));
+        kept++;
+    }
+    if (kept == table->count)
+        return false;
+    table->count = kept;
+    debug_table_index(table);
+    return true;
 }
 
 static void count(struct debug_points *points, const struct debug_point *point, unsigned one)
@@ -263,70 +98,80 @@ static void count(struct debug_points *points, const struct debug_point *point, 
     points->watched += point->kind == DEBUG_EXECUTE ? 0 : one;
 }
 
-/* Its gpa, if it is not for place to find; or what is wrong with it. */
-static enum status check(const struct vcpu *vcpu, struct debug_point *point)
+static bool is_sound(const struct vcpu *vcpu, const struct debug_point *point)
 {
-    uint8_t byte;
-    if (point->size == 0 || point->size > DEBUG_POINT_BYTES ||
-        point->address % PAGE_SIZE + point->size > PAGE_SIZE)
-        return ERR_RANGE;
-    point->is_mapped = point->is_physical;
-    point->gpa = point->address;
-    point->space = 0;
-    return point->is_physical ? guest_mem_read(&vcpu->vm->mem, GPA(point->gpa), &byte, 1)
-                              : STATUS_OK;
+    uint64_t last = point->row.key + (point->size - 1);
+    return point->size != 0 && last >= point->row.key &&
+           !(point->is_physical && last >> cpuid_maxphyaddr(&vcpu->cpuid));
 }
 
+/* Nobody has looked while there were none. */
 static enum status begin(struct vcpu *vcpu, struct debug_points *points)
 {
-    if (points->active == 0) {
-        points->used = points->paths = 0;
-        read_paging(vcpu, &points->paging);
+    if (points->used == 0) {
+        debug_read_paging(vcpu, &points->paging);
+        return debug_place_all(vcpu, true);
     }
-    debug_refresh(vcpu);
-    return points->used != 0 ? STATUS_OK : debug_tree_begin(points, &vmx_of(vcpu)->vm->used);
+    points->is_touched |= points->active == 0;
+    debug_check_places(vcpu);
+    return STATUS_OK;
 }
 
-/* One that was removed comes back as what it was. */
-static struct debug_point *make_room(const struct vcpu *vcpu, struct debug_points *points,
-                                     const struct debug_point *wanted)
+/* Room for all pages, whether they are mapped now or later; and for copies of those with watched
+ * data that an instruction is about to access. */
+static enum status make_room(struct debug_points *points, const struct debug_point *wanted)
 {
-    struct debug_point *point = find(points, wanted);
-    if (point != NULL)
-        return point;
-    if (points->count == DEBUG_POINTS_MAX) {
-        if (!forget_removed(points))
-            return NULL;
-        place_all(vcpu, points); /* their paths, too */
-    }
-    point = &points->point[points->count++];
+    const struct debug_memory *memory = &points->memory;
+    uint64_t pages = debug_pages_of(wanted);
+    enum status status = debug_table_reserve(memory, &points->piece, points->covered + pages);
+    if (status == STATUS_OK)
+        status = debug_table_reserve(memory, &points->page, points->page.count + pages);
+    if (status == STATUS_OK && points->before.v == 0 && wanted->kind != DEBUG_EXECUTE)
+        status = memory->take(memory->context, DEBUG_ACCESSES_MAX, &points->before);
+    return status == STATUS_OK ? STATUS_OK : ERR_NO_MEMORY;
+}
+
+static struct debug_point *add_new(struct vcpu *vcpu, const struct debug_point *wanted)
+{
+    struct debug_points *points = vmx_of(vcpu)->debug.points;
+    uint64_t address = wanted->row.key;
+    if (make_room(points, wanted) != STATUS_OK)
+        return NULL;
+    const struct debug_page *page = debug_need_page(vcpu, address, wanted->is_physical);
+    uint64_t space = page != NULL ? page->space : 0;
+    struct debug_point *point =
+        page != NULL ? debug_table_add(&points->memory, &points->point, address) : NULL;
+    if (point == NULL)
+        return NULL;
+    struct debug_row row = point->row;
     *point = *wanted;
-    if (!point->is_physical)
-        point->space = find_path(vcpu, points, point->address)->space;
+    point->row = row;
+    point->space = space;
+    points->covered += debug_pages_of(point);
     return point;
 }
 
+/* One that was removed comes back as what it was. */
 enum status debug_add_point(struct vcpu *vcpu, const struct debug_point *wanted)
 {
     struct debug_points *points = vmx_of(vcpu)->debug.points;
-    struct debug_point copy = *wanted;
     if (points == NULL)
-        return ERR_NO_SPACE;
+        return ERR_NO_MEMORY;
     struct debug_point *point = find(points, wanted);
     if (point != NULL && !point->is_removed)
         return STATUS_OK; /* gdb: inserting twice is inserting once */
-    enum status status = check(vcpu, &copy);
-    if (status == STATUS_OK)
-        status = begin(vcpu, points);
-    if (status != STATUS_OK)
-        return status;
-    point = make_room(vcpu, points, &copy);
-    if (point == NULL)
-        return ERR_NO_SPACE;
+    if (!is_sound(vcpu, wanted))
+        return ERR_RANGE;
+    enum status status = begin(vcpu, points);
+    bool is_new = point == NULL;
+    if (status == STATUS_OK && is_new)
+        point = add_new(vcpu, wanted);
+    if (status != STATUS_OK || point == NULL)
+        return ERR_NO_MEMORY;
     point->is_removed = false;
     count(points, point, 1);
-    place(vcpu, points, point);
-    status = update(vcpu, false);
+    if (is_new)
+        status = debug_place(vcpu, points->point.count - 1);
     if (status != STATUS_OK)
         (void)!debug_remove_point(vcpu, point);
     debug_apply(vcpu);
@@ -349,11 +194,20 @@ enum status debug_remove_point(struct vcpu *vcpu, const struct debug_point *want
 void debug_settle_points(struct vcpu *vcpu)
 {
     struct debug_points *points = vmx_of(vcpu)->debug.points;
-    if (points == NULL || vmx_of(vcpu)->debug.steps || !forget_removed(points) ||
-        points->active == 0)
+    if (points == NULL || vmx_of(vcpu)->debug.steps || !forget_removed(points))
         return;
-    place_all(vcpu, points);
-    (void)!update(vcpu, true);
+    points->used = 0;
+    if (points->active != 0)
+        (void)!debug_place_all(vcpu, true);
+}
+
+/* Where that fails, the points are in force no more: see debug_apply. */
+void debug_renew_points(struct vcpu *vcpu)
+{
+    struct debug_points *points = vmx_of(vcpu)->debug.points;
+    if (points->used != 0 && debug_place_all(vcpu, true) != STATUS_OK)
+        debug_warn_of_places(vcpu);
+    debug_apply(vcpu);
 }
 
 void debug_reset(struct vcpu *vcpu)
@@ -365,15 +219,16 @@ void debug_reset(struct vcpu *vcpu)
     debug->cr4_mask = vmcs_read(VMCS_CR4_GUEST_HOST_MASK);
     debug->exceptions = (uint32_t)vmcs_read(VMCS_EXCEPTION_BITMAP);
     if (__atomic_exchange_n(&debug->forgets_at_start, false, __ATOMIC_SEQ_CST)) {
-        debug->points = points = NULL;
+        debug_use_points(vcpu, NULL);
         debug_remove_catches(vcpu, true);
+        points = NULL;
     }
-    if (points != NULL) {
-        for (unsigned i = 0; i < points->count; i++)
-            points->point[i].space = 0; /* it is gone */
-        read_paging(vcpu, &points->paging);
-        place_all(vcpu, points);
-        (void)!update(vcpu, true);
+    if (points != NULL && points->point.count != 0) {
+        for (uint32_t i = 0; i < points->point.count; i++) /* it is gone */
+            ((struct debug_point *)debug_table_row(&points->point, i))->space = 0;
+        debug_read_paging(vcpu, &points->paging);
+        if (debug_place_all(vcpu, true) != STATUS_OK)
+            debug_warn_of_places(vcpu);
     }
     debug_apply(vcpu);
     if (debug->stops_at_start)

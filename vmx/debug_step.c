@@ -95,6 +95,32 @@ static void look_at_opcode(struct one *one)
 
 /* ---- Entries -------------------------------------------------------------------------------- */
 
+/* While instructions are executed one by one, only what they take themselves is the guest's time:
+ * else a timer whose period is shorter than a step would let it get no further than its handler.
+ * What handles another exit's instruction takes the guest's time as ever, since it may have told
+ * the guest of it. Hidden in units by which the preemption timer counts. */
+void debug_hide_time(struct vcpu *vcpu)
+{
+    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    unsigned shift = VMX_MISC_PREEMPTION_SHIFT(vmx_of(vcpu)->cpu->capabilities.misc);
+    uint64_t hidden = align_down(hw_rdtsc() - debug->left_at, BIT(shift));
+    spinlock_acquire(&vcpu->vm->lock);
+    vcpu->vm->behind += hidden;
+    spinlock_release(&vcpu->vm->lock);
+    debug->left_at += hidden;
+    vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
+}
+
+static bool enter(struct vcpu *vcpu)
+{
+    struct vmx_vcpu *vmx = vmx_of(vcpu);
+    if (vmx->debug.is_stepping)
+        debug_hide_time(vcpu);
+    bool entered = vmx_guest_once(vcpu, vmx->launched) == 0;
+    vmx->debug.left_at = hw_rdtsc();
+    return entered;
+}
+
 /* All controls are what they were afterwards. */
 bool debug_enter(struct vcpu *vcpu, uint32_t exceptions, uint32_t timer)
 {
@@ -107,7 +133,7 @@ bool debug_enter(struct vcpu *vcpu, uint32_t exceptions, uint32_t timer)
                ept_pointer(vmx->debug.step_tree != NULL ? vmx->debug.step_tree : &vmx->vm->used));
     vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, timer);
     vmcs_write(VMCS_HOST_RIP, (uintptr_t)vmx_once_stub);
-    bool entered = vmx_guest_once(vcpu, vmx->launched) == 0;
+    bool entered = enter(vcpu);
     vmx->launched = vmx->launched || entered;
     vmx->look_at = 0; /* the timer wants to be set anew */
     vmcs_write(VMCS_HOST_RSP, host_rsp);
@@ -144,6 +170,12 @@ static void fail(struct vcpu *vcpu)
     vm_stop(vcpu->vm, VM_STOPPED, 0);
 }
 
+static void handle_exit(struct vcpu *vcpu)
+{
+    debug_handle_exit(vcpu);
+    vmx_of(vcpu)->debug.left_at = hw_rdtsc();
+}
+
 /* What waits in vcpu->events goes in, and nothing is executed: the preemption timer has run out
  * before. SDM: VMX-Preemption Timer. */
 static void deliver(struct vcpu *vcpu)
@@ -155,7 +187,7 @@ static void deliver(struct vcpu *vcpu)
             fail(vcpu);
             return;
         }
-        debug_handle_exit(vcpu);
+        handle_exit(vcpu);
     }
 }
 
@@ -317,15 +349,11 @@ static bool is_passed_on(uint64_t reason, uint32_t information)
            vector != VECTOR_DB && vector != VECTOR_MC;
 }
 
-/* It met watched data, which is noted: it begins again without the watch. */
+/* It met watched data, which is noted: it begins again, and is let pass there. */
 static bool is_watched(const struct one *one, uint64_t reason)
 {
-    struct vmx_debug *debug = &vmx_of(one->vcpu)->debug;
-    if (reason != EXIT_REASON_EPT_VIOLATION || debug->step_tree == NULL ||
-        vmcs_read(VMCS_GUEST_RIP) != one->rip || !debug_note_violation(one->vcpu))
-        return false;
-    debug->step_tree = NULL;
-    return true;
+    return reason == EXIT_REASON_EPT_VIOLATION && vmx_of(one->vcpu)->debug.step_tree != NULL &&
+           vmcs_read(VMCS_GUEST_RIP) == one->rip && debug_note_violation(one->vcpu);
 }
 
 /* True: the step is done; else nothing has happened, and it begins again. */
@@ -361,7 +389,7 @@ static bool judge(struct one *one, bool is_ours)
     if (is_passed_on(reason, information))
         debug_see_exception(vcpu, information);
     else
-        debug_handle_exit(vcpu);
+        handle_exit(vcpu);
     return !begins_again;
 }
 
@@ -419,6 +447,8 @@ void debug_execute(struct vcpu *vcpu)
     debug->step_tree = NULL;
     if (!vm_is_paused(vcpu->vm)) /* by a catch, before the delivery */
         deliver(vcpu);
+    debug_hide_time(vcpu);
+    debug->behind = vcpu->vm->behind;
     debug->is_stepping = false;
 }
 

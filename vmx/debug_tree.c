@@ -15,16 +15,25 @@ static unsigned shift_of(unsigned level)
     return PAGE_SHIFT + 9 * (level - 1);
 }
 
-static bool is_own(const struct debug_points *points, uint64_t frame)
-{
-    return frame - points->frames.v < DEBUG_FRAMES * PAGE_SIZE;
-}
+/* An entry that leads to a table of the tree's own: a bit that the processor does not look at.
+ * SDM: EPT Paging-Structure Entries. */
+#define ENTRY_OWN BIT(52)
 
+/* Frames of trees that are no more come first. */
 static enum status take_frame(struct debug_points *points, hpa_t *frame)
 {
-    if (points->used == DEBUG_FRAMES)
-        return ERR_NO_MEMORY;
-    *frame = HPA(points->frames.v + points->used++ * PAGE_SIZE);
+    const struct debug_memory *memory = &points->memory;
+    const struct debug_row *row;
+    if (points->used == points->frames.count) {
+        if (debug_table_reserve(memory, &points->frames, points->used + 1u) != STATUS_OK ||
+            memory->take(memory->context, 1, frame) != STATUS_OK)
+            return ERR_NO_MEMORY;
+        row = debug_table_add(memory, &points->frames, frame->v);
+    } else {
+        row = debug_table_row(&points->frames, points->used);
+    }
+    *frame = HPA(row->key);
+    points->used++;
     return STATUS_OK;
 }
 
@@ -44,7 +53,7 @@ static enum status make_own(struct debug_points *points, uint64_t *entry, unsign
         for (unsigned i = 0; i < ENTRIES; i++)
             table[i] = piece + ((uint64_t)i << shift_of(level - 1));
     }
-    *entry = frame.v | EPT_READ | EPT_WRITE | EPT_EXECUTE;
+    *entry = frame.v | EPT_READ | EPT_WRITE | EPT_EXECUTE | ENTRY_OWN;
     return STATUS_OK;
 }
 
@@ -62,9 +71,14 @@ static enum status begin(struct debug_points *points, struct ept *tree, const st
 
 enum status debug_tree_begin(struct debug_points *points, const struct ept *own)
 {
-    points->used = 0;
+    points->used = points->replacements = 0;
+    points->generation++;
     enum status status = begin(points, &points->ept, own);
-    return status == STATUS_OK ? begin(points, &points->data, own) : status;
+    if (status == STATUS_OK)
+        status = begin(points, &points->data, own);
+    if (status != STATUS_OK)
+        points->used = 0;
+    return status;
 }
 
 enum status debug_tree_deny(struct debug_points *points, struct ept *tree, uint64_t gpa,
@@ -75,7 +89,7 @@ enum status debug_tree_deny(struct debug_points *points, struct ept *tree, uint6
         uint64_t *entry = &table_at(tree, table)[gpa >> shift_of(level) & (ENTRIES - 1)];
         if (*entry == 0)
             return ERR_RANGE;
-        if (*entry & EPT_LARGE || !is_own(points, *entry & EPT_ADDRESS)) {
+        if (!(*entry & ENTRY_OWN)) {
             enum status status = make_own(points, entry, level);
             if (status != STATUS_OK)
                 return status;
@@ -86,4 +100,16 @@ enum status debug_tree_deny(struct debug_points *points, struct ept *tree, uint6
     *changed = *changed || *leaf & rights;
     *leaf &= ~rights;
     return *leaf & EPT_ADDRESS ? STATUS_OK : ERR_RANGE;
+}
+
+uint64_t *debug_tree_leaf(const struct ept *tree, uint64_t gpa)
+{
+    hpa_t table = tree->root;
+    for (unsigned level = LEVELS; level > 1; level--) {
+        uint64_t entry = table_at(tree, table)[gpa >> shift_of(level) & (ENTRIES - 1)];
+        if (!(entry & ENTRY_OWN))
+            return NULL;
+        table.v = entry & EPT_ADDRESS;
+    }
+    return &table_at(tree, table)[gpa >> PAGE_SHIFT & (ENTRIES - 1)];
 }

@@ -70,13 +70,16 @@ static enum verdict refuse_instruction(struct vcpu *vcpu, const struct vmx_exit 
 }
 
 /* Breakpoints on data are left to who makes the access; they trap behind it. */
-static COLD void begin_watch(struct guest_access *access, struct breakpoint_watch *watch)
+static COLD void begin_watch(struct vcpu *vcpu, struct guest_access *access,
+                             struct breakpoint_watch *watch)
 {
     for (unsigned i = 0; i < ARRAY_SIZE(watch->address); i++)
         watch->address[i] = hw_read_dr(i);
     watch->dr7 = vmcs_read(VMCS_GUEST_DR7);
     watch->hits = 0;
-    if (breakpoint_wants_watch(watch->dr7))
+    watch->see = vmx_of(vcpu)->debug.points != NULL ? debug_see_access : NULL;
+    watch->context = vcpu;
+    if (watch->see != NULL || breakpoint_wants_watch(watch->dr7))
         access->watch = watch;
 }
 
@@ -94,7 +97,7 @@ static enum verdict carry_out(struct vcpu *vcpu, struct vmx_exit *exit, struct g
     read_state(vcpu, exit, access->paging.efer, &state);
     uint64_t rsp = vcpu->gpr[GPR_RSP], rcx = vcpu->gpr[GPR_RCX], rflags = state.rflags;
     if (__builtin_expect(vmx_of(vcpu)->breakpoints, 0))
-        begin_watch(access, &watch);
+        begin_watch(vcpu, access, &watch);
     state.one_iteration = access->watch != NULL;
     spinlock_acquire(&vcpu->vm->lock);
     enum emulate_result result = guest_access_emulate(access, &state, &exit->exception);
@@ -187,7 +190,7 @@ static COLD enum verdict deliver(struct vcpu *vcpu, struct vmx_exit *exit)
     read_paging(vcpu, &access->paging);
     exit_read_delivery(exit, &state);
     if (vmx_of(vcpu)->breakpoints)
-        begin_watch(access, &watch);
+        begin_watch(vcpu, access, &watch);
     spinlock_acquire(&vcpu->vm->lock);
     enum deliver_result result = deliver_event(access, &state, event, &exit->exception);
     spinlock_release(&vcpu->vm->lock);

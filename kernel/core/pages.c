@@ -11,7 +11,7 @@ static uint64_t end_of(const struct page_extent *extent)
 }
 
 /* A page-aligned, non-empty range that does not wrap; *end is the address behind it. */
-static INIT bool range_end(hpa_t base, uint64_t count, uint64_t *end)
+static bool range_end(hpa_t base, uint64_t count, uint64_t *end)
 {
     if (!is_aligned(base.v, PAGE_SIZE) || count == 0 || count > UINT64_MAX / PAGE_SIZE)
         return false;
@@ -81,7 +81,7 @@ static void split_at(struct pages *pages, uint64_t address)
 }
 
 /* Whether all of [base, end) is known. */
-static INIT bool is_known(const struct pages *pages, uint64_t base, uint64_t end)
+static bool is_known(const struct pages *pages, uint64_t base, uint64_t end)
 {
     for (unsigned i = find(pages, base); i < pages->count; i++) {
         if (pages->extent[i].base > base)
@@ -228,7 +228,7 @@ static bool may_be_freed(enum page_kind kind)
 }
 
 /* Frees known pages; what lies below 1 MiB becomes PAGE_LOW again. */
-static INIT enum status release(struct pages *pages, uint64_t base, uint64_t end)
+static enum status release(struct pages *pages, uint64_t base, uint64_t end)
 {
     uint64_t low_end = end < LOW_END ? end : LOW_END;
     enum status status = STATUS_OK;
@@ -240,7 +240,7 @@ static INIT enum status release(struct pages *pages, uint64_t base, uint64_t end
     return status;
 }
 
-INIT enum status pages_free(struct pages *pages, hpa_t base, uint64_t count)
+enum status pages_free(struct pages *pages, hpa_t base, uint64_t count)
 {
     uint64_t end;
     if (!range_end(base, count, &end))

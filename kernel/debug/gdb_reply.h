@@ -5,7 +5,13 @@
 #include "kernel/debug/gdb_stub.h"
 
 /* What gdb shows of an error: its number. The POSIX ones, which people know. */
-enum error { ERROR_NO_ENTRY = 2, ERROR_FAULT = 14, ERROR_INVALID = 22, ERROR_NOT_HERE = 38 };
+enum error {
+    ERROR_NO_ENTRY = 2,
+    ERROR_NO_MEMORY = 12,
+    ERROR_FAULT = 14,
+    ERROR_INVALID = 22,
+    ERROR_NOT_HERE = 38
+};
 
 /* A packet under way: what is left of it. */
 struct packet {
@@ -55,6 +61,9 @@ static inline void say_status(struct gdb_stub *stub, enum status status)
         return;
     case ERR_NOT_FOUND:
         say_error(stub, ERROR_NO_ENTRY);
+        return;
+    case ERR_NO_MEMORY:
+        say_error(stub, ERROR_NO_MEMORY);
         return;
     case ERR_UNSUPPORTED:
         say_error(stub, ERROR_NOT_HERE);

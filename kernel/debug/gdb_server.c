@@ -295,18 +295,32 @@ static void call_point(struct vcpu *vcpu, void *context)
                                  : debug_add_point(vcpu, &call->point);
 }
 
-#define POINTS_PAGES (align_up(sizeof(struct debug_points), PAGE_SIZE) / PAGE_SIZE)
+static enum status take_pages(void *context, uint64_t pages, hpa_t *base)
+{
+    return pages_alloc(context, pages, PAGE_SIZE, PAGE_HEAP, PAGE_OWNER_MONITOR, base);
+}
 
-/* The room for a guest's points, which it has from the first one on. */
+static void give_pages(void *context, hpa_t base, uint64_t pages)
+{
+    (void)!pages_free(context, base, pages);
+}
+
+static void *map_pages(void *context, hpa_t frame)
+{
+    (void)context;
+    return phys_to_virt(frame);
+}
+
+/* Of a guest's points, from the first one on; what they need more they take and give back. */
 static struct debug_points *need_points(struct gdb_server *server, unsigned number)
 {
     struct debug_points **points = &server->points[number];
+    struct pages *pages = &server->monitor->machine->pages;
     hpa_t frame;
-    if (*points == NULL &&
-        pages_alloc(&server->monitor->machine->pages, POINTS_PAGES + DEBUG_FRAMES, PAGE_SIZE,
-                    PAGE_HEAP, PAGE_OWNER_MONITOR, &frame) == STATUS_OK) {
+    STATIC_ASSERT(sizeof(**points) <= PAGE_SIZE, "it fits");
+    if (*points == NULL && take_pages(pages, 1, &frame) == STATUS_OK) {
         *points = memset(phys_to_virt(frame), 0, sizeof(**points));
-        (*points)->frames = HPA(frame.v + POINTS_PAGES * PAGE_SIZE);
+        (*points)->memory = (struct debug_memory){take_pages, give_pages, map_pages, pages};
     }
     return *points;
 }
@@ -325,28 +339,28 @@ static enum status change_point(struct gdb_server *server, unsigned number, stru
     if (call->point.kind == DEBUG_EXECUTE)
         call->point.size = 1; /* gdb names the kind of its INT3 there */
     enum status status = vcpu_call(vcpu, call_point, call);
+    if (status == STATUS_OK && call->status == ERR_NO_MEMORY)
+        log_warn("%s: no memory is left for a %s at 0x%lx of %lu bytes", vcpu->vm->name,
+                 call->point.kind == DEBUG_EXECUTE ? "breakpoint" : "watchpoint",
+                 call->point.row.key, call->point.size);
     return status == STATUS_OK ? call->status : status;
 }
 
 static enum status set_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
                              bool is_physical, uint64_t address, uint64_t size)
 {
-    struct point_call call = {.point = {.type = (uint8_t)point,
-                                        .size = (uint8_t)size,
-                                        .is_physical = is_physical,
-                                        .address = address}};
-    return size > UINT8_MAX
-               ? ERR_RANGE
-               : change_point(context, number, find_vcpu(context, number, vcpu), &call);
+    struct point_call call = {
+        .point = {
+            .row.key = address, .type = (uint8_t)point, .size = size, .is_physical = is_physical}};
+    return change_point(context, number, find_vcpu(context, number, vcpu), &call);
 }
 
 static enum status clear_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
                                bool is_physical, uint64_t address, uint64_t size)
 {
     (void)is_physical; /* it is what it was when it was set */
-    struct point_call call = {
-        .point = {.type = (uint8_t)point, .size = (uint8_t)size, .address = address},
-        .removes = true};
+    struct point_call call = {.point = {.row.key = address, .type = (uint8_t)point, .size = size},
+                              .removes = true};
     return change_point(context, number, find_vcpu(context, number, vcpu), &call);
 }
 
@@ -358,7 +372,7 @@ static void drop_points(struct vcpu *vcpu, void *context)
     debug_remove_catches(vcpu, true);
 }
 
-/* The room stays, for the next. Where the guest is between two lives, or does not answer, it has no
+/* Where the guest is between two lives, or does not answer, it has no
  * points from the next one on. */
 static void clear_points(void *context, unsigned number)
 {

@@ -50,4 +50,6 @@ void breakpoint_note_data(struct breakpoint_watch *watch, uint64_t linear, unsig
         if (matches && overlaps(watch->address[i], length(watch->dr7, i), linear, size))
             watch->hits |= 1u << i;
     }
+    if (watch->see != NULL)
+        watch->see(watch->context, linear, size, write);
 }

@@ -12,6 +12,9 @@ struct breakpoint_watch {
     uint64_t address[4];
     uint64_t dr7;
     unsigned hits; /* one bit each as in DR6's B0 to B3 */
+    /* A debugger, who has more of them; NULL: none. */
+    void (*see)(void *context, uint64_t linear, unsigned size, bool write);
+    void *context;
 };
 
 /* Whether dr7 enables a breakpoint on anything but instructions. */

@@ -57,7 +57,8 @@ static int play(struct vcpu *vcpu)
         .reason = EXIT_REASON_PREEMPTION_TIMER                                                     \
     }
 
-static void step(const char *bytes, unsigned count, const struct happening *happenings, unsigned n)
+__attribute__((unused)) static void step(const char *bytes, unsigned count,
+                                         const struct happening *happenings, unsigned n)
 {
     memcpy(fake_guest.memory + FAKE_GUEST_RIP, bytes, count);
     memset(script, 0, sizeof(script));

@@ -1,85 +1,6 @@
 /* A debugger's steps, breakpoints and watchpoints. */
 #include "kernel/core/msr.h"
-#include "tests/check.h"
-#include "tests/unit/step_script.h"
-
-#define READ BIT(0)
-#define WRITE BIT(1)
-#define FETCH BIT(2)
-#define FINAL (BIT(7) | BIT(8))
-
-/* Frames are where they are. */
-static uint8_t frames[64 + DEBUG_FRAMES][4096] ALIGNED(4096);
-static unsigned used;
-static struct debug_points points;
-
-static enum status alloc(void *context, hpa_t *frame)
-{
-    (void)context;
-    memset(frames[used], 0, 4096);
-    *frame = HPA((uint64_t)(uintptr_t)frames[used++]);
-    return STATUS_OK;
-}
-
-static void *map(void *context, hpa_t frame)
-{
-    (void)context;
-    return (void *)(uintptr_t)frame.v;
-}
-
-static void start(enum fake_mode mode)
-{
-    static const struct ept_ports ports = {alloc, map, NULL};
-    struct ept *own = &fake_guest.vmx_vm.ept;
-    fake_guest_start(mode);
-    /* A processor with the TRUE capability MSRs. */
-    fake_guest.cpu.controls.word[CONTROL_PRIMARY] &= ~(uint32_t)CONTROL_CR3_LOAD_EXITING;
-    fake_guest.vmx.primary &= ~(uint32_t)CONTROL_CR3_LOAD_EXITING;
-    used = 0;
-    CHECK_EQ(ept_init(own, &ports, BIT(16)), STATUS_OK);
-    CHECK_EQ(ept_map(own, GPA(0), HPA(0x40000000), 4 << 20, EPT_READ | EPT_WRITE | EPT_EXECUTE),
-             STATUS_OK);
-    fake_guest.vmx_vm.used = *own;
-    VMCS[VMCS_EPT_POINTER] = ept_pointer(own);
-    memset(&points, 0, sizeof(points));
-    points.frames = HPA((uint64_t)(uintptr_t)frames[64]);
-    debug_use_points(&VCPU, &points);
-    VCPU.requests = 0;
-}
-
-static enum status add(enum debug_point_kind kind, uint64_t address, unsigned size)
-{
-    struct debug_point point = {
-        .kind = (uint8_t)kind, .type = 7, .size = (uint8_t)size, .address = address};
-    return debug_add_point(&VCPU, &point);
-}
-
-static enum status add_physical(uint64_t address)
-{
-    struct debug_point point = {
-        .kind = DEBUG_EXECUTE, .type = 7, .size = 1, .is_physical = true, .address = address};
-    return debug_add_point(&VCPU, &point);
-}
-
-static enum status take_away(enum debug_point_kind kind, uint64_t address, unsigned size)
-{
-    struct debug_point point = {
-        .kind = (uint8_t)kind, .type = 7, .size = (uint8_t)size, .address = address};
-    return debug_remove_point(&VCPU, &point);
-}
-
-/* The rights of the tree that the guest is entered with. */
-static uint64_t rights(uint64_t gpa)
-{
-    struct ept ept = fake_guest.vmx_vm.ept;
-    uint64_t entry, size;
-    ept.root = HPA(VMCS[VMCS_EPT_POINTER] & EPT_ADDRESS);
-    if (ept_walk(&ept, GPA(gpa), &entry, &size) != STATUS_OK)
-        return 0;
-    CHECK_EQ((entry & EPT_ADDRESS) + (gpa & (size - 1)), 0x40000000 + gpa);
-    CHECK_EQ(entry & EPT_HOST_DECIDES, EPT_HOST_DECIDES);
-    return entry & (EPT_READ | EPT_WRITE | EPT_EXECUTE);
-}
+#include "tests/unit/points_world.h"
 
 /* ---- The tree ------------------------------------------------------------------------------- */
 
@@ -110,36 +31,6 @@ static void pages_lose_rights(void)
     CHECK_EQ(VMCS[VMCS_EPT_POINTER], ept_pointer(own));
     debug_use_points(&VCPU, NULL);
     CHECK(!fake_guest.vmx.breakpoints);
-}
-
-static uint64_t far_away(unsigned i)
-{
-    return 0x100000000 + i * 0x1000ull;
-}
-
-static void points_have_limits(void)
-{
-    start(FAKE_LONG);
-    CHECK_EQ(add(DEBUG_WRITE, 0x5ffc, 8), ERR_RANGE);  /* over a page's end */
-    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 0), ERR_RANGE);  /* nothing */
-    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 65), ERR_RANGE); /* too much */
-    CHECK_EQ(add_physical(0x30000), ERR_RANGE);        /* no RAM */
-    for (unsigned i = 0; i < DEBUG_POINTS_MAX; i++)
-        CHECK_EQ(add(DEBUG_EXECUTE, 0x4000 + i, 1), STATUS_OK);
-    CHECK_EQ(add(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK); /* once more is once */
-    CHECK_EQ(points.count, DEBUG_POINTS_MAX);
-    CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
-    CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
-    /* Those that were removed make room, each on a page of its own, too. */
-    for (unsigned i = 0; i < 3 * DEBUG_POINTS_MAX; i++) {
-        CHECK_EQ(take_away(DEBUG_EXECUTE, i < DEBUG_POINTS_MAX ? 0x4000 + i : far_away(i - 512), 1),
-                 STATUS_OK);
-        CHECK_EQ(add(DEBUG_EXECUTE, far_away(i), 1), STATUS_OK);
-    }
-    CHECK_EQ(points.active, DEBUG_POINTS_MAX);
-    CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
-    debug_use_points(&VCPU, NULL);
-    CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), ERR_NO_SPACE);
 }
 
 /* ---- Paging --------------------------------------------------------------------------------- */
@@ -175,19 +66,19 @@ static void addresses_may_be_mapped_later(void)
 {
     start(FAKE_LONG);
     CHECK_EQ(add(DEBUG_EXECUTE, LATE + 0x123, 1), STATUS_OK);
-    CHECK(!points.point[0].is_mapped);
+    CHECK(!place_of(0));
     CHECK(fake_guest.vmx.primary & CONTROL_CR3_LOAD_EXITING);
     for (unsigned i = 0; i < 3; i++) /* what is read on the way cannot be written */
         CHECK_EQ(rights(TABLES + i * 0x1000), EPT_READ | EPT_EXECUTE);
     CHECK_EQ(rights(0x5000), EPT_READ | EPT_WRITE | EPT_EXECUTE);
     put(PDE(LATE), TABLE + 7);
     leave();
-    CHECK(!points.point[0].is_mapped);
+    CHECK(!place_of(0));
     CHECK_EQ(rights(TABLE), EPT_READ | EPT_EXECUTE);
     put(TABLE, 0x5007);
     leave();
-    CHECK(points.point[0].is_mapped);
-    CHECK_EQ(points.point[0].gpa, 0x5123);
+    CHECK(place_of(0));
+    CHECK_EQ(place_of(0), 0x5123);
     CHECK_EQ(rights(0x5000), EPT_READ | EPT_WRITE);
     unsigned flushes = fake_vmcs.invepts;
     put(TABLE, 0x5067); /* accessed and dirty, as any walk may leave it */
@@ -195,11 +86,11 @@ static void addresses_may_be_mapped_later(void)
     CHECK_EQ(fake_vmcs.invepts, flushes);
     put(TABLE, 0x6007);
     leave();
-    CHECK_EQ(points.point[0].gpa, 0x6123);
+    CHECK_EQ(place_of(0), 0x6123);
     CHECK_EQ(rights(0x6000), EPT_READ | EPT_WRITE);
     put(TABLE, 0);
     leave();
-    CHECK(!points.point[0].is_mapped);
+    CHECK(!place_of(0));
     CHECK_EQ(take_away(DEBUG_EXECUTE, LATE + 0x123, 1), STATUS_OK);
     CHECK(!(fake_guest.vmx.primary & CONTROL_CR3_LOAD_EXITING));
     CHECK_EQ(VMCS[VMCS_HOST_RIP], (uintptr_t)vmx_exit_stub);
@@ -210,7 +101,7 @@ static void addresses_may_wait_for_paging(void)
     start(FAKE_PROTECTED_32);
     CHECK_EQ(add(DEBUG_EXECUTE, HIGH + 0x5040, 1), STATUS_OK);
     CHECK_EQ(add(DEBUG_EXECUTE, 0x6000, 1), STATUS_OK);
-    CHECK(!points.point[0].is_mapped && points.point[1].is_mapped);
+    CHECK(!place_of(0) && place_of(1));
     put(TABLES + 288 * 8, TABLES + 0x1003);
     put(TABLES, TABLES + 0x1003);
     put(TABLES + 0x1000, TABLES + 0x2003);
@@ -219,12 +110,12 @@ static void addresses_may_wait_for_paging(void)
     cr_set_initial(&VCPU, CR0_PE | CR0_PG | CR0_ET, CR4_PAE, EFER_LME);
     leave();
     CHECK_EQ(VCPU.account_mark, fake_hw.tsc - 1); /* what points take is not the guest's time */
-    CHECK(points.point[0].is_mapped && points.point[1].is_mapped);
-    CHECK_EQ(points.point[0].gpa, 0x5040);
+    CHECK(place_of(0) && place_of(1));
+    CHECK_EQ(place_of(0), 0x5040);
     /* The tables of a reset guest are not those of the next. */
     put(TABLES + 288 * 8, 0);
     debug_reset(&VCPU);
-    CHECK(!points.point[0].is_mapped && points.point[1].is_mapped);
+    CHECK(!place_of(0) && place_of(1));
     CHECK_EQ(points.active, 2);
 }
 
@@ -273,42 +164,42 @@ static void address_spaces_are_apart(void)
     start(FAKE_LONG);
     make_spaces(4);
     CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
-    CHECK(points.point[0].is_mapped);
+    CHECK(place_of(0));
     CHECK(load_cr3(OTHER));
-    CHECK(!points.point[0].is_mapped);
+    CHECK(!place_of(0));
     /* gdb takes its points away while the guest stands, and sets them again: elsewhere, maybe. */
     CHECK_EQ(take_away(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
     CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
-    CHECK(!points.point[0].is_mapped);
+    CHECK(!place_of(0));
     CHECK(load_cr3(TABLES));
-    CHECK(points.point[0].is_mapped);
+    CHECK(place_of(0));
     /* When the guest has gone on in between, it is a new point. */
     CHECK_EQ(take_away(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
     CHECK_EQ(add(DEBUG_EXECUTE, 0x7000, 1), STATUS_OK);
     debug_arm_step(&VCPU, 0, 0);
     debug_settle_points(&VCPU); /* a step is not yet going on */
-    CHECK_EQ(points.count, 2);
+    CHECK_EQ(points.point.count, 2);
     DEBUG.steps = false;
     debug_settle_points(&VCPU);
-    CHECK_EQ(points.count, 1);
+    CHECK_EQ(points.point.count, 1);
     CHECK(load_cr3(OTHER));
     CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
-    CHECK(points.point[1].is_mapped);
+    CHECK(place_of(1));
     CHECK(load_cr3(TABLES));
-    CHECK(!points.point[1].is_mapped);
+    CHECK(!place_of(1));
     /* Without paging it is the same. */
     start(FAKE_PAGING_32);
     CHECK_EQ(add(DEBUG_EXECUTE, 0x5000, 1), STATUS_OK);
-    CHECK(points.point[0].space != 0);
+    CHECK(((struct debug_point *)debug_table_row(&points.point, 0))->space != 0);
     cr_set_initial(&VCPU, CR0_PE | CR0_ET, 0, 0);
     leave();
-    CHECK(points.point[0].is_mapped);
+    CHECK(place_of(0));
     /* A supervisor's page is the same everywhere. */
     start(FAKE_LONG);
     make_spaces(0);
     CHECK_EQ(add(DEBUG_EXECUTE, USERS + 0x5000, 1), STATUS_OK);
     CHECK(load_cr3(OTHER));
-    CHECK(points.point[0].is_mapped);
+    CHECK(place_of(0));
 }
 
 static void loads_of_cr3_are_the_processors(void)
@@ -343,7 +234,7 @@ static void loads_of_cr3_are_the_processors(void)
 static void physical_addresses_stay(void)
 {
     start(FAKE_LONG);
-    CHECK_EQ(add_physical(0x5123), STATUS_OK);
+    CHECK_EQ(add_physical(DEBUG_EXECUTE, 0x5123, 1), STATUS_OK);
     CHECK_EQ(rights(0x5000), EPT_READ | EPT_WRITE);
     CHECK(!(fake_guest.vmx.primary & CONTROL_CR3_LOAD_EXITING));
     CHECK_EQ(VMCS[VMCS_HOST_RIP], (uintptr_t)vmx_exit_stub);
@@ -604,18 +495,6 @@ static void steps_wait_for_others(void)
 
 /* ---- Accesses ------------------------------------------------------------------------------- */
 
-static bool access_to(uint64_t gpa, uint64_t qualification, struct happening happening)
-{
-    script[0] = happening;
-    entries = 0;
-    fake_vmcs.once = play;
-    VMCS[VMCS_GUEST_RIP] = FAKE_GUEST_RIP;
-    VM.is_paused = DEBUG.has_stopped = false;
-    bool taken = debug_take_violation(&VCPU, FAKE_GUEST_RIP, gpa, qualification);
-    CHECK_EQ(DEBUG.has_stopped, VM.is_paused);
-    return taken;
-}
-
 static void breakpoints_stop(void)
 {
     start(FAKE_LONG);
@@ -709,7 +588,8 @@ static void steps_meet_watchpoints(void)
     CHECK_EQ(DEBUG.stop.reason, DEBUG_AT_POINT);
     CHECK_EQ(DEBUG.stop.address, 0x5003);
     CHECK(first_ept != ept_pointer(&points.ept) && first_ept == ept_pointer(&points.data));
-    CHECK_EQ(seen_ept, ept_pointer(&fake_guest.vmx_vm.ept));
+    CHECK_EQ(seen_ept, ept_pointer(&points.data));
+    CHECK_EQ(*debug_tree_leaf(&points.data, 0x5000) & (EPT_READ | EPT_WRITE), 0);
     CHECK_EQ(VMCS[VMCS_GUEST_RFLAGS] & RFLAGS_TF, 0);
     VMCS[VMCS_GUEST_RIP] = FAKE_GUEST_RIP;
     step("\x8a\x03", 2, reads, 2); /* mov al, [rbx]: the byte beside */
@@ -764,7 +644,7 @@ static void timer_is_set_after_steps(void)
     CHECK(VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE] < 100000);
 }
 
-TEST_MAIN({"pages_lose_rights", pages_lose_rights}, {"points_have_limits", points_have_limits},
+TEST_MAIN({"pages_lose_rights", pages_lose_rights},
           {"addresses_may_be_mapped_later", addresses_may_be_mapped_later},
           {"points_may_be_forgotten_at_a_reset", points_may_be_forgotten_at_a_reset},
           {"addresses_may_wait_for_paging", addresses_may_wait_for_paging},

@@ -202,9 +202,69 @@ def restart(run):
         run.check("restart/exit-status", machine.wait() == 0)
 
 
+MANY = """
+attach()
+run("set breakpoint always-inserted on")
+run("set can-use-hw-watchpoints 9999")
+run("tbreak ready")
+run("continue")
+functions = value("(long)&functions")
+for index in range(1200):
+    gdb.Breakpoint(f"*{functions + 16 * index}")
+met = []
+for _ in range(3):
+    run("continue")
+    met.append((value("$pc") - functions) // 16)
+note("breakpoints", met)
+run("delete")
+run("set breakpoint always-inserted off")
+run("awatch *(char(*)[300])&big")
+for name in "first_byte", "by_sse", "last_byte":
+    run("continue")
+    note(name, value("$pc") == value(f"(long)&{name}") or hex(value("$pc")))
+run("delete")
+note("mib-set", run("maintenance packet Z2,1000000,100000").split()[-1])
+note("mib-met", "watch:10fffff;" in run("maintenance packet vCont;c"))
+run("maintenance flush register-cache")
+note("far_last", value("$pc") == value("(long)&far_last"))
+note("mib-cleared", run("maintenance packet z2,1000000,100000").split()[-1])
+note("all", run("maintenance packet Z2,0,7fffffffffffffff").split()[-1])
+run("awatch *(int *)0xfee003e0")
+run("awatch *(int *)0xfee00080")
+hits = []
+while value("$pc") != value("(long)&device_written") and len(hits) < 9:
+    run("continue")
+    hits.append(value("$pc"))
+note("device", len(hits)) # by lapic_init, too
+run("delete")
+run("hbreak fast_never")
+run("tbreak fast_done")
+run("continue")
+note("fast", value("$pc") == value("(long)&fast_done") and value("*(long *)&ticks") > 0)
+note("ticks", value("*(long *)&ticks"))
+run("delete")
+run("continue")
+note("end", value("$_exitcode"))
+"""
+
+
+def many(run):
+    """Over a thousand breakpoints, watchpoints over page ends, of a MiB and on a device; and a timer whose handler
+    is in the page of a breakpoint."""
+    with debuggee(run, "many") as (machine, port):
+        notes, text = gdb_run(run, port, MANY, run.files.guest("many"))
+        check_notes(run, notes, text, {
+            "breakpoints": [17, 599, 1199], "first_byte": True, "by_sse": True, "last_byte": True,
+            "mib-set": '"OK"', "mib-met": True, "far_last": True, "mib-cleared": '"OK"',
+            "all": '"E0c"', "device": 4, "fast": True, "end": 0})
+        run.check("many/said", "no memory is left for a watchpoint at 0x0" in machine.log, "no line on the console")
+        run.check("many/exit-status", machine.wait() == 0)
+
+
 CASES = [
     Case("gdb-points-paging", paging, seconds=30),
     Case("gdb-points-checked", checked, seconds=35),
     Case("gdb-points-catches", catches, seconds=30),
     Case("gdb-points-restart", restart, seconds=30),
+    Case("gdb-points-many", many, seconds=60),
 ]
