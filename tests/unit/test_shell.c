@@ -379,6 +379,10 @@ static void output_comes_in_pieces(void)
     CHECK_STR(terminal_row(&terminal, 0), "(traprock)");
     CHECK_EQ(terminal_row(&terminal, 1)[0], '1');
     CHECK(!is_held);
+    shell.rows = 0;
+    type("pieces 20\r");
+    CHECK_EQ(printed, 20);
+    CHECK_EQ(terminal_row(&terminal, 1)[0], '9');
 }
 
 static void output_commands_nothing(void)
