@@ -87,3 +87,12 @@ void gdb_read_memory(struct gdb_stub *stub, struct packet *packet);
 void gdb_read_binary(struct gdb_stub *stub, struct packet *packet);
 void gdb_write_memory(struct gdb_stub *stub, struct packet *packet);
 void gdb_write_binary(struct gdb_stub *stub, struct packet *packet);
+
+/* gdb_vcpu.c: what `g`, `G`, `p` and `P` ask for, */
+void gdb_read_registers(struct gdb_stub *stub, struct packet *packet);
+void gdb_write_registers(struct gdb_stub *stub, struct packet *packet);
+void gdb_read_register(struct gdb_stub *stub, struct packet *packet);
+void gdb_write_register(struct gdb_stub *stub, struct packet *packet);
+/* and the vCPU's registers into stub->registers, of which one is said then. */
+enum status MUST_CHECK gdb_load_registers(struct gdb_stub *stub);
+void gdb_say_register(struct gdb_stub *stub, unsigned number);

@@ -36,30 +36,17 @@ static void say_thread(struct gdb_stub *stub, uint32_t vcpu)
     gdb_writer_number(&stub->writer, vcpu + 1u);
 }
 
-static enum status load(struct gdb_stub *stub)
-{
-    const struct gdb_target *target = stub->target;
-    return target->read_registers(target->context, stub->guest, stub->vcpu, &stub->registers);
-}
-
-static void say_register(struct gdb_stub *stub, unsigned number)
-{
-    uint8_t bytes[GDB_REGISTER_MAX];
-    size_t size = gdb_register_get(&stub->registers, number, bytes);
-    gdb_writer_hex(&stub->writer, bytes, size);
-}
-
 /* What gdb looks at after every step goes along with the stop, so that it need not ask for all
  * registers each time: RBP, RSP, RIP and the flags, by gdb's numbers. */
 static void say_first_registers(struct gdb_stub *stub)
 {
     static const uint8_t numbers[] = {6, 7, 16, 17};
-    if (load(stub) != STATUS_OK)
+    if (gdb_load_registers(stub) != STATUS_OK)
         return;
     for (unsigned i = 0; i < sizeof(numbers); i++) {
         gdb_writer_number(&stub->writer, numbers[i]);
         say(stub, ":");
-        say_register(stub, numbers[i]);
+        gdb_say_register(stub, numbers[i]);
         say(stub, ";");
     }
 }
@@ -139,134 +126,6 @@ static void stop_guest(struct gdb_stub *stub, uint8_t signal)
         is_alive(stub))
         return; /* it comes to a stop when its processor looks up; another Ctrl-C asks again */
     gdb_stub_stopped(stub, stub->guest, &stop);
-}
-
-/* ---- Registers ----------------------------------------------------------------------------- */
-
-static void store(struct gdb_stub *stub)
-{
-    const struct gdb_target *target = stub->target;
-    say_status(stub,
-               target->write_registers(target->context, stub->guest, stub->vcpu, &stub->registers));
-}
-
-static void read_all(struct gdb_stub *stub, struct packet *packet)
-{
-    enum status status = load(stub);
-    (void)packet;
-    if (status != STATUS_OK) {
-        say_status(stub, status);
-        return;
-    }
-    for (unsigned i = 0; i < gdb_register_count(); i++)
-        say_register(stub, i);
-}
-
-/* One packet for all: what cannot be written keeps its value. */
-static void write_all(struct gdb_stub *stub, struct packet *packet)
-{
-    enum status status = load(stub);
-    uint8_t bytes[GDB_REGISTER_MAX] = {0};
-    for (unsigned i = 0; status == STATUS_OK && i < gdb_register_count(); i++) {
-        if (!gdb_take_bytes(&packet->at, packet->end, bytes, gdb_register_size(i)))
-            status = ERR_INVALID;
-        else if (gdb_register_set(&stub->registers, i, bytes) == ERR_NOT_FOUND)
-            status = ERR_NOT_FOUND;
-    }
-    if (status == STATUS_OK)
-        store(stub);
-    else
-        say_status(stub, status);
-}
-
-/* The registers after those of `g` are MSRs, each read when gdb asks for it. One that the guest
- * does not have is unavailable. */
-static enum status access_msr(struct gdb_stub *stub, uint64_t number, bool writes, uint64_t *value)
-{
-    const struct gdb_target *target = stub->target;
-    uint32_t msr;
-    return number > UINT32_MAX || !gdb_register_msr((unsigned)number, &msr)
-               ? ERR_NOT_FOUND
-               : target->access_msr(target->context, stub->guest, stub->vcpu, msr, writes, value);
-}
-
-static void note_told(struct gdb_stub *stub, uint64_t number, uint64_t value)
-{
-    uint64_t index = number - gdb_register_count();
-    if (index >= GDB_TOLD_MAX)
-        return;
-    stub->told[index].value = value;
-    stub->told[index].is_known = true;
-}
-
-/* When a function that gdb has called returns, gdb writes back what it was told before the call, of
- * all registers (for those of i386, it does not look at save-restore). What it does not want to
- * change stays: MSRs that cannot be written, and clocks and timers, which went on. */
-static enum status write_msr(struct gdb_stub *stub, uint64_t number, uint64_t value)
-{
-    uint64_t index = number - gdb_register_count();
-    if (index < GDB_TOLD_MAX && stub->told[index].is_known && stub->told[index].value == value)
-        return STATUS_OK;
-    enum status status = access_msr(stub, number, true, &value);
-    if (status == STATUS_OK)
-        note_told(stub, number, value);
-    return status;
-}
-
-static void read_msr(struct gdb_stub *stub, uint64_t number)
-{
-    uint64_t value;
-    enum status status = access_msr(stub, number, false, &value);
-    if (status == STATUS_OK)
-        note_told(stub, number, value);
-    if (status == STATUS_OK)
-        gdb_writer_hex(&stub->writer, &value, sizeof(value));
-    else if (status == ERR_UNSUPPORTED)
-        say(stub, "xxxxxxxxxxxxxxxx");
-    else
-        say_status(stub, status);
-}
-
-static void read_one(struct gdb_stub *stub, struct packet *packet)
-{
-    uint64_t number;
-    enum status status = ERR_INVALID;
-    if (take_number(packet, &number)) {
-        if (number >= gdb_register_count()) {
-            read_msr(stub, number);
-            return;
-        }
-        status = load(stub);
-    }
-    if (status == STATUS_OK)
-        say_register(stub, (unsigned)number);
-    else
-        say_status(stub, status);
-}
-
-static void write_one(struct gdb_stub *stub, struct packet *packet)
-{
-    uint64_t number;
-    uint8_t bytes[GDB_REGISTER_MAX] = {0};
-    enum status status = ERR_INVALID;
-    if (take_number(packet, &number) && take(packet, '=')) {
-        unsigned known = number < gdb_register_count() ? (unsigned)number : UINT32_MAX;
-        size_t size = gdb_register_size(known);
-        uint64_t value;
-        if (size == 0) {
-            bool is_value = gdb_take_bytes(&packet->at, packet->end, &value, sizeof(value));
-            say_status(stub, is_value ? write_msr(stub, number, value) : ERR_INVALID);
-            return;
-        }
-        if (gdb_take_bytes(&packet->at, packet->end, bytes, size))
-            status = load(stub);
-        if (status == STATUS_OK)
-            status = gdb_register_set(&stub->registers, known, bytes);
-    }
-    if (status == STATUS_OK)
-        store(stub);
-    else
-        say_status(stub, status);
 }
 
 /* ---- Threads ------------------------------------------------------------------------------- */
@@ -671,10 +530,10 @@ static void long_packet(struct gdb_stub *stub, struct packet *packet)
 static void answer(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
 {
     static void (*const handler[128])(struct gdb_stub *,
-                                      struct packet *) = {['g'] = read_all,
-                                                          ['G'] = write_all,
-                                                          ['p'] = read_one,
-                                                          ['P'] = write_one,
+                                      struct packet *) = {['g'] = gdb_read_registers,
+                                                          ['G'] = gdb_write_registers,
+                                                          ['p'] = gdb_read_register,
+                                                          ['P'] = gdb_write_register,
                                                           ['m'] = gdb_read_memory,
                                                           ['x'] = gdb_read_binary,
                                                           ['M'] = gdb_write_memory,
