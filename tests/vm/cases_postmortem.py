@@ -123,7 +123,7 @@ def reports(run):
 def bounded(run):
     """A guest that dies again and again, which cannot fill the log, and is reported on at its end nonetheless."""
     run.guest("post_mortem")
-    conf = vm("dies", kernel="post_mortem.elf", cmdline="no_idt", memory="4M", timeout="10s")
+    conf = vm("dies", kernel="post_mortem.elf", cmdline="no_idt", memory="4M", timeout="2s")
     _, text = run.run_to_end(conf)
     said = re.findall(r"dies vcpu0: post-mortem: (.{12})", text)
     resets = re.search(r'"outcome":"timeout".*"resets":(\d+)', text)
@@ -408,7 +408,7 @@ def dumped_over_channel(run):
 
 
 CASES = [
-    Case("post-mortem-reports", reports, seconds=25),
+    Case("post-mortem-reports", reports, seconds=40),
     Case("post-mortem-bounded", bounded, seconds=15),
     Case("post-mortem-shell", shell_after, seconds=25),
     Case("post-mortem-gdb", gdb_at_death, seconds=25),
