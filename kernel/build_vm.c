@@ -642,8 +642,14 @@ static bool may_restart(const struct guest *guest)
 static void revive(struct guest *guest)
 {
     struct vm *vm = &guest->vm;
-    log_guest(&vm->log, "ended (%s), starts anew", vm_outcome_text(vm->outcome));
+    bool stands = guest->config->starts_paused;
+    log_guest(&vm->log, "ended (%s), starts anew%s", vm_outcome_text(vm->outcome),
+              stands ? ", paused before its first instruction" : "");
     reset_guest(guest);
+    if (guest->started != 0) /* what has passed since is none of its time */
+        guest->started += clock_now(&vm->clock) - guest->ended;
+    __atomic_store_n(&vm->is_paused, false, __ATOMIC_SEQ_CST); /* the last life's */
+    guest->vmx_vcpu[0].debug.stops_at_start |= stands;
     __atomic_store_n(&vm->outcome, VM_RUNNING, __ATOMIC_SEQ_CST);
     __atomic_store_n(&vm->is_ending, false, __ATOMIC_SEQ_CST);
     __atomic_store_n(&guest->starts_again, false, __ATOMIC_SEQ_CST);

@@ -1,8 +1,10 @@
 /* Commands for guests as a whole. */
 #include "kernel/core/fmt.h"
+#include "kernel/core/mem.h"
 #include "kernel/core/smp.h"
 #include "kernel/core/time.h"
 #include "kernel/debug/debugger.h"
+#include "kernel/debug/gdb_server.h"
 #include "kernel/debug/split.h"
 
 /* ---- vm ---- */
@@ -80,7 +82,13 @@ static void run_start(struct shell *shell, unsigned count, char *const argument[
         shell_print(shell, "%s has not ended\n", name);
         return;
     }
+    bool stands = gdb_server_holds(guest);
+    guest->vmx_vcpu[0].debug.stops_at_start = stands;
     enum status status = guest_start(guest);
+    if (status != STATUS_OK)
+        guest->vmx_vcpu[0].debug.stops_at_start = false;
+    else if (stands)
+        shell_print(shell, "%s stands before its first instruction, for gdb\n", name);
     if (status == ERR_UNSUPPORTED)
         shell_print(shell, "with run = sequence, a guest that has ended gives way to the next\n");
     else if (status == ERR_BUSY)
@@ -100,6 +108,13 @@ static void run_pause(struct shell *shell, unsigned count, char *const argument[
         debug_refused(shell, guest, "is not paused yet", status);
     else if (was_paused)
         shell_print(shell, "%s was paused already\n", guest->vm.name);
+    if (status == STATUS_OK)
+        gdb_server_tell_pause(guest);
+}
+
+static bool is_forced(unsigned count, char *const argument[])
+{
+    return count > 2 && strcmp(argument[2], "force") == 0;
 }
 
 static void run_resume(struct shell *shell, unsigned count, char *const argument[])
@@ -107,9 +122,21 @@ static void run_resume(struct shell *shell, unsigned count, char *const argument
     struct guest *guest = debug_live_guest(shell, count, argument, 1);
     if (guest == NULL)
         return;
-    if (!__atomic_load_n(&guest->vm.is_paused, __ATOMIC_SEQ_CST))
-        shell_print(shell, "%s is not paused\n", guest->vm.name);
-    vm_resume(&guest->vm);
+    const char *name = guest->vm.name;
+    if (count > 2 && !is_forced(count, argument))
+        shell_print(shell, "'%s' behind a guest: only `force` may stand there\n", argument[2]);
+    else if (!__atomic_load_n(&guest->vm.is_paused, __ATOMIC_SEQ_CST))
+        shell_print(shell, "%s is not paused\n", name);
+    else if (!gdb_server_holds(guest))
+        vm_resume(&guest->vm);
+    else if (is_forced(count, argument))
+        gdb_server_release(guest);
+    else
+        shell_print(
+            shell,
+            "%s stands for gdb: `continue` or `detach` there lets it go on, or, where gdb is "
+            "gone, `resume %s force`\n",
+            name, name);
 }
 
 static void note(struct vcpu *vcpu, void *context)
@@ -157,7 +184,10 @@ const struct shell_command commands_vm[] = {
     {"pause", "[NAME]", "hold a guest",
      "Its clocks and timers stand still meanwhile; it may be reset, stopped and looked at.\n",
      run_pause, debug_complete_guests, 0, 1, 0},
-    {"resume", "[NAME]", "let a guest go on", "", run_resume, debug_complete_guests, 0, 1, 0},
+    {"resume", "[NAME [force]]", "let a guest go on",
+     "One that gdb has stopped goes on when gdb says so; `force` takes it away from a gdb that is\n"
+     "gone, with gdb's breakpoints.\n",
+     run_resume, debug_complete_guests, 0, 2, 0},
     {"stop", "[NAME]", "end a guest, with the result `killed`",
      "When the last guest has ended, what on-idle says is done: with on-idle = wait, guests can\n"
      "be started again.\n",

@@ -27,7 +27,7 @@ void dump_end(struct monitor *monitor)
     monitor->dump = NULL;
     if (dump == NULL)
         return;
-    if (dump->resumes && stands(dump) && !gdb_server_attends(dump->guest))
+    if (dump->resumes && stands(dump) && !gdb_server_holds(dump->guest))
         vm_resume(&dump->guest->vm);
     pages_free_owner(&monitor->machine->pages, DEBUG_PAGES_OWNER);
 }

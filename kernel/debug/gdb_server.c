@@ -112,6 +112,8 @@ static void resume(void *context, unsigned number)
         return;
     if (server->points[number] != NULL)
         (void)!vcpu_call(guest->vm.vcpu[0], settle, NULL);
+    /* A stop that nobody took, while another guest was gdb's, is none that comes now. */
+    __atomic_store_n(&guest->vmx_vcpu[0].debug.has_stopped, false, __ATOMIC_SEQ_CST);
     vm_resume(&guest->vm);
 }
 
@@ -423,7 +425,8 @@ static enum status restart(void *context, unsigned number)
         return STATUS_OK;
     }
     status = guest_start(guest);
-    *stops = status == STATUS_OK;
+    if (status != STATUS_OK)
+        *stops = false;
     return status;
 }
 
@@ -487,6 +490,28 @@ bool gdb_server_attends(const struct guest *guest)
 {
     const struct gdb_server *server = guest->monitor->gdb;
     return server != NULL && server->stub.is_attached && find(server, server->stub.guest) == guest;
+}
+
+bool gdb_server_holds(const struct guest *guest)
+{
+    return gdb_server_attends(guest) && !guest->monitor->gdb->stub.is_running;
+}
+
+void gdb_server_tell_pause(const struct guest *guest)
+{
+    static const struct gdb_stop stop = {.signal = GDB_SIGNAL_INT,
+                                         .text = "the monitor's shell has paused the guest\n"};
+    struct gdb_server *server = guest->monitor->gdb;
+    if (!gdb_server_attends(guest) || !server->stub.is_running)
+        return;
+    (void)!vcpu_call(guest->vm.vcpu[0], disarm_step, NULL);
+    gdb_stub_stopped(&server->stub, server->stub.guest, &stop);
+}
+
+void gdb_server_release(const struct guest *guest)
+{
+    if (gdb_server_attends(guest))
+        gdb_stub_detach(&guest->monitor->gdb->stub);
 }
 
 /* ---- The line ------------------------------------------------------------------------------ */

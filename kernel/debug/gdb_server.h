@@ -13,3 +13,13 @@ enum status MUST_CHECK gdb_server_start(struct monitor *monitor);
 
 /* Whether gdb is attached, and to this guest. */
 bool gdb_server_attends(const struct guest *guest);
+
+/* Whether it stands, or has ended, under a gdb that has yet to let it go on. */
+bool gdb_server_holds(const struct guest *guest);
+
+/* It was paused by somebody else: gdb, if it waits for a stop, is told, and holds it from now on.
+ */
+void gdb_server_tell_pause(const struct guest *guest);
+
+/* Lets it go on, for a gdb that has gone without a word. */
+void gdb_server_release(const struct guest *guest);

@@ -109,7 +109,8 @@ void gdb_stub_ended(struct gdb_stub *stub, unsigned guest)
         gdb_stub_stopped(stub, guest, &stop);
         return;
     }
-    stub->is_running = false;
+    stub->target->clear_points(stub->target->context, stub->guest);
+    stub->is_attached = stub->is_running = false;
     gdb_writer_begin(&stub->writer);
     say_exit(stub);
     send_reply(stub);
@@ -196,7 +197,7 @@ static void describe_thread(struct gdb_stub *stub, struct packet *packet)
 
 /* ---- Going on ------------------------------------------------------------------------------ */
 
-static void detach(struct gdb_stub *stub)
+void gdb_stub_detach(struct gdb_stub *stub)
 {
     const struct gdb_target *target = stub->target;
     target->clear_points(target->context, stub->guest);
@@ -209,7 +210,7 @@ static void go_on(struct gdb_stub *stub)
 {
     const struct gdb_target *target = stub->target;
     if (!is_alive(stub) && !end_of(stub).stands) {
-        detach(stub);
+        gdb_stub_detach(stub);
         say_exit(stub);
         send_reply(stub);
         return;
@@ -431,7 +432,7 @@ static void set(struct gdb_stub *stub, struct packet *packet)
 static void attach(struct gdb_stub *stub)
 {
     if (!is_there(stub)) {
-        detach(stub);
+        gdb_stub_detach(stub);
     } else if (!stub->is_attached || stub->is_running) {
         stub->is_attached = true;
         stub->is_running = false;
@@ -548,7 +549,7 @@ static void answer(struct gdb_stub *stub, struct packet *packet, uint8_t kind)
         attach(stub);
         return;
     case 'D':
-        detach(stub);
+        gdb_stub_detach(stub);
         say(stub, "OK");
         return;
     case 'Z':

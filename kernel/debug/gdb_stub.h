@@ -128,3 +128,6 @@ void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_st
 /* The guest has ended. gdb is told why it died, if it stands for that, and sees it; else its exit
  * code. */
 void gdb_stub_ended(struct gdb_stub *stub, unsigned guest);
+
+/* Lets the guest go on, without its points. */
+void gdb_stub_detach(struct gdb_stub *stub);

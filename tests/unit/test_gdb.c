@@ -322,6 +322,7 @@ static void guest_ends(void)
     world.end = (struct gdb_end){.code = 7};
     gdb_stub_ended(&world.stub, 0);
     CHECK(strstr(world.sent, "$W07#") != NULL);
+    CHECK(!world.stub.is_attached && world.cleared == 2); /* the start's, and this */
     world.sent_length = 0;
     gdb_stub_ended(&world.stub, 0);
     CHECK_EQ(world.sent_length, 0);

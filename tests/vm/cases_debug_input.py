@@ -187,6 +187,8 @@ stops = []
 gdb.events.stop.connect(stops.append)
 """
 
+CPU_TIME = r"^\* debuggee .* MiB +([\d.]+) s"
+
 BESIDE = MEET + FILLED + """
 attach()
 fill()
@@ -194,18 +196,33 @@ run("hbreak *&count")
 run("continue")
 run("delete")
 meet("stands")
-run_until_interrupted("resumed")
-note("resumed", stops[-1].stop_signal)
-run_until_interrupted("paused")
+note("held", "stands for gdb" in run("monitor resume") and value("$pc") == value("(long)&count"))
+threading.Thread(target=meet, args=("pauses",)).start()
+note("says", "the monitor's shell has paused the guest" in run("continue"))
 note("paused", stops[-1].stop_signal)
+counted = value("*(long*)&counter")
+meet("paused")
+run("maintenance flush dcache")
+note("still", counted > 0 and value("*(long*)&counter") == counted)
+run_until_interrupted("dumped")
+note("dumped", stops[-1].stop_signal)
+meet("lost")
+run("disconnect")
+attach()
+note("went-on", value("*(long*)&counter") > counted)
+meet("back")
 run("continue")
 note("killed", value("$_exitcode"))
 """
 
 STANDS = MEET + """
 attach()
-note("afresh", value("$pc") != 0)
+note("afresh", value("$pc") == 0x100020 and value("*(long*)&counter") == 0)
+run("set *(long*)&counter = 7")
 meet("dies")
+run("maintenance flush register-cache")
+note("again", value("$pc") == 0x100020 and value("*(long*)&counter") == 0)
+meet("dies-again")
 run("continue")
 note("killed", "exited" in run("info program") or "not being run" in run("info program"))
 """
@@ -236,6 +253,23 @@ def beside(run):
     def part(name):
         run.write(name + ".done", "")
 
+    def is_now(state):
+        until(run, lambda: re.search(rf"^\* debuggee +{state}", shell.command("vm"), re.MULTILINE),
+              f"it is not {state}")
+
+    def seconds(command, pattern):
+        return float(re.search(pattern, shell.command(command), re.MULTILINE).group(1))
+
+    def stop():
+        shell.type(b"stop debuggee\r")
+        shell.wait(rb"traprock: vm debuggee: killed")
+
+    def start_again():
+        said = [shell.command("start debuggee")]
+        until(run, lambda: "try again" not in said[-1] or said.append(shell.command("start debuggee")),
+              "it cannot start")
+        return said[-1]
+
     program = run.files.guest("debuggee")
     with bridged(run, "debuggee", own="on-idle = wait\n") as (machine, bridge):
         shell = Shell(run, machine)
@@ -244,29 +278,54 @@ def beside(run):
         meet("stands")
         shell.check("beside-stands", "vm", r"^\* debuggee +paused")
         shell.check("beside-pause", "pause debuggee", r"^debuggee was paused already$")
-        shell.command("resume debuggee")
-        shell.check("beside-resumed", "vm", r"^\* debuggee +running")
+        shell.check("beside-resume", "resume debuggee", r"^debuggee stands for gdb: .*`resume debuggee force`$")
+        shell.check("beside-held", "vm", r"^\* debuggee +paused")
         part("stands")
-        meet("resumed")
-        part("resumed")
-        meet("paused")
+        meet("pauses")
+        is_now("running")
         shell.command("pause debuggee")
         shell.check("beside-paused", "vm", r"^\* debuggee +paused")
+        part("pauses")
+        meet("paused")
+        shell.check("beside-resume-paused", "resume debuggee", r"^debuggee stands for gdb: ")
         part("paused")
-        until(run, lambda: re.search(r"^\* debuggee +running", shell.command("vm"), re.MULTILINE), "gdb did not go on")
-        shell.type(b"stop debuggee\r")
-        shell.wait(rb"traprock: vm debuggee: killed")
+        meet("dumped")
+        is_now("running")
+        shell.check("beside-dump", "dump debuggee", r"^debuggee stands until `dump debuggee stop`")
+        is_now("paused")
+        shell.command("dump debuggee stop")
+        shell.check("beside-dumped", "vm", r"^\* debuggee +running")
+        part("dumped")
+        meet("lost")
+        shell.check("beside-no-force", "resume debuggee please", r"^'please' behind a guest")
+        shell.command("resume debuggee force")
+        shell.check("beside-forced", "vm", r"^\* debuggee +running")
+        part("lost")
+        meet("back")
+        part("back")
+        is_now("running")
+        stop()
         notes, text = gdb_end(run, gdb)
-        check_notes(run, notes, text, {"resumed": "SIGINT", "paused": "SIGINT", "killed": 1})
-        shell.command("start debuggee")
+        check_notes(run, notes, text, {"held": True, "says": True, "paused": "SIGINT", "still": True,
+                                       "dumped": "SIGINT", "went-on": True, "killed": 1})
+        begun, had = seconds("uptime", r"0 days 00:00:([\d.]+)"), seconds("vm", CPU_TIME)
+        until(run, lambda: seconds("uptime", r"0 days 00:00:([\d.]+)") > begun + 1, "the clock stands still")
+        start_again()
+        is_now("paused")
+        run.check("beside/cpu-time", seconds("vm", CPU_TIME) < had + 1, "what it has had while it was no more")
         gdb = gdb_start(run, bridge.port, STANDS.replace("FOLDER", run.directory), program)
         meet("dies")
-        shell.type(b"stop debuggee\r")
-        shell.wait(rb"traprock: vm debuggee: killed")
+        stop()
+        run.check("beside/starts-for-gdb", "debuggee stands before its first instruction, for gdb" in start_again())
+        is_now("paused")
         part("dies")
+        meet("dies-again")
+        stop()
+        part("dies-again")
         notes, text = gdb_end(run, gdb)
-        check_notes(run, notes, text, {"afresh": True, "killed": True})
-        shell.command("start debuggee")
+        check_notes(run, notes, text, {"afresh": True, "again": True, "killed": True})
+        start_again()
+        is_now("paused")
         notes, text = gdb_run(run, bridge.port, RESETS, program)
         check_notes(run, notes, text, {"pc": "0x100020", "point-holds": True, "afresh": 0, "end": 0})
         shell.type(b"poweroff\r")
