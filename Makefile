@@ -111,7 +111,7 @@ $(BUILD)/unit/%: $(BUILD)/host/tests/unit/%.o $(BUILD)/host/tests/check.o $(BUIL
 
 .PHONY: unit units unit-%
 units: $(addprefix $(BUILD)/unit/,$(UNIT)) $(BUILD)/native/emulator
-unit: $(addprefix unit-,$(UNIT)) unit-regex-python unit-mux-python unit-deflate-python native
+unit: $(addprefix unit-,$(UNIT)) unit-regex-python unit-mux-python unit-deflate-python unit-log-python native
 unit-%: $(BUILD)/unit/%
 	@$<
 
@@ -124,6 +124,11 @@ unit-regex-python: $(BUILD)/regex.so
 .PHONY: unit-mux-python
 unit-mux-python:
 	@python3 tests/unit/mux.py
+
+# The emulator's log has bounds.
+.PHONY: unit-log-python
+unit-log-python:
+	@python3 tests/unit/emulator_log.py
 
 # Against zlib.
 .PHONY: unit-deflate-python

@@ -103,9 +103,9 @@ def on_idle_reboot(run):
     with run.machine(run.make_image(hello("on-idle = reboot\nloglevel = debug\n"))) as machine:
         machine.expect(rb"^traprock: exit 0\r?$", timeout=run.case.limit)
         deadline = time.monotonic() + 60
-        while resets(machine) < 2 and time.monotonic() < deadline:
+        while (count := resets(machine)) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
-        run.check("boot/on-idle-reboot", resets(machine) == 2, "the machine is not reset")
+        run.check("boot/on-idle-reboot", count == 2, "the machine is not reset")
         run.check("boot/loglevel-debug", re.search(r"debug: memory: 0x\w+ \d+ pages", machine.log))
 
 

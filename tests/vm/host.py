@@ -42,8 +42,9 @@ EXIT_KILLED = 130
 
 OVMF = "/usr/share/ovmf/OVMF.fd"
 BOCHS_DEFAULT_CPU = "corei7_skylake_x"
-BOCHS_LOG_MAX = 64 << 20  # a machine that was reset fills the log without end
-BOCHS_TRACE_MAX = 4 << 30  # the same where each VM entry and exit is logged, and much besides
+BOCHS_LOG_MAX = 64 << 20  # bytes of disk for what can have no end: a line for each EPT violation
+BOCHS_LOG_TAIL = 1 << 20  # of what came before, that much is kept
+BOCHS_TRACE_MAX = 4 << 30  # where each VM entry and exit is logged, and wanted: more ends the emulator
 BOCHS_HOST_MEMORY_MAX = 2048
 MEMORY_MAX = 1 << 20  # MiB, of Bochs
 CPUS_MAX = 255
@@ -304,7 +305,8 @@ class Machine:
             self.started = time.monotonic()
             self.deadline = self.started + self.timeout
             guard = [sys.executable, os.path.abspath(__file__), "guard", self.directory,
-                     str(int(self.timeout) + 15)]
+                     str(int(self.timeout) + 15),
+                     str(BOCHS_TRACE_MAX * 2 if self.options.traced() else BOCHS_LOG_MAX)]
             alive, self.alive = os.pipe()
             try:
                 with open(os.path.join(self.directory, "output"), "wb") as output:
@@ -352,9 +354,9 @@ class Machine:
 
     def _check_emulator(self):
         """Ends an emulator that goes on, but can come to nothing."""
-        limit = BOCHS_TRACE_MAX if self.options.traced() else BOCHS_LOG_MAX
         with contextlib.suppress(OSError):
-            if os.path.getsize(os.path.join(self.directory, "bochs.log")) > limit:
+            if self.options.traced() and \
+                    os.path.getsize(os.path.join(self.directory, "bochs.log")) > BOCHS_TRACE_MAX:
                 self._kill()
         if "KVM internal error" in self._read("output", 4096):
             self._kill()
@@ -417,16 +419,14 @@ class Machine:
             if line is not None:
                 line.close()
         if self.directory is not None:
-            self.emulator_log = self._read("output") + self._read("bochs.log")
+            self.emulator_log = "".join(map(self._read, ("output", "bochs.log.before", "bochs.log")))
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory = None
 
-    def _read(self, name, limit=1 << 20):
+    def _read(self, name, limit=BOCHS_LOG_TAIL):
         """The end of one of the emulator's files."""
-        with contextlib.suppress(OSError), open(os.path.join(self.directory, name), "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - limit))
-            return file.read().decode(errors="replace")
+        with contextlib.suppress(OSError):
+            return read_tail(os.path.join(self.directory, name), limit).decode(errors="replace")
         return ""
 
     def explain(self):
@@ -461,7 +461,26 @@ def group_kill(process):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def guard(directory, seconds, command):
+def read_tail(path, limit):
+    """The end of a file, but for the hole that log_shorten leaves."""
+    with open(path, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - limit))
+        return file.read().lstrip(b"\0")
+
+
+def log_shorten(directory, limit):
+    """Takes what Bochs has logged from the disk where it is more than that, but for a tail beside it. Bochs
+    goes on at its place in the file, which begins with a hole then."""
+    path = os.path.join(directory, "bochs.log")
+    with contextlib.suppress(OSError):
+        if os.stat(path).st_blocks * 512 > limit:
+            tail = read_tail(path, BOCHS_LOG_TAIL)
+            with open(path + ".before", "wb") as file:
+                file.write(tail)
+            os.truncate(path, 0)
+
+
+def guard(directory, seconds, log_max, command):
     """A process between us and the emulator, which outlives neither us, however we end, nor its
     time: standard input is a pipe whose other end closes with us. Returns the emulator's status."""
     parent = os.getppid()
@@ -470,6 +489,7 @@ def guard(directory, seconds, command):
     while process.poll() is None and time.monotonic() < deadline:
         if select.select([0], [], [], 0.1)[0]:
             break
+        log_shorten(directory, log_max)
     group_kill(process)
     if os.getppid() != parent:
         shutil.rmtree(directory, ignore_errors=True)
@@ -656,7 +676,7 @@ def arguments_parse():
 def main():
     if sys.argv[1:2] == ["guard"]:
         # 128 and the number of a signal, as a shell has it.
-        status = guard(sys.argv[2], int(sys.argv[3]), sys.argv[4:])
+        status = guard(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])
         return status if status >= 0 else 128 - status
     arguments = arguments_parse()
     if arguments.command == "which":
