@@ -134,7 +134,7 @@ struct debug_catches {
     uint16_t last_id;
     uint32_t vectors; /* of exceptions that are caught, a bit each */
     uint32_t control; /* and of control registers */
-    bool has_mode;    /* and changes of mode */
+    bool by_steps;    /* some change of mode is caught that nothing exits for */
     hpa_t msr_bitmap; /* a frame for one with the MSRs that are caught; 0: none yet */
     struct catch catch[DEBUG_CATCHES_MAX];
 };

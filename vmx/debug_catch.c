@@ -3,6 +3,7 @@
  * as it does for a watchpoint; at an exception, before that is delivered; at a reset, before that
  * happens.
  */
+#include "kernel/core/cpu.h"
 #include "kernel/core/mem.h"
 #include "kernel/core/msr.h"
 #include "vmx/debug_internal.h"
@@ -37,12 +38,12 @@ static void sum_up(struct vcpu *vcpu)
     struct debug_catches *catches = &vmx_of(vcpu)->debug.catches;
     uint32_t resets = 0;
     catches->vectors = catches->control = 0;
-    catches->has_mode = false;
+    catches->by_steps = false;
     for (unsigned i = 0; i < catches->count; i++) {
         const struct catch *catch = &catches->catch[i];
         catches->vectors |= catch->kind == CATCH_EXCEPTION ? 1u << catch->first : 0;
         catches->control |= catch->kind == CATCH_CR ? 1u << catch->first : 0;
-        catches->has_mode |= catch->kind == CATCH_MODE;
+        catches->by_steps |= catch->kind == CATCH_MODE && catch->first >= CATCH_MODE_V86;
         resets |= catch->kind == CATCH_RESET ? 1u << VM_RESET : 0;
         resets |= catch->kind <= CATCH_TRIPLE_FAULT ? 1u << VM_TRIPLE_FAULT : 0;
     }
@@ -50,6 +51,8 @@ static void sum_up(struct vcpu *vcpu)
     if (catches->msr_bitmap.v != 0)
         fill_bitmap(catches, vmx_of(vcpu)->vm);
     debug_apply(vcpu);
+    if (catches->by_steps) /* from the next instruction on */
+        vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, 0);
 }
 
 enum status debug_add_catch(struct vcpu *vcpu, const struct catch *wanted, hpa_t msr_bitmap,
@@ -113,6 +116,17 @@ static enum catch_mode read_mode(void)
     if (vmcs_read(VMCS_GUEST_IA32_EFER) & EFER_LMA)
         return CATCH_MODE_LONG;
     return cr0 & CR0_PG ? CATCH_MODE_PAGED : cr0 & CR0_PE ? CATCH_MODE_PROTECTED : CATCH_MODE_REAL;
+}
+
+/* With what the guest changes without an exit, where it goes by single instructions. */
+static enum catch_mode see_mode(const struct vcpu *vcpu)
+{
+    enum catch_mode mode = read_mode();
+    if (!vmx_of(vcpu)->debug.catches.by_steps)
+        return mode;
+    if (mode == CATCH_MODE_LONG)
+        return state_is_64bit() ? CATCH_MODE_LONG : CATCH_MODE_COMPATIBILITY;
+    return vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_VM ? CATCH_MODE_V86 : mode;
 }
 
 static void see_msr(struct vcpu *vcpu, struct catch_event *event, bool is_write)
@@ -240,12 +254,12 @@ void debug_handle_exit(struct vcpu *vcpu)
         return;
     }
     look_before(vcpu, &event);
-    mode = (struct catch_event){.kind = CATCH_MODE, .rip = event.rip, .before = read_mode()};
+    mode = (struct catch_event){.kind = CATCH_MODE, .rip = event.rip, .before = see_mode(vcpu)};
     bool is_exception = take_exception(vcpu);
     if (!is_exception)
         exit_handle(vcpu);
     look_after(vcpu, &event);
-    mode.number = read_mode();
+    mode.number = see_mode(vcpu);
     if (judge_reset(vcpu, event.rip) || judge(vcpu, &event) ||
         (mode.before != mode.number && judge(vcpu, &mode)))
         return;
@@ -259,6 +273,39 @@ void debug_see_exception(struct vcpu *vcpu, uint32_t information)
     debug_pass_on(vcpu, information);
     if (vmx_of(vcpu)->debug.catches.count != 0 && !judge_reset(vcpu, rip))
         (void)judge_exception(vcpu, rip);
+}
+
+/* An instruction, or the delivery of what waits for the next entry; and what mode it has led to. */
+static void step_by_mode(struct vcpu *vcpu)
+{
+    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    struct catch_event event = {
+        .kind = CATCH_MODE, .rip = vmcs_read(VMCS_GUEST_RIP), .before = see_mode(vcpu)};
+    debug->left_at = hw_rdtsc();
+    debug->has_stepped = true;
+    if (vmcs_read(VMCS_VM_ENTRY_INTERRUPTION_INFORMATION) & EVENT_INFORMATION_VALID)
+        debug_deliver(vcpu);
+    else
+        (void)debug_step_over_point(vcpu, event.rip);
+    event.number = see_mode(vcpu);
+    if (event.before != event.number && !debug->has_stopped)
+        (void)judge(vcpu, &event);
+}
+
+/* What waits for a window has none while instructions are stepped: it is looked for behind each. */
+bool debug_run_by_mode(struct vcpu *vcpu)
+{
+    const struct debug_catches *catches = &vmx_of(vcpu)->debug.catches;
+    bool enters = true;
+    while (enters && catches->by_steps && vcpu->activity == VCPU_RUNNING) {
+        if (cpu_takes_lines(cpu_this()))
+            hw_take_interrupts();
+        step_by_mode(vcpu);
+        if (vmx_of(vcpu)->primary & (CONTROL_INTERRUPT_WINDOW_EXITING | CONTROL_NMI_WINDOW_EXITING))
+            vcpu_request(vcpu, VCPU_REQUEST_EVENT);
+        enters = run_prepare_later(vcpu);
+    }
+    return enters;
 }
 
 /* ---- MSRs ----------------------------------------------------------------------------------- */

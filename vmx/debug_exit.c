@@ -85,6 +85,8 @@ bool vmx_exit_debug(struct vcpu *vcpu)
     } else {
         enters = vcpu->account != NULL ? vmx_exit_accounted(vcpu) : vmx_exit(vcpu);
     }
+    if (enters && debug->catches.by_steps)
+        enters = debug_run_by_mode(vcpu);
     if (enters)
         debug_refresh(vcpu);
     if (debug->behind == vcpu->vm->behind) /* else it stood meanwhile, by which that is hidden */

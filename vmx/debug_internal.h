@@ -57,9 +57,16 @@ void debug_apply(struct vcpu *vcpu);
 void debug_handle_exit(struct vcpu *vcpu);
 void debug_see_exception(struct vcpu *vcpu, uint32_t information);
 
+/* debug_catch.c: the guest goes on by single instructions as long as a catch needs that; false:
+ * leave it. */
+bool debug_run_by_mode(struct vcpu *vcpu);
+
 /* debug_step.c: what has passed since debug.left_at is not the guest's time; and an exception that
  * exited, and that is the guest's. */
 void debug_hide_time(struct vcpu *vcpu);
+
+/* debug_step.c: delivers what waits in the entry's fields, and executes nothing. */
+void debug_deliver(struct vcpu *vcpu);
 void debug_pass_on(struct vcpu *vcpu, uint32_t information);
 
 /* debug_operand.c: how many bytes of memory the instruction accesses at once, at most; DEBUG_XSAVE:

@@ -191,6 +191,19 @@ static void deliver(struct vcpu *vcpu)
     }
 }
 
+void debug_deliver(struct vcpu *vcpu)
+{
+    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
+    debug->is_stepping = true;
+    if (debug_enter(vcpu, (uint32_t)vmcs_read(VMCS_EXCEPTION_BITMAP), 0))
+        handle_exit(vcpu);
+    else
+        fail(vcpu);
+    if (!vm_is_paused(vcpu->vm))
+        deliver(vcpu);
+    debug->is_stepping = false;
+}
+
 /* ---- The step ------------------------------------------------------------------------------- */
 
 /* SDM: Repeat String Operation Prefix: INS, OUTS; MOVS, CMPS; STOS, LODS, SCAS. */

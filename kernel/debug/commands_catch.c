@@ -196,6 +196,7 @@ const struct shell_command commands_catch[] = {
      "catch exception VECTOR|pf|gp|... before it is delivered\n"
      "catch msr NUMBER|NAME [read|write], catch port NUMBER[-LAST] [in|out]\n"
      "catch cpuid [LEAF], catch cr 0|3|4|8, catch mode [real|protected|paged|long]\n"
+     "catch mode v86|compatibility     slow: the guest is executed instruction by instruction\n"
      "The guest is paused then, and a line says why; gdb sees it stop. Without any it costs "
      "nothing.\n",
      run_catch, complete_catch, 0, 3, 0},

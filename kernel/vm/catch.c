@@ -16,7 +16,8 @@ static const char *const kinds[CATCH_KINDS] = {
     [CATCH_MODE] = "mode",
 };
 
-static const char modes[CATCH_MODES][12] = {"real", "protected", "paged", "long"};
+static const char modes[CATCH_MODES][16] = {"real", "protected", "paged",
+                                            "long", "v86",       "compatibility"};
 
 /* SDM: Protected-Mode Exceptions and Interrupts. */
 static const char vectors[][3] = {"de", "db", "",   "bp", "of", "br", "ud", "nm", "df", "",   "ts",
@@ -175,8 +176,10 @@ static const char *parse_which(unsigned count, char *const word[], struct catch 
         }
         if (wanted->kind == CATCH_CPUID)
             return find_number(which, &wanted->first) ? NULL : "a leaf is a number";
-        return find_mode(which, &wanted->first) ? NULL
-                                                : "the modes are real, protected, paged and long";
+        return find_mode(which, &wanted->first)
+                   ? NULL
+                   : "the modes are real, protected, paged, long, v86 and "
+                     "compatibility";
     default:
         return which == NULL ? NULL : "there are too many words";
     }

@@ -29,6 +29,10 @@ enum catch_mode {
     CATCH_MODE_PROTECTED,
     CATCH_MODE_PAGED, /* protected mode with paging */
     CATCH_MODE_LONG,
+    /* Changes to and from these are seen only where the guest is executed by single instructions.
+     */
+    CATCH_MODE_V86,
+    CATCH_MODE_COMPATIBILITY,
     CATCH_MODES
 };
 

@@ -42,6 +42,8 @@ static void lines_are_read(void)
     CHECK_STR(parse("cr 8"), "cr 0x8");
     CHECK_STR(parse("mode"), "mode ");
     CHECK_STR(parse("mode long"), "mode long");
+    CHECK_STR(parse("mode v86"), "mode v86");
+    CHECK_STR(parse("mode compatibility"), "mode compatibility");
 }
 
 static void nonsense_is_refused(void)
@@ -66,7 +68,7 @@ static void nonsense_is_refused(void)
                                         "cr 2",
                                         "cr cr",
                                         "cr 40",
-                                        "mode v86",
+                                        "mode virtual",
                                         "mode long out",
                                         "exception pf write",
                                         "msr 12x",

@@ -261,10 +261,48 @@ def many(run):
         run.check("many/exit-status", machine.wait() == 0)
 
 
+MODES = """
+attach()
+def go(name, wanted, what):
+    run("monitor uncatch all")
+    for mode in wanted.split():
+        run(f"monitor catch mode {mode}")
+    said = run("continue")
+    note(name, what in said or said)
+run("tbreak main")
+run("continue")
+go("compatibility", "compatibility", "long -> compatibility")
+note("lma", value("$efer") >> 10 & 1)
+go("entered", "compatibility", "protected -> compatibility")
+go("long", "long compatibility", "compatibility -> long")
+run("monitor uncatch all")
+run("tbreak v86")
+run("continue")
+go("v86", "v86", "-> v86")
+note("v86-flag", value("$eflags") >> 17 & 1)
+go("v86-left", "v86 protected", "v86 -> protected")
+run("monitor uncatch all")
+run("continue")
+note("end", value("$_exitcode"))
+"""
+
+
+def modes(run):
+    """Changes of mode that nothing exits for."""
+    with debuggee(run, "modes") as (machine, port):
+        notes, text = gdb_run(run, port, MODES, run.files.guest("modes"))
+        check_notes(run, notes, text, {
+            "compatibility": True, "lma": 1, "entered": True, "long": True, "v86": True, "v86-flag": 1,
+            "v86-left": True, "end": 0})
+        run.check("modes/exit-status", machine.wait() == 0)
+        run.report_guest(machine.log, "modes")
+
+
 CASES = [
     Case("gdb-points-paging", paging, seconds=30),
     Case("gdb-points-checked", checked, seconds=35),
     Case("gdb-points-catches", catches, seconds=30),
     Case("gdb-points-restart", restart, seconds=30),
     Case("gdb-points-many", many, seconds=60),
+    Case("gdb-points-modes", modes, seconds=60),
 ]
