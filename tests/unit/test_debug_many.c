@@ -379,6 +379,39 @@ static void time_is_the_instructions_alone(void)
     CHECK(guest_time() >= before && guest_time() - before < 10000);
 }
 
+/* ---- Modes ---------------------------------------------------------------------------------- */
+
+static void enter_v86(void)
+{
+    VMCS[VMCS_GUEST_RFLAGS] |= RFLAGS_VM;
+}
+
+static void give_up(void)
+{
+    debug_remove_catches(&VCPU, false);
+    vm_resume(&VM);
+}
+
+/* Nothing exits for it: the guest goes on by single instructions at once. */
+static void modes_are_caught_by_steps(void)
+{
+    struct catch wanted = {.kind = CATCH_MODE, .first = CATCH_MODE_V86, .last = CATCH_MODE_V86};
+    struct happening happens[] = {STEPPED(1), STEPPED(2)};
+    uint16_t id;
+    start(FAKE_PROTECTED_32);
+    VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE] = 1000;
+    CHECK_EQ(debug_add_catch(&VCPU, &wanted, HPA(0), &id), STATUS_OK);
+    CHECK_EQ(VMCS[VMCS_VMX_PREEMPTION_TIMER_VALUE], 0);
+    happens[1].does = enter_v86;
+    play_entries("\x90\x90", 2, happens, 2);
+    fake_hw.on_halt = give_up;
+    leave();
+    CHECK_EQ(entries, 2);
+    CHECK_EQ(DEBUG.stop.reason, DEBUG_CAUGHT);
+    CHECK_EQ(DEBUG.stop.event.number, CATCH_MODE_V86);
+    CHECK_EQ(DEBUG.stop.event.before, CATCH_MODE_PROTECTED);
+}
+
 TEST_MAIN({"thousands_of_points", thousands_of_points}, {"what_cannot_be", what_cannot_be},
           {"memory_may_run_out", memory_may_run_out}, {"watch_of_many_pages", watch_of_many_pages},
           {"accesses_are_cut_at_page_ends", accesses_are_cut_at_page_ends},
@@ -388,4 +421,5 @@ TEST_MAIN({"thousands_of_points", thousands_of_points}, {"what_cannot_be", what_
           {"emulated_accesses_are_seen", emulated_accesses_are_seen},
           {"many_entries_are_compared_in_turn", many_entries_are_compared_in_turn},
           {"trees_are_made_anew", trees_are_made_anew},
-          {"time_is_the_instructions_alone", time_is_the_instructions_alone})
+          {"time_is_the_instructions_alone", time_is_the_instructions_alone},
+          {"modes_are_caught_by_steps", modes_are_caught_by_steps})
