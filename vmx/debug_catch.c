@@ -298,9 +298,9 @@ bool debug_run_by_mode(struct vcpu *vcpu)
     const struct debug_catches *catches = &vmx_of(vcpu)->debug.catches;
     bool enters = true;
     while (enters && catches->by_steps && vcpu->activity == VCPU_RUNNING) {
+        step_by_mode(vcpu);
         if (cpu_takes_lines(cpu_this()))
             hw_take_interrupts();
-        step_by_mode(vcpu);
         if (vmx_of(vcpu)->primary & (CONTROL_INTERRUPT_WINDOW_EXITING | CONTROL_NMI_WINDOW_EXITING))
             vcpu_request(vcpu, VCPU_REQUEST_EVENT);
         enters = run_prepare_later(vcpu);

@@ -2,6 +2,10 @@
 #include "kernel/core/mem.h"
 #include "vmx/debug_internal.h"
 
+/* That all points cover, one by one: each change of page tables walks to all of them, and nobody
+ * waits for more than that. */
+#define PAGES_MAX (1u << 16)
+
 /* ---- Their memory --------------------------------------------------------------------------- */
 
 static void release(struct debug_points *points)
@@ -33,15 +37,20 @@ static void begin_empty(struct debug_points *points)
     };
 }
 
-static void leave(struct vcpu *vcpu, struct debug_points *points)
+/* No point is in force. */
+static void give_back(struct vcpu *vcpu, struct debug_points *points)
 {
-    struct vmx_debug *debug = &vmx_of(vcpu)->debug;
-    debug->points = NULL;
-    debug->step_tree = NULL; /* a step may be under way */
+    vmx_of(vcpu)->debug.step_tree = NULL; /* a step may be under way */
     debug_apply(vcpu);
     debug_flush();
     release(points);
     begin_empty(points);
+}
+
+static void leave(struct vcpu *vcpu, struct debug_points *points)
+{
+    vmx_of(vcpu)->debug.points = NULL;
+    give_back(vcpu, points);
 }
 
 void debug_use_points(struct vcpu *vcpu, struct debug_points *points)
@@ -63,8 +72,9 @@ void debug_use_points(struct vcpu *vcpu, struct debug_points *points)
 static struct debug_point *find(const struct debug_points *points, const struct debug_point *wanted)
 {
     struct debug_point *point = debug_table_find(&points->point, wanted->row.key, NULL);
-    while (point != NULL && (point->kind != wanted->kind || point->type != wanted->type ||
-                             point->size != wanted->size))
+    while (point != NULL &&
+           (point->kind != wanted->kind || point->type != wanted->type ||
+            point->size != wanted->size || point->is_physical != wanted->is_physical))
         point = debug_table_find(&points->point, wanted->row.key, point);
     return point;
 }
@@ -123,6 +133,8 @@ static enum status make_room(struct debug_points *points, const struct debug_poi
 {
     const struct debug_memory *memory = &points->memory;
     uint64_t pages = debug_pages_of(wanted);
+    if (pages > PAGES_MAX || points->covered + pages > PAGES_MAX)
+        return ERR_NO_MEMORY;
     enum status status = debug_table_reserve(memory, &points->piece, points->covered + pages);
     if (status == STATUS_OK)
         status = debug_table_reserve(memory, &points->page, points->page.count + pages);
@@ -131,24 +143,40 @@ static enum status make_room(struct debug_points *points, const struct debug_poi
     return status == STATUS_OK ? STATUS_OK : ERR_NO_MEMORY;
 }
 
-static struct debug_point *add_new(struct vcpu *vcpu, const struct debug_point *wanted)
+static enum status add_new(struct vcpu *vcpu, const struct debug_point *wanted)
 {
     struct debug_points *points = vmx_of(vcpu)->debug.points;
     uint64_t address = wanted->row.key;
     if (make_room(points, wanted) != STATUS_OK)
-        return NULL;
+        return ERR_NO_MEMORY;
     const struct debug_page *page = debug_need_page(vcpu, address, wanted->is_physical);
     uint64_t space = page != NULL ? page->space : 0;
     struct debug_point *point =
         page != NULL ? debug_table_add(&points->memory, &points->point, address) : NULL;
     if (point == NULL)
-        return NULL;
+        return ERR_NO_MEMORY;
     struct debug_row row = point->row;
     *point = *wanted;
     point->row = row;
     point->space = space;
     points->covered += debug_pages_of(point);
-    return point;
+    return debug_place(vcpu, points->point.count - 1);
+}
+
+/* As if the last one had never come. */
+static void drop_last(struct debug_points *points)
+{
+    points->covered -= debug_pages_of(debug_table_row(&points->point, --points->point.count));
+    debug_table_index(&points->point);
+}
+
+/* What a point has left behind that there was no memory for. */
+static void tidy(struct vcpu *vcpu, struct debug_points *points)
+{
+    if (points->point.count == 0)
+        give_back(vcpu, points);
+    else if (points->used != 0 && debug_place_all(vcpu, false) != STATUS_OK)
+        debug_warn_of_places(vcpu);
 }
 
 /* One that was removed comes back as what it was. */
@@ -162,18 +190,19 @@ enum status debug_add_point(struct vcpu *vcpu, const struct debug_point *wanted)
         return STATUS_OK; /* gdb: inserting twice is inserting once */
     if (!is_sound(vcpu, wanted))
         return ERR_RANGE;
+    uint32_t before = points->point.count;
     enum status status = begin(vcpu, points);
-    bool is_new = point == NULL;
-    if (status == STATUS_OK && is_new)
-        point = add_new(vcpu, wanted);
-    if (status != STATUS_OK || point == NULL)
-        return ERR_NO_MEMORY;
-    point->is_removed = false;
-    count(points, point, 1);
-    if (is_new)
-        status = debug_place(vcpu, points->point.count - 1);
-    if (status != STATUS_OK)
-        (void)!debug_remove_point(vcpu, point);
+    if (status == STATUS_OK && point == NULL)
+        status = add_new(vcpu, wanted);
+    if (status == STATUS_OK) {
+        point = find(points, wanted); /* rows may have moved */
+        point->is_removed = false;
+        count(points, point, 1);
+    } else {
+        if (points->point.count != before)
+            drop_last(points);
+        tidy(vcpu, points);
+    }
     debug_apply(vcpu);
     return status;
 }
@@ -182,6 +211,10 @@ enum status debug_remove_point(struct vcpu *vcpu, const struct debug_point *want
 {
     struct debug_points *points = vmx_of(vcpu)->debug.points;
     struct debug_point *point = points != NULL ? find(points, wanted) : NULL;
+    struct debug_point other = *wanted;
+    other.is_physical = !wanted->is_physical; /* of addresses it may have been set by before */
+    if (points != NULL && (point == NULL || point->is_removed))
+        point = find(points, &other);
     if (point == NULL || point->is_removed)
         return ERR_NOT_FOUND;
     point->is_removed = true;
@@ -196,9 +229,14 @@ void debug_settle_points(struct vcpu *vcpu)
     struct debug_points *points = vmx_of(vcpu)->debug.points;
     if (points == NULL || vmx_of(vcpu)->debug.steps || !forget_removed(points))
         return;
+    if (points->point.count == 0) {
+        give_back(vcpu, points);
+        return;
+    }
     points->used = 0;
-    if (points->active != 0)
-        (void)!debug_place_all(vcpu, true);
+    if (points->active != 0 && debug_place_all(vcpu, true) != STATUS_OK)
+        debug_warn_of_places(vcpu);
+    debug_apply(vcpu);
 }
 
 /* Where that fails, the points are in force no more: see debug_apply. */
@@ -223,6 +261,8 @@ void debug_reset(struct vcpu *vcpu)
         debug_remove_catches(vcpu, true);
         points = NULL;
     }
+    if (points != NULL)
+        points->used = 0; /* the trees share tables that the VM may not have any more */
     if (points != NULL && points->point.count != 0) {
         for (uint32_t i = 0; i < points->point.count; i++) /* it is gone */
             ((struct debug_point *)debug_table_row(&points->point, i))->space = 0;

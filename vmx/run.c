@@ -79,6 +79,8 @@ static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
     uint64_t begun = hw_rdtsc();
     vcpu_serve_debug(vcpu);
     vmcs_write(VMCS_TSC_OFFSET, vcpu_machine_tsc_offset(vcpu));
+    if (!vm_is_paused(vcpu->vm)) /* a stop that nobody has taken is none that comes now */
+        __atomic_store_n(&vmx_of(vcpu)->debug.has_stopped, false, __ATOMIC_SEQ_CST);
     if (vmx_of(vcpu)->debug.steps) {
         debug_run_steps(vcpu);
         run_arm_preemption_timer(
@@ -87,6 +89,8 @@ static COLD uint32_t serve_debug(struct vcpu *vcpu, uint32_t requests)
     uint64_t passed = hw_rdtsc() - begun;
     vcpu->history.newest->start += passed;
     vcpu->account_mark += passed;
+    /* Who pauses it says so first, and asks for it then. */
+    requests |= vm_is_paused(vcpu->vm) ? VCPU_REQUEST_DEBUG : 0;
     return requests | __atomic_exchange_n(&vcpu->requests, 0, __ATOMIC_SEQ_CST);
 }
 
@@ -201,6 +205,8 @@ void vmx_vcpu_run(struct vcpu *vcpu)
     if (run_prepare_entry(vcpu, hw_rdtsc())) {
         bool launched = vmx->launched;
         run_skip_time(vcpu);
+        if (vmx->debug.catches.by_steps) /* from the first instruction on */
+            vmcs_write(VMCS_VMX_PREEMPTION_TIMER_VALUE, 0);
         vmx->launched = true;
         if (vmx_guest_loop(vcpu, launched) != 0) {
             vmx->launched = false;

@@ -40,8 +40,9 @@ static unsigned timer_bits(const struct acpi_pm *pm)
 static void update_status(struct acpi_pm *pm)
 {
     uint64_t carries = ticks_now(&pm->ticks) >> (timer_bits(pm) - 1);
-    if (carries != pm->carries)
-        pm->status |= ACPI_PM_TIMER;
+    if (carries <= pm->carries) /* a debugger may set the clock back by what nobody has seen */
+        return;
+    pm->status |= ACPI_PM_TIMER;
     pm->carries = carries;
 }
 

@@ -204,6 +204,8 @@ static uint64_t periods_passed(const struct rtc *rtc, uint64_t tick, uint32_t pe
 /* Brings time and flags up to tick. */
 static void advance(struct rtc *rtc, uint64_t tick)
 {
+    if (tick < rtc->seen) /* a debugger has set the clock back by less than anybody has seen */
+        return;
     uint32_t period = periodic_ticks(rtc);
     if (divider_runs(rtc) && period != 0 && periods_passed(rtc, tick, period) != 0)
         rtc->cmos[REG_C] |= C_PF;

@@ -360,8 +360,10 @@ static enum status set_point(void *context, unsigned number, unsigned vcpu, enum
 static enum status clear_point(void *context, unsigned number, unsigned vcpu, enum gdb_point point,
                                bool is_physical, uint64_t address, uint64_t size)
 {
-    (void)is_physical; /* it is what it was when it was set */
-    struct point_call call = {.point = {.row.key = address, .type = (uint8_t)point, .size = size},
+    struct point_call call = {.point = {.row.key = address,
+                                        .type = (uint8_t)point,
+                                        .size = size,
+                                        .is_physical = is_physical},
                               .removes = true};
     return change_point(context, number, find_vcpu(context, number, vcpu), &call);
 }

@@ -61,7 +61,7 @@ struct vm {
     uint32_t reset_caught;  /* the cause of one that waits for it; VM_RUNNING: none */
     bool is_debugged;       /* there is a line for gdb, whose Ctrl-C must come soon */
     uint64_t stands_at;     /* TSC when it was */
-    uint64_t behind;        /* TSC - clock: how long it stood; a multiple of VM_BEHIND_UNIT */
+    uint64_t behind;        /* TSC - clock: how long it stood, and what a debugger's steps took */
     enum vm_on_panic on_panic;
     /* The page of RAM at gpa is hidden from the vCPU by a device, and what was so before is not any
      * more; UINT64_MAX: none is. runs: in an exit of its; else before its next reset. */

@@ -77,6 +77,65 @@ static void what_cannot_be(void)
     CHECK_EQ(add(DEBUG_WRITE, 0, 1ull << 40), ERR_NO_MEMORY);
     CHECK_EQ(points.active, 0);
     CHECK_EQ(points.point.count, 0);
+    CHECK_EQ(points.used, 0);
+    CHECK_EQ(pages_taken, 0);
+    /* All of them together have a limit, by which what a change of page tables costs has one. */
+    CHECK_EQ(add(DEBUG_WRITE, 0, 200ull << 20), STATUS_OK);
+    CHECK_EQ(add(DEBUG_READ, 0, 100ull << 20), ERR_NO_MEMORY);
+    CHECK_EQ(points.point.count, 1);
+    CHECK_EQ(add(DEBUG_READ, 0, 50ull << 20), STATUS_OK);
+}
+
+/* gdb tries once more with the same. */
+static void refused_is_refused_again(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK);
+    uint64_t covered = points.covered;
+    for (unsigned i = 0; i < 3; i++) {
+        pages_left = 3; /* for some of what it takes */
+        CHECK_EQ(add(DEBUG_WRITE, 0x5000, 60ull << 20), ERR_NO_MEMORY);
+        CHECK_EQ(points.point.count, 1);
+        CHECK_EQ(points.active, 1);
+        CHECK_EQ(points.covered, covered);
+    }
+    CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
+    pages_left = 1 << 20;
+    CHECK_EQ(add(DEBUG_WRITE, 0x5000, 4096), STATUS_OK);
+    CHECK_EQ(rights(0x5000), EPT_READ | EPT_EXECUTE);
+}
+
+/* The VM's EPT is another then, and the frames of the last one may be anybody's. */
+static void next_life_has_trees_of_its_own(void)
+{
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK);
+    CHECK_EQ(take_away(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK);
+    CHECK(points.used != 0);
+    debug_settle_points(&VCPU);
+    CHECK_EQ(pages_taken, 0); /* none is left: all memory goes back */
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK);
+    CHECK_EQ(take_away(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK);
+    points.point.count = 0;
+    debug_reset(&VCPU);
+    CHECK_EQ(points.used, 0);
+}
+
+/* A physical one is another than a virtual one at the same number. */
+static void kinds_of_addresses_are_apart(void)
+{
+    struct debug_point physical = point_at(DEBUG_EXECUTE, 0x4000, 1);
+    physical.is_physical = true;
+    start(FAKE_LONG);
+    CHECK_EQ(add(DEBUG_EXECUTE, 0x4000, 1), STATUS_OK);
+    CHECK_EQ(debug_add_point(&VCPU, &physical), STATUS_OK);
+    CHECK_EQ(points.active, 2);
+    CHECK_EQ(debug_remove_point(&VCPU, &physical), STATUS_OK);
+    CHECK_EQ(points.linear, 1);
+    /* What addresses mean was changed since it was set. */
+    CHECK_EQ(debug_remove_point(&VCPU, &physical), STATUS_OK);
+    CHECK_EQ(points.active, 0);
+    CHECK_EQ(debug_remove_point(&VCPU, &physical), ERR_NOT_FOUND);
 }
 
 /* Every allocation fails once: what is there stays in force, and more works when there is more. */
@@ -413,6 +472,9 @@ static void modes_are_caught_by_steps(void)
 }
 
 TEST_MAIN({"thousands_of_points", thousands_of_points}, {"what_cannot_be", what_cannot_be},
+          {"refused_is_refused_again", refused_is_refused_again},
+          {"next_life_has_trees_of_its_own", next_life_has_trees_of_its_own},
+          {"kinds_of_addresses_are_apart", kinds_of_addresses_are_apart},
           {"memory_may_run_out", memory_may_run_out}, {"watch_of_many_pages", watch_of_many_pages},
           {"accesses_are_cut_at_page_ends", accesses_are_cut_at_page_ends},
           {"all_accesses_are_seen", all_accesses_are_seen},
