@@ -510,6 +510,7 @@ static void report_result(struct guest *guest)
     };
     log_guest_end(&vm->log);
     vmx_log_counts(&guest->vcpu[0]);
+    __atomic_store_n(&guest->is_over, true, __ATOMIC_SEQ_CST); /* gdb is told of it now */
     monitor_report(guest->monitor, &result);
 }
 
@@ -652,6 +653,7 @@ static void revive(struct guest *guest)
     guest->vmx_vcpu[0].debug.stops_at_start |= stands;
     __atomic_store_n(&vm->outcome, VM_RUNNING, __ATOMIC_SEQ_CST);
     __atomic_store_n(&vm->is_ending, false, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&guest->is_over, false, __ATOMIC_SEQ_CST);
     __atomic_store_n(&guest->starts_again, false, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&guest->monitor->powers_off, __ATOMIC_SEQ_CST))
         vm_stop(vm, VM_KILLED, 0);

@@ -65,6 +65,7 @@ struct guest {
     bool keeps_rom;          /* it lies in memory that resets leave alone */
     bool is_lost;            /* it cannot be loaded, now or ever */
     bool starts_again;       /* whatever ended it: somebody wants another life of it; atomic */
+    bool is_over;            /* its last life, so that its result is known; atomic */
     bool is_sealed;          /* the VM has tables, of which this is the hash; both under vm->lock */
     uint64_t tables;         /* EPT, I/O and MSR bitmaps */
     uint64_t loading;        /* TSC counts that its memory took to clear and load the last time */

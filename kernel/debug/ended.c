@@ -34,8 +34,11 @@ static void stand(struct vcpu *vcpu, const struct guest *guest)
     __atomic_store_n(&vm->is_paused, true, __ATOMIC_SEQ_CST);
     if (gdb_server_attends(guest) &&
         !__atomic_load_n(&guest->monitor->powers_off, __ATOMIC_SEQ_CST)) {
-        smp_wake(0); /* where gdb is told */
+        /* Before gdb is told, and also where somebody has let it go on by now. */
+        __atomic_store_n(&vcpu->stands, true, __ATOMIC_SEQ_CST);
+        smp_wake(0);
         vcpu_serve_debug(vcpu);
+        __atomic_store_n(&vcpu->stands, false, __ATOMIC_SEQ_CST);
     }
     __atomic_store_n(&vm->is_paused, false, __ATOMIC_SEQ_CST);
 }

@@ -2,6 +2,7 @@
 
 #include "kernel/core/fmt.h"
 #include "kernel/core/mem.h"
+#include "kernel/debug/gdb_reply.h"
 
 /* Of output at a time: two digits for each byte. */
 #define OUTPUT_PIECE 1024u
@@ -47,7 +48,8 @@ void gdb_command_choose_guest(struct gdb_stub *stub, unsigned guest)
         target->resume(target->context, stub->guest);
     stub->guest = guest;
     stub->vcpu = 0;
-    memset(stub->told, 0, sizeof(stub->told));
+    stub->is_interrupted = false;
+    gdb_forget_told(stub);
     stub->stop = (struct gdb_stop){.signal = GDB_SIGNAL_TRAP};
 }
 
@@ -56,12 +58,21 @@ static void choose_guest(struct gdb_stub *stub, const char *wanted)
 {
     const struct gdb_target *target = stub->target;
     unsigned guest;
+    char line[96];
     if (*wanted == 0) {
         show_guests(stub);
     } else if (!find_guest(stub, wanted, &guest)) {
         say_text(stub, "no guest has this name or number; `monitor guest` lists them\n");
     } else {
         gdb_command_choose_guest(stub, guest);
+        if (!stub->is_attached) { /* nobody would let it go on */
+            fmt_format(line, sizeof(line),
+                       "this guest's from here on; `attach %u`, or `continue` and "
+                       "Ctrl-C, stops it\n",
+                       guest + 1);
+            say_text(stub, line);
+            return;
+        }
         (void)!target->pause(target->context, guest);
         say_text(stub, "this guest's from here on, and it stands: enter `maintenance flush "
                        "register-cache`, or attach anew\n");
@@ -78,6 +89,7 @@ static void reset_guest(struct gdb_stub *stub, const char *rest)
         return;
     }
     stub->target->reset(stub->target->context, stub->guest);
+    gdb_forget_told(stub);
     say_text(stub, "reset; the guest stands before its first instruction: enter `maintenance flush "
                    "register-cache`\n");
 }

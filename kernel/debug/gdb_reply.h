@@ -96,3 +96,5 @@ void gdb_write_register(struct gdb_stub *stub, struct packet *packet);
 /* and the vCPU's registers into stub->registers, of which one is said then. */
 enum status MUST_CHECK gdb_load_registers(struct gdb_stub *stub);
 void gdb_say_register(struct gdb_stub *stub, unsigned number);
+/* The MSRs are others: what gdb was told of them is no longer what need not be written. */
+void gdb_forget_told(struct gdb_stub *stub);

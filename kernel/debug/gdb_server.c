@@ -65,12 +65,16 @@ static struct gdb_end get_end(void *context, unsigned number)
     if (guest == NULL)
         return (struct gdb_end){.is_there = false};
     const struct vm *vm = &guest->vm;
-    enum vm_outcome outcome = (enum vm_outcome)vm->outcome;
+    /* Read first: where a new life begins, it goes last. */
+    bool starts_again = __atomic_load_n(&guest->starts_again, __ATOMIC_SEQ_CST);
+    bool is_over = __atomic_load_n(&guest->is_over, __ATOMIC_SEQ_CST) && !starts_again;
+    enum vm_outcome outcome = (enum vm_outcome)__atomic_load_n(&vm->outcome, __ATOMIC_SEQ_CST);
     bool stands = outcome != VM_RUNNING && vm_is_paused(vm) &&
                   __atomic_load_n(&guest->vcpu[0].stands, __ATOMIC_SEQ_CST);
     return (struct gdb_end){
         .is_there = stands || __atomic_load_n(&vm->is_kept, __ATOMIC_SEQ_CST),
         .stands = stands,
+        .is_dying = !stands && !is_over,
         .signal = signal_of(outcome),
         .code = (uint8_t)vm_exit_code(outcome, vm->code, guest->config->debug_exit_success),
     };
@@ -480,8 +484,7 @@ static void look(void *context)
     if (guest == NULL)
         return;
     tell_stop(server, guest);
-    if (!stub->is_running || is_alive(server, stub->guest) ||
-        __atomic_load_n(&guest->starts_again, __ATOMIC_SEQ_CST))
+    if (!stub->is_running || is_alive(server, stub->guest))
         return;
     gdb_stub_ended(stub, stub->guest);
     if (!server->shares)

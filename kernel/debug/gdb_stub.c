@@ -29,6 +29,13 @@ static bool is_there(const struct gdb_stub *stub)
     return is_alive(stub) || end_of(stub).is_there;
 }
 
+/* Without its points, and whatever is asked of it. */
+static void leave(struct gdb_stub *stub)
+{
+    stub->target->clear_points(stub->target->context, stub->guest);
+    stub->is_attached = stub->is_running = stub->is_interrupted = false;
+}
+
 /* ---- Stops --------------------------------------------------------------------------------- */
 
 static void say_thread(struct gdb_stub *stub, uint32_t vcpu)
@@ -64,7 +71,8 @@ static void say_stop(struct gdb_stub *stub)
     static const char *const reason[GDB_POINTS] = {
         "swbreak:", "hwbreak:", "watch:", "rwatch:", "awatch:"};
     const struct gdb_stop *stop = &stub->stop;
-    if (!is_there(stub)) {
+    if (!is_there(stub)) { /* so that it does not stand for a gdb that has left */
+        gdb_stub_detach(stub);
         say_exit(stub);
         return;
     }
@@ -86,6 +94,8 @@ void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_st
 {
     if (guest != stub->guest || !stub->is_attached)
         return;
+    if (stub->is_running && !is_there(stub))
+        return; /* one that dies just now is told of when it stands, or has ended */
     stub->stop = *stop;
     stub->stop.text = NULL;
     stub->vcpu = stop->vcpu;
@@ -105,27 +115,25 @@ void gdb_stub_ended(struct gdb_stub *stub, unsigned guest)
         return;
     struct gdb_end end = end_of(stub);
     struct gdb_stop stop = {.signal = end.signal};
+    if (end.is_dying)
+        return;
     if (end.stands) {
         gdb_stub_stopped(stub, guest, &stop);
         return;
     }
-    stub->target->clear_points(stub->target->context, stub->guest);
-    stub->is_attached = stub->is_running = false;
     gdb_writer_begin(&stub->writer);
     say_exit(stub);
-    send_reply(stub);
+    send_reply(stub); /* at once: the machine may be about to go off */
+    leave(stub);
 }
 
-/* One that dies just now is told of when it stands, or has ended. */
 static void stop_guest(struct gdb_stub *stub, uint8_t signal)
 {
     const struct gdb_target *target = stub->target;
-    struct gdb_stop stop = {.signal = is_alive(stub) ? signal : end_of(stub).signal};
-    if (!is_there(stub))
-        return;
     if (is_alive(stub) && target->pause(target->context, stub->guest) != STATUS_OK &&
         is_alive(stub))
         return; /* it comes to a stop when its processor looks up; another Ctrl-C asks again */
+    struct gdb_stop stop = {.signal = is_alive(stub) ? signal : end_of(stub).signal};
     gdb_stub_stopped(stub, stub->guest, &stop);
 }
 
@@ -199,27 +207,27 @@ static void describe_thread(struct gdb_stub *stub, struct packet *packet)
 
 void gdb_stub_detach(struct gdb_stub *stub)
 {
-    const struct gdb_target *target = stub->target;
-    target->clear_points(target->context, stub->guest);
-    stub->is_attached = stub->is_running = false;
-    target->resume(target->context, stub->guest);
+    leave(stub);
+    stub->target->resume(stub->target->context, stub->guest);
 }
 
 /* One that has ended does not stand afterwards for a gdb that takes its leave. */
 static void go_on(struct gdb_stub *stub)
 {
     const struct gdb_target *target = stub->target;
-    if (!is_alive(stub) && !end_of(stub).stands) {
+    bool alive = is_alive(stub);
+    struct gdb_end end = end_of(stub);
+    if (!alive && !end.stands && !end.is_dying) {
         gdb_stub_detach(stub);
         say_exit(stub);
         send_reply(stub);
         return;
     }
-    stub->is_running = true;
-    if (stub->is_interrupted && is_alive(stub)) {
+    stub->is_attached = stub->is_running = true; /* also where somebody has let it go meanwhile */
+    if (alive && stub->is_interrupted) {
         stub->is_interrupted = false;
         stop_guest(stub, GDB_SIGNAL_INT);
-    } else {
+    } else if (alive || end.stands) {
         target->resume(target->context, stub->guest);
     }
 }
@@ -356,12 +364,10 @@ static void describe(struct gdb_stub *stub, struct packet *packet,
 /* A new gdb: nothing of the last one's is left. */
 static void support(struct gdb_stub *stub)
 {
-    const struct gdb_target *target = stub->target;
     char text[160];
-    target->clear_points(target->context, stub->guest);
-    stub->is_quiet = stub->is_last_ack = stub->is_interrupted = false;
-    memset(stub->told, 0, sizeof(stub->told));
-    stub->is_attached = stub->is_running = stub->is_physical = stub->is_extended = false;
+    leave(stub);
+    gdb_forget_told(stub);
+    stub->is_quiet = stub->is_last_ack = stub->is_physical = stub->is_extended = false;
     stub->vcpu = 0;
     fmt_format(text, sizeof(text),
                "PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;qXfer:memory-map:read+;"
@@ -431,9 +437,7 @@ static void set(struct gdb_stub *stub, struct packet *packet)
 /* The guest stands now, and gdb sees it. */
 static void attach(struct gdb_stub *stub)
 {
-    if (!is_there(stub)) {
-        gdb_stub_detach(stub);
-    } else if (!stub->is_attached || stub->is_running) {
+    if (is_there(stub) && (!stub->is_attached || stub->is_running)) {
         stub->is_attached = true;
         stub->is_running = false;
         stop_guest(stub, GDB_SIGNAL_TRAP);
@@ -461,8 +465,7 @@ static void attach_process(struct gdb_stub *stub, struct packet *packet)
 /* gdb leaves with it. */
 static void kill(struct gdb_stub *stub)
 {
-    stub->target->clear_points(stub->target->context, stub->guest);
-    stub->is_attached = stub->is_running = false;
+    leave(stub);
     stub->target->kill(stub->target->context, stub->guest);
 }
 
@@ -473,17 +476,13 @@ static bool run_again(struct gdb_stub *stub)
     const struct gdb_target *target = stub->target;
     enum status status = target->restart(target->context, stub->guest);
     stub->is_attached = stub->is_running = status == STATUS_OK;
+    stub->is_interrupted = false;
+    gdb_forget_told(stub);
     if (status != STATUS_OK) {
         say_status(stub, status);
         send_reply(stub);
     }
     return true;
-}
-
-static void kill_for_now(struct gdb_stub *stub)
-{
-    stub->target->clear_points(stub->target->context, stub->guest);
-    stub->is_attached = false;
 }
 
 /* Packets whose reply comes when the guest stops, or never: true. */
@@ -521,7 +520,7 @@ static void long_packet(struct gdb_stub *stub, struct packet *packet)
     if (starts_with(packet, "Cont?")) {
         say(stub, "vCont;c;C;s;S;r;t");
     } else if (starts_with(packet, "Kill")) {
-        (stub->is_extended ? kill_for_now : kill)(stub);
+        (stub->is_extended ? leave : kill)(stub);
         say(stub, "OK");
     } else if (starts_with(packet, "Attach;")) {
         attach_process(stub, packet);

@@ -41,6 +41,7 @@ struct gdb_stop {
 struct gdb_end {
     bool is_there;  /* its registers and memory can still be looked at */
     bool stands;    /* it has died, and goes on to its end when it is resumed */
+    bool is_dying;  /* whether it will stand, be over or live again is not known yet */
     uint8_t signal; /* that it died of, in gdb's words */
     uint8_t code;   /* what the run's exit code would be */
 };
@@ -126,7 +127,7 @@ void gdb_stub_continue(struct gdb_stub *stub);
 void gdb_stub_stopped(struct gdb_stub *stub, unsigned guest, const struct gdb_stop *stop);
 
 /* The guest has ended. gdb is told why it died, if it stands for that, and sees it; else its exit
- * code. */
+ * code; nothing yet while it is dying. */
 void gdb_stub_ended(struct gdb_stub *stub, unsigned guest);
 
 /* Lets the guest go on, without its points. */

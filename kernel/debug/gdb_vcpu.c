@@ -69,6 +69,11 @@ static void note_told(struct gdb_stub *stub, uint64_t number, uint64_t value)
     stub->told[index].is_known = true;
 }
 
+void gdb_forget_told(struct gdb_stub *stub)
+{
+    memset(stub->told, 0, sizeof(stub->told));
+}
+
 /* When a function that gdb has called returns, gdb writes back what it was told before the call, of
  * all registers (for those of i386, it does not look at save-restore). What it does not want to
  * change stays: MSRs that cannot be written, and clocks and timers, which went on. */

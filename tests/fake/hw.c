@@ -200,6 +200,8 @@ void smp_wake(uint32_t index)
     fake_hw.wakes++;
     fake_hw.tsc += fake_hw.wake_takes;
     fake_hw.wake_takes = 0;
+    if (fake_hw.on_wake != NULL)
+        fake_hw.on_wake();
 }
 
 /* At once, whichever it is. */

@@ -25,7 +25,8 @@ struct fake_hw {
     unsigned unblocked;        /* hw_unblock_nmi */
     unsigned halts;            /* hw_sti_hlt, which calls this (it may be NULL) */
     void (*on_halt)(void);
-    unsigned wakes;      /* smp_wake, of this processor */
+    unsigned wakes; /* smp_wake, of this processor, which calls this (it may be NULL) */
+    void (*on_wake)(void);
     uint64_t wake_takes; /* counts of the TSC, the next time */
     unsigned msr_accesses;
     unsigned msrs; /* of the following list; all others are #GP */

@@ -112,6 +112,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             world.end = (struct gdb_end){
                 .stands = fuzz_take(&input, 1) & 1, .signal = GDB_SIGNAL_SEGV, .code = 1};
             world.end.is_there = world.end.stands || fuzz_take(&input, 1) & 1;
+            world.end.is_dying = !world.end.stands && fuzz_take(&input, 1) & 1;
             gdb_stub_ended(&world.stub, 0);
             world.is_dead = fuzz_take(&input, 1) & 1;
             break;

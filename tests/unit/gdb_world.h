@@ -1,6 +1,7 @@
 /* One guest of one vCPU behind gdb's stub, for tests: 64 KiB of memory at 0x1000. */
 #pragma once
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct gdb_world {
     char sent[WORLD_SENT + 1];
     size_t sent_length;
     bool is_dead, is_paused, was_physical;
+    bool dies_first; /* before it is paused */
     unsigned pauses, resumes, kills, resets, restarts, steps, points, cleared;
     uint64_t step_start, step_end;
     uint64_t point_address, point_size;
@@ -58,6 +60,7 @@ static enum status world_pause(void *context, unsigned guest)
     (void)guest;
     world->pauses++;
     world->is_paused = true;
+    world->is_dead |= world->dies_first;
     return world->is_dead ? ERR_NOT_FOUND : world->pause_status;
 }
 
@@ -247,4 +250,40 @@ static inline void world_start(struct gdb_world *world)
     };
     world->room = ~0u;
     gdb_stub_init(&world->stub, &world->target);
+}
+
+static inline void world_put(struct gdb_world *world, const char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        gdb_stub_input(&world->stub, (uint8_t)bytes[i]);
+}
+
+/* What comes back for a packet, with runs written out and without what stands around it. */
+static inline const char *world_ask(struct gdb_world *world, const char *packet, size_t length)
+{
+    static char reply[4 * GDB_PACKET_MAX];
+    char framed[GDB_PACKET_MAX + 8];
+    uint8_t sum = 0;
+    size_t used = 0;
+    framed[0] = '$';
+    memcpy(framed + 1, packet, length);
+    for (size_t i = 0; i < length; i++)
+        sum = (uint8_t)(sum + (uint8_t)packet[i]);
+    snprintf(framed + 1 + length, 4, "#%02x", sum);
+    world->sent_length = 0;
+    world->sent[0] = 0;
+    world_put(world, framed, length + 4);
+    const char *at = strchr(world->sent, '$');
+    if (at == NULL)
+        return "(nothing)";
+    for (at++; *at != '#' && *at != 0; at++) {
+        if (*at == '*') {
+            for (int more = *++at - 29; more > 0; more--, used++)
+                reply[used] = reply[used - 1];
+        } else {
+            reply[used++] = *at;
+        }
+    }
+    reply[used] = 0;
+    return reply;
 }

@@ -90,6 +90,22 @@ static void stands_for_gdb(void)
     CHECK_EQ(reports, 1);
 }
 
+static void let_go_once_it_stands(void)
+{
+    CHECK(guest.vcpu[0].stands && vm_is_paused(&guest.vm));
+    let_go();
+}
+
+/* gdb is told when it stands, and may let it go on at once. */
+static void stands_before_gdb_is_told(void)
+{
+    end(VM_TRIPLE_FAULT);
+    fake_hw.on_wake = let_go_once_it_stands;
+    CHECK_EQ(stood(), 0);
+    CHECK_EQ(fake_hw.wakes, 1);
+    CHECK(!guest.vcpu[0].stands);
+}
+
 static void stop_it(void)
 {
     vm_stop(&guest.vm, VM_KILLED, 0);
@@ -220,6 +236,7 @@ static void all_are_kept(void)
 }
 
 TEST_MAIN({"stands_for_gdb", stands_for_gdb},
+          {"stands_before_gdb_is_told", stands_before_gdb_is_told},
           {"what_comes_during_the_report_counts", what_comes_during_the_report_counts},
           {"ends_that_call_for_a_report", ends_that_call_for_a_report},
           {"resets_that_call_for_a_report", resets_that_call_for_a_report},

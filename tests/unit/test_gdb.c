@@ -9,38 +9,12 @@ static struct gdb_world world;
 
 static void put(const char *bytes, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        gdb_stub_input(&world.stub, (uint8_t)bytes[i]);
+    world_put(&world, bytes, count);
 }
 
-/* What comes back for a packet, with runs written out and without what stands around it. */
 static const char *ask_bytes(const char *packet, size_t length)
 {
-    static char reply[4 * GDB_PACKET_MAX];
-    char framed[GDB_PACKET_MAX + 8];
-    uint8_t sum = 0;
-    size_t used = 0;
-    framed[0] = '$';
-    memcpy(framed + 1, packet, length);
-    for (size_t i = 0; i < length; i++)
-        sum = (uint8_t)(sum + (uint8_t)packet[i]);
-    snprintf(framed + 1 + length, 4, "#%02x", sum);
-    world.sent_length = 0;
-    world.sent[0] = 0;
-    put(framed, length + 4);
-    const char *at = strchr(world.sent, '$');
-    if (at == NULL)
-        return "(nothing)";
-    for (at++; *at != '#' && *at != 0; at++) {
-        if (*at == '*') {
-            for (int more = *++at - 29; more > 0; more--, used++)
-                reply[used] = reply[used - 1];
-        } else {
-            reply[used++] = *at;
-        }
-    }
-    reply[used] = 0;
-    return reply;
+    return world_ask(&world, packet, length);
 }
 
 static const char *ask(const char *packet)
@@ -389,12 +363,12 @@ static void guest_is_dying(void)
     start();
     ask("c");
     world.is_dead = true;
-    world.end = (struct gdb_end){.signal = 11, .code = 1};
+    world.end = (struct gdb_end){.is_dying = true, .signal = 11, .code = 1};
     world.sent_length = 0;
     put("\x03", 1); /* it stands soon anyway */
     CHECK_EQ(world.sent_length, 0);
     CHECK(world.stub.is_attached && world.stub.is_running);
-    world.end.is_there = world.end.stands = true;
+    world.end = (struct gdb_end){.is_there = true, .stands = true, .signal = 11, .code = 1};
     gdb_stub_ended(&world.stub, 0);
     CHECK(strstr(world.sent, "$T0bthread:1;#") != NULL);
     world.end.is_there = world.end.stands = false;
