@@ -81,7 +81,7 @@ HOST_FLAGS := -std=gnu11 -I. -g -O1 $(WARNINGS) -fno-omit-frame-pointer -MMD -MP
 # What has no hardware behind it, or only behind the doubles of tests/fake.
 PURE := $(wildcard kernel/vm/*.c drivers/model/*.c) kernel/core/ratio.c kernel/core/fmt.c \
 	kernel/core/pages.c kernel/core/page_table.c kernel/core/paging_rules.c kernel/core/symbols.c kernel/core/time_calibrate.c kernel/core/xsave_check.c \
-	drivers/host/acpi.c kernel/console/mux.c $(addprefix kernel/debug/,gdb_packet.c gdb_registers.c gdb_command.c gdb_memory.c gdb_server.c gdb_stub.c gdb_vcpu.c) kernel/debug/row.c kernel/debug/line_edit.c kernel/debug/shell.c kernel/debug/system_map.c $(addprefix kernel/debug/,backtrace.c commands_exits.c core_dump.c deflate.c describe.c ended.c float_text.c frame.c gate.c guest_runs.c link.c selector.c text.c) \
+	drivers/host/acpi.c kernel/console/mux.c kernel/console/serial_line.c $(addprefix kernel/debug/,gdb_packet.c gdb_registers.c gdb_command.c gdb_memory.c gdb_server.c gdb_stub.c gdb_vcpu.c) kernel/debug/row.c kernel/debug/line_edit.c kernel/debug/shell.c kernel/debug/system_map.c $(addprefix kernel/debug/,backtrace.c commands_exits.c core_dump.c deflate.c describe.c ended.c float_text.c frame.c gate.c guest_runs.c link.c selector.c text.c) \
 	$(filter-out vmx/vmx_cpu.c vmx/vmx_hw.c,$(wildcard vmx/*.c)) \
 	boot/acpi_cpus.c boot/boot_path.c boot/boot_tables.c boot/check_cpu.c \
 	boot/elf_image.c boot/memory_map.c kernel/debug/split.c kernel/debug/terminal.c

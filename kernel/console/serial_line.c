@@ -1,7 +1,8 @@
 #include "kernel/console/serial_line.h"
 
 #define INTERRUPT_ROUNDS 16
-/* What a writer waits for at a time while the ring is full: 5 ms, so that input is not lost. */
+/* What a writer waits for at a time while the ring is full, or its line is drained: 5 ms, so that
+ * input is not lost. */
 #define FORCED_BYTES 64
 
 INIT void serial_line_init(struct serial_line *line, struct host_uart *uart)
@@ -96,7 +97,12 @@ void serial_line_write(struct serial_line *line, const void *bytes, size_t count
 void serial_line_drain(struct serial_line *line)
 {
     spinlock_acquire(&line->lock);
-    force(line, UINT32_MAX);
+    for (uint32_t end = line->head; (int32_t)(end - line->tail) > 0;) {
+        force(line, line->uart->stuck ? UINT32_MAX : FORCED_BYTES);
+        spinlock_release(&line->lock);
+        host_uart_drain(line->uart); /* long enough for whoever else wants the lock */
+        spinlock_acquire(&line->lock);
+    }
     spinlock_release(&line->lock);
     host_uart_drain(line->uart);
 }

@@ -45,7 +45,8 @@ bool serial_line_has_room(struct serial_line *line);
 /* Takes all of it, waiting for the line while the ring is full. */
 void serial_line_write(struct serial_line *line, const void *bytes, size_t count);
 
-/* Waits, bounded, until everything has left the machine. */
+/* Waits, bounded, until everything has left the machine that was written before. Others have the
+ * line in between. */
 void serial_line_drain(struct serial_line *line);
 
 /* For a panic: what waits is sent past the lock, whose holder may be the one that panics, and later

@@ -7,6 +7,8 @@
 #include "kernel/debug/post_mortem.h"
 #include "kernel/vm/debug.h"
 
+#define LINE_SECONDS 2 /* a full ring takes 1.4 s at 115200 baud */
+
 bool ended_is_death(enum vm_outcome outcome)
 {
     const uint32_t deaths = 1u << VM_TRIPLE_FAULT | 1u << VM_STOPPED | 1u << VM_PANIC |
@@ -43,13 +45,26 @@ static void stand(struct vcpu *vcpu, const struct guest *guest)
     __atomic_store_n(&vm->is_paused, false, __ATOMIC_SEQ_CST);
 }
 
+/* Until guests' output goes out at once again, unless the line is stuck. The line is everybody's
+ * meanwhile, and this processor takes its interrupts. */
+static void wait_for_line(struct guest *guest)
+{
+    struct monitor *monitor = guest->monitor;
+    uint64_t start = hw_rdtsc(), wait = LINE_SECONDS * guest->vm.clock.hz;
+    while (monitor->has_line && !serial_line_has_room(&monitor->line) &&
+           hw_rdtsc() - start < wait) {
+        hw_take_interrupts();
+        hw_pause();
+    }
+}
+
 static void examine(struct vcpu *vcpu, void *context)
 {
     struct guest *guest = context;
     /* What the line takes for it is none of the guest's time. */
     vcpu_stop_time(vcpu);
     post_mortem_report(guest, outcome_of(guest));
-    log_flush();
+    wait_for_line(guest);
     vcpu_continue_time(vcpu);
     if (ended_is_death((enum vm_outcome)guest->vm.outcome))
         stand(vcpu, guest);

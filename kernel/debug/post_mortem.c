@@ -80,7 +80,7 @@ static const char *reason_of(const struct report *report)
     case VM_REJECTED:
         return "post-mortem: it has said what it must not say; where it was:";
     case VM_RESET:
-        return "post-mortem: it wanted a reset, and on-reset = stop; where it was:";
+        return "post-mortem: it was to be reset, and on-reset = stop; where it was:";
     default:
         return is_entry_failure(report)
                    ? "post-mortem: its processor could not be entered in this state"

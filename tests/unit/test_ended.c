@@ -15,7 +15,15 @@ static struct guest guest;
 static unsigned reports, released;
 static enum vm_outcome reported;
 static bool is_attended;
+static unsigned line_is_full; /* how often it is asked */
 static void (*during_report)(void);
+
+bool serial_line_has_room(struct serial_line *line)
+{
+    CHECK(line == &monitor.line);
+    fake_hw.tsc += 1000000;
+    return line_is_full == 0 || line_is_full-- == 0;
+}
 
 bool gdb_server_attends(const struct guest *of)
 {
@@ -209,6 +217,26 @@ static void reports_take_no_time(void)
     CHECK(clock_now(&guest.vm.clock) - before < 500000);
 }
 
+/* The processor may be the one that serves the line. */
+static void interrupts_are_taken_while_a_report_leaves(void)
+{
+    static const struct {
+        bool has_line;
+        unsigned full, most, least;
+    } lines[] = {{true, 5, 5, 5}, {true, 0, 0, 0}, {true, 1000000, 3000, 1000}, {false, 5, 0, 0}};
+    for (unsigned i = 0; i < ARRAY_SIZE(lines); i++) {
+        end(VM_TRIPLE_FAULT);
+        monitor.has_line = lines[i].has_line;
+        line_is_full = lines[i].full;
+        is_attended = false;
+        CHECK_EQ(stood(), 0);
+        CHECK_EQ(reports, 1);
+        CHECK(fake_hw.taken_interrupts >= lines[i].least);
+        CHECK(fake_hw.taken_interrupts <= lines[i].most);
+        line_is_full = 0;
+    }
+}
+
 static void what_is_lost_is_not_looked_at(void)
 {
     end(VM_STOPPED);
@@ -235,12 +263,12 @@ static void all_are_kept(void)
     CHECK_EQ(released, 1);
 }
 
-TEST_MAIN({"stands_for_gdb", stands_for_gdb},
-          {"stands_before_gdb_is_told", stands_before_gdb_is_told},
-          {"what_comes_during_the_report_counts", what_comes_during_the_report_counts},
-          {"ends_that_call_for_a_report", ends_that_call_for_a_report},
-          {"resets_that_call_for_a_report", resets_that_call_for_a_report},
-          {"resets_that_are_ends", resets_that_are_ends},
-          {"reports_take_no_time", reports_take_no_time},
-          {"what_is_lost_is_not_looked_at", what_is_lost_is_not_looked_at},
-          {"all_are_kept", all_are_kept})
+TEST_MAIN(
+    {"stands_for_gdb", stands_for_gdb}, {"stands_before_gdb_is_told", stands_before_gdb_is_told},
+    {"what_comes_during_the_report_counts", what_comes_during_the_report_counts},
+    {"ends_that_call_for_a_report", ends_that_call_for_a_report},
+    {"resets_that_call_for_a_report", resets_that_call_for_a_report},
+    {"resets_that_are_ends", resets_that_are_ends}, {"reports_take_no_time", reports_take_no_time},
+    {"interrupts_are_taken_while_a_report_leaves", interrupts_are_taken_while_a_report_leaves},
+    {"what_is_lost_is_not_looked_at", what_is_lost_is_not_looked_at},
+    {"all_are_kept", all_are_kept})

@@ -81,7 +81,7 @@ WAYS = {
                 r"^  code at 0x\w+: f3 0f 7f 07"),
     "noisy": ("triple-fault", r"^    1\. at RIP 0x\w+: #UD \(6\)$", r"^warn: noisy: reports a panic of its kernel"),
     "panics": ("panic", r"post-mortem: its kernel has panicked; where it was:$"),
-    "asks_for_reset": ("reset", r"post-mortem: it wanted a reset, and on-reset = stop; where it was:$"),
+    "asks_for_reset": ("reset", r"post-mortem: it was to be reset, and on-reset = stop; where it was:$"),
     "says": ("rejected", r"post-mortem: it has said what it must not say; where it was:$"),
     "device_idt": ("triple-fault", r"^  it came of what exit EPT_VIOLATION raised:$",
                    r"^  under way was the delivery of #DF \(8\)$",
@@ -129,6 +129,25 @@ def bounded(run):
     resets = re.search(r'"outcome":"timeout".*"resets":(\d+)', text)
     run.check("post-mortem/bounded-resets", resets and int(resets.group(1)) > 3, str(resets))
     run.check("post-mortem/bounded", said == ["triple fault", "its time was"], f"{said}")
+
+
+BESIDE = {"phases": 8, "ms": 250}
+PACE = 0.95  # of the best phase: the line's interrupts are its processor's, but not the wait for the line
+
+
+def beside(run):
+    """While a report is on its way, for most of a second, the guest on the processor that takes the line's
+    interrupts keeps its pace."""
+    run.guest("post_mortem")
+    run.guest("worker")
+    cmdline = " ".join(f"{key}={count}" for key, count in BESIDE.items())
+    conf = vm("worker", memory="4M", debug_exit="0xe5f4", pin=0, cmdline=cmdline) + \
+        vm("dies", kernel="post_mortem.elf", cmdline="gate_absent", memory="4M", on_reset="stop", pin=1)
+    _, text = run.run_to_end(conf, cpus=2)
+    text = text.replace("\r", "")
+    did = [int(count) for count in re.findall(r"^worker: phase \d did (\d+)$", text, re.MULTILINE)]
+    run.check("post-mortem/beside-report", re.search(r"dies vcpu0: post-mortem: triple fault", text))
+    run.check("post-mortem/beside", len(did) == BESIDE["phases"] and min(did) >= PACE * max(did), f"{did}")
 
 
 # ---- What can still be seen ------------------------------------------------------------------------
@@ -415,6 +434,7 @@ def dumped_over_channel(run):
 CASES = [
     Case("post-mortem-reports", reports, seconds=40),
     Case("post-mortem-bounded", bounded, seconds=15),
+    Case("post-mortem-beside", beside, seconds=15),
     Case("post-mortem-shell", shell_after, seconds=25),
     Case("post-mortem-gdb", gdb_at_death, seconds=25),
     Case("post-mortem-gdb-run", gdb_runs_the_dead, seconds=20),
