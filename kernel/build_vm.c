@@ -678,6 +678,9 @@ static enum status restart(struct guest *guest)
         status = init_vmx(guest);
     if (status == STATUS_OK) {
         seal(guest);
+        spinlock_acquire(&guest->vm.lock);
+        verdict_continue(guest, __atomic_load_n(&guest->starts_again, __ATOMIC_SEQ_CST));
+        spinlock_release(&guest->vm.lock);
         revive(guest);
     } else {
         guest->vm.mem.count = 0;
@@ -713,16 +716,19 @@ static void start_again(void *context)
         report_result(guest);
 }
 
-enum status guest_start(struct guest *guest)
+enum status guest_start(struct guest *guest, bool stands)
 {
     uint32_t *running = &guest->monitor->running;
     if (guest->monitor->machine->config->run == CONFIG_RUN_SEQUENCE &&
         __atomic_load_n(running, __ATOMIC_SEQ_CST) != 0)
         return ERR_UNSUPPORTED;
+    if (__atomic_exchange_n(&guest->starts_again, true, __ATOMIC_SEQ_CST))
+        return ERR_BUSY; /* somebody else's start, which is as it was asked for */
     __atomic_add_fetch(running, 1, __ATOMIC_SEQ_CST);
-    __atomic_store_n(&guest->starts_again, true, __ATOMIC_SEQ_CST);
+    guest->vmx_vcpu[0].debug.stops_at_start = stands;
     enum status status = smp_run(guest->processor, start_again, guest);
     if (status != STATUS_OK) {
+        guest->vmx_vcpu[0].debug.stops_at_start = false;
         __atomic_store_n(&guest->starts_again, false, __ATOMIC_SEQ_CST);
         __atomic_sub_fetch(running, 1, __ATOMIC_SEQ_CST);
     }

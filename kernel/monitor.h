@@ -151,10 +151,10 @@ void guest_run(void *guest);
 /* Gives back what the guest, which has ended, ran in. On its own processor. */
 void guest_release(struct guest *guest);
 
-/* Has a guest that has ended run again, on its processor. ERR_BUSY: that has not come to its end
- * yet; ERR_NOT_FOUND: it is not online; ERR_UNSUPPORTED: others follow in its place. On processor
- * 0. */
-enum status MUST_CHECK guest_start(struct guest *guest);
+/* Has a guest that has ended run again, on its processor; stands: to stand for gdb before its first
+ * instruction. ERR_BUSY: that has not come to its end yet, or is about to have it run again;
+ * ERR_NOT_FOUND: it is not online; ERR_UNSUPPORTED: others follow in its place. On processor 0. */
+enum status MUST_CHECK guest_start(struct guest *guest, bool stands);
 
 /* sequence.c: builds and runs all guests of the configuration on this processor, one after the
  * other, and reports each. Of the start, which stays as long. Returns where on-idle = wait. */
@@ -181,6 +181,11 @@ void verdict_listen(struct guest *guest, unsigned hvc);
 
 /* The guest's time begins. With the VM's device lock. */
 void verdict_start(struct guest *guest);
+
+/* It lives again: with what was left of its time, or, is_anew, all of it. With the VM's device
+ * lock.
+ */
+void verdict_continue(struct guest *guest, bool is_anew);
 
 /* The guest has ended: its outcome becomes what it is after all. */
 void verdict_judge(struct guest *guest);

@@ -1,6 +1,7 @@
 /*
  * How long a guest may run, and what becomes of it by what it says on its console. Its time is the
- * machine's, from its first start on. Everything here but verdict_init and verdict_judge runs with
+ * machine's, from its first start on, but for what lies between an end and the next life, and
+ * begins anew when somebody starts it. Everything here but verdict_init and verdict_judge runs with
  * the VM's device lock held, on the guest's own processor.
  */
 #include "kernel/core/mem.h"
@@ -139,6 +140,19 @@ void verdict_start(struct guest *guest)
         return;
     guest->verdict.deadline = guest->started + time_from_ns(ms * 1000000);
     timer_arm(&guest->verdict.timer, guest->verdict.deadline);
+}
+
+void verdict_continue(struct guest *guest, bool is_anew)
+{
+    uint64_t now = clock_now(&guest->vm.clock);
+    struct verdict *verdict = &guest->verdict;
+    if (verdict->deadline == TIMER_NEVER)
+        return;
+    if (is_anew)
+        verdict->deadline = now + time_from_ns(guest->config->timeout * 1000000);
+    else
+        verdict->deadline += now - guest->ended;
+    timer_arm(&verdict->timer, verdict->deadline);
 }
 
 /* What it said, and how it ended by itself. */

@@ -83,11 +83,8 @@ static void run_start(struct shell *shell, unsigned count, char *const argument[
         return;
     }
     bool stands = gdb_server_holds(guest);
-    guest->vmx_vcpu[0].debug.stops_at_start = stands;
-    enum status status = guest_start(guest);
-    if (status != STATUS_OK)
-        guest->vmx_vcpu[0].debug.stops_at_start = false;
-    else if (stands)
+    enum status status = guest_start(guest, stands);
+    if (status == STATUS_OK && stands)
         shell_print(shell, "%s stands before its first instruction, for gdb\n", name);
     if (status == ERR_UNSUPPORTED)
         shell_print(shell, "with run = sequence, a guest that has ended gives way to the next\n");

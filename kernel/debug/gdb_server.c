@@ -424,16 +424,13 @@ static enum status restart(void *context, unsigned number)
             vm_reset(&guest->vm);
         return status;
     }
-    *stops = true;
     if (get_end(context, number).stands) { /* it goes on to its end, and from there */
+        *stops = true;
         __atomic_store_n(&guest->starts_again, true, __ATOMIC_SEQ_CST);
         vm_stop(&guest->vm, VM_KILLED, 0);
         return STATUS_OK;
     }
-    status = guest_start(guest);
-    if (status != STATUS_OK)
-        *stops = false;
-    return status;
+    return guest_start(guest, true);
 }
 
 /* What gdb's users know the like of it by. */

@@ -143,13 +143,16 @@ def verdicts(run):
 
 
 def together(run):
-    """Two at once, each with a time and a word of its own."""
+    """Three at once, each with a time or a word of its own, or both; one begins again and again."""
     run.guest("say")
     conf = vm("a", kernel="say.elf", cmdline="good~n~h", expect="good", memory="4M") + \
-        vm("b", kernel="say.elf", cmdline="x~h", timeout="200ms", reject="y", memory="4M")
-    status, text = run.run_to_end(conf, cpus=2)
+        vm("b", kernel="say.elf", cmdline="x~h", timeout="200ms", reject="y", memory="4M") + \
+        vm("c", kernel="say.elf", cmdline="x~t", timeout="300ms", on_reset="stop", on_end="restart", memory="4M")
+    status, text = run.run_to_end(conf, cpus=3)
     ends = {result["name"]: result["outcome"] for result in results(text)}
-    run.check("together/outcomes", ends == {"a": "expected", "b": "timeout"}, f"{ends}")
+    run.check("together/outcomes", ends == {"a": "expected", "b": "timeout", "c": "timeout"}, f"{ends}")
+    lives = [result["resets"] for result in results(text) if result["name"] == "c"]
+    run.check("together/lives", lives and lives[0] > 1, f"{lives}")
     run.check("together/status", status == 1, f"exit status {status}")
 
 
