@@ -105,14 +105,10 @@ before = value("*(long*)&counter")
 run("call ((long(*)())count)()")
 note("call", value("*(long*)&counter") - before)
 # Stopped and let go on by gdb all the time, which is when the Ctrl-C comes.
-import threading, os, signal
-def interrupt():
-    time.sleep(SLEEP)
-    os.kill(os.getpid(), signal.SIGINT)
 stops = []
 gdb.events.stop.connect(stops.append)
 run("watch *(long*)&counter if *(long*)&counter == 0x7fffffffffff")
-threading.Thread(target=interrupt).start()
+interrupt_after(SLEEP)
 run("continue")
 note("ctrl-c", stops[-1].stop_signal)
 run("delete")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 
 from harness import Case
@@ -21,15 +22,25 @@ detach
 """
 
 
+def run_to_end(command, environment, limit):
+    """(status, what is said); when its time is up, all that it has started goes with it."""
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, env=environment, start_new_session=True) as process:
+        try:
+            said = process.communicate(timeout=limit)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the emulator has a guard, which sees that
+            said = process.communicate()[0] + "time is up\n"
+    return process.returncode, said
+
+
 def make_gdb(run):
     """The default guest before its first instruction, up to start_kernel, and let go."""
     script = run.write("session.gdb", SCRIPT)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(
+    status, said = run_to_end(
         ["make", "--no-print-directory", "gdb", "HOST=bochs", f"BUILD={run.files.build}",
-         f"GDBFLAGS=-nx -batch -x '{script}'"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, env=environment, check=False, timeout=run.case.limit * run.scale)
-    said = done.stdout
+         f"GDBFLAGS=-nx -batch -x '{script}'"], environment, run.case.limit * run.scale)
     if run.keep:
         with open(os.path.join(run.keep, run.case.name + ".log"), "w", encoding="utf-8") as file:
             file.write(said)
@@ -45,7 +56,7 @@ def make_gdb(run):
     check("backtrace", r"^#0 +0xffffffff\w+ in start_kernel .*\n#1 +0xffffffff\w+ in \w+")
     check("monitor", r"^\* linux +paused ")
     check("detached", r"^\[Inferior 1 \(Remote target\) detached\]$")
-    run.check("make-gdb/exit-status", done.returncode == 0, f"{done.returncode}: {said[-300:]!r}")
+    run.check("make-gdb/exit-status", status == 0, f"{status}: {said[-300:]!r}")
 
 
 CASES = [Case("make-gdb", make_gdb, seconds=60)]

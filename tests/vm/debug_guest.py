@@ -27,7 +27,7 @@ from gdb import Bridge  # noqa: E402
 
 LINUX_MAGIC = (0x202, b"HdrS")
 MODES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../kernel/debug/host/traprock_gdb.py")
-STARTS = 180  # seconds for the firmware and the monitor, on a slow emulator
+STARTS = 600  # seconds for the firmware and the monitor, on a slow emulator beside others
 
 
 def is_linux(path):

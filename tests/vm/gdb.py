@@ -84,8 +84,10 @@ def gdb_start(run, port, script, symbols=None):
     """Starts gdb with a script; a process whose standard output has its notes and all that it says."""
     path = run.write(f"script-{len(os.listdir(run.directory))}.py", PRELUDE.replace("PORT", str(port)) + script)
     command = ["gdb", "-nx", "-batch"] + (["-ex", f"file {symbols}"] if symbols else []) + ["-x", path]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True, env=dict(os.environ, DEBUGINFOD_URLS=""))
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               text=True, env=dict(os.environ, DEBUGINFOD_URLS=""))
+    run.at_end.callback(process.kill)  # if it is still there: whom it waits for may have failed
+    return process
 
 
 def gdb_end(run, process, timeout=120):

@@ -66,6 +66,7 @@ class Run:
         self.exit_counts = {}  # {reason: exits}, where a case asks the monitor for them
         self.directory = tempfile.mkdtemp(prefix="traprock-case-")
         self.log = ""  # of the last machine
+        self.at_end = contextlib.ExitStack()  # what a case starts and may not come to end
 
     # ---- Results ----
 
@@ -186,6 +187,7 @@ class Run:
         except Exception as error:  # a mistake of the test's own is a failure too
             self.check(self.case.name, False, f"{type(error).__name__}: {error}")
         finally:
+            self.at_end.close()
             shutil.rmtree(self.directory, ignore_errors=True)
         self.took = time.monotonic() - started
         return self
