@@ -152,6 +152,7 @@ static void memory_may_run_out(void)
             break;
         failures++;
         CHECK_EQ(status, ERR_NO_MEMORY);
+        CHECK_EQ(points.point.count, points.active); /* the one that was refused is not there */
         if (points.active != 0)
             CHECK_EQ(rights(0x4000), EPT_READ | EPT_WRITE);
         else
